@@ -1,0 +1,100 @@
+// Events in, telemetry out: decode, track connections, parse, process, correlate, aggregate, sample.
+//
+// One thread; no clock, no I/O of its own: times come with the events and with Advance. The same class serves the live
+// agent and `zerotap replay`.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "agent/base/bytes.h"
+#include "agent/events/event_source.h"
+#include "agent/metrics/red_aggregator.h"
+#include "agent/pipeline/ledger.h"
+#include "agent/processors/route_normalizer.h"
+#include "agent/processors/sampler.h"
+#include "agent/processors/url_redactor.h"
+#include "agent/protocols/protocol.h"
+#include "agent/telemetry/metric.h"
+#include "agent/telemetry/span.h"
+
+namespace zerotap {
+
+struct PipelineOptions {
+  ParserOptions parser;
+  RouteOptions routes;
+  UrlRedactorOptions redaction;
+  RedOptions red;
+  std::string sampler = "parentbased_always_on";
+  std::string sampler_argument;
+  bool legacy_attributes = true;          // the SigNoz set of signals.md D1
+  bool spans_enabled = true;              // false: metrics only
+  std::vector<uint16_t> own_ports;        // zerotap's own listeners: their clients are not traced
+  std::vector<uint16_t> include_ports;    // when not empty: only connections with one of these on either end
+  std::vector<uint16_t> exclude_ports;
+  std::vector<std::string> disabled_protocols;
+  size_t max_connections = 65536;
+  size_t max_held_spans = 20000;          // waiting for the other end's context
+  uint64_t hold_ns = 200'000'000;         // for at most this long
+  uint64_t id_seed = 0;                   // ids derive from it and from where the request stood in its stream
+};
+
+// What the pipeline knows of a process; see agent/process/process.h for how it is found.
+struct TracedProcess {
+  uint32_t tgid = 0;
+  bool traced = true;
+  ResourcePtr resource;
+};
+// Called once per process when its first connection appears; may read /proc. Empty: the process is gone and unknown.
+using ResolveProcess = std::function<std::optional<TracedProcess>(uint32_t tgid)>;
+
+struct PipelineStats {
+  uint64_t records = 0;
+  uint64_t malformed_records = 0;
+  uint64_t connections_opened = 0;
+  uint64_t connections_evicted = 0;
+  uint64_t connections_ignored = 0;   // no protocol recognised
+  uint64_t spans_held = 0;            // now
+  uint64_t parents_unresolved = 0;    // held spans whose other end did not show up in time
+  uint64_t lost_events = 0;           // said by the kernel on data records
+  size_t live_connections = 0;
+};
+
+class Pipeline {
+ public:
+  // `control` must outlive the pipeline.
+  static Result<std::unique_ptr<Pipeline>> Create(const PipelineOptions& options,
+                                                  CaptureControl& control, ResolveProcess resolve);
+  ~Pipeline();
+
+  // One kernel record. `bytes` is 8-byte aligned and borrowed.
+  void HandleRecord(ByteSpan bytes);
+  // Processes that the app learned of by exec/exit events go through here too, so that state is freed.
+  void ForgetProcess(uint32_t tgid);
+  // Call at least every 100 ms with the current CLOCK_MONOTONIC time: releases held spans, ends idle state.
+  void Advance(uint64_t now_ns);
+  // Everything in flight is accounted as dropped{shutdown}; held spans are released.
+  void Finish(uint64_t now_ns);
+
+  // Finished spans since the last call are appended to `out`.
+  void TakeSpans(std::vector<Span>& out);
+  void CollectMetrics(uint64_t now_unix_ns, std::vector<Metric>& out);
+
+  // What to add to CLOCK_MONOTONIC times to get Unix time.
+  void SetWallOffset(int64_t realtime_minus_monotonic_ns);
+
+  Ledger& ledger();
+  PipelineStats stats() const;
+  size_t MemorySize() const;
+
+ private:
+  struct State;
+  explicit Pipeline(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace zerotap

@@ -1,0 +1,36 @@
+// A finished span, as OTLP has it (opentelemetry-proto trace/v1/trace.proto).
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "agent/telemetry/attributes.h"
+#include "agent/telemetry/resource.h"
+#include "agent/telemetry/trace_context.h"
+
+namespace zerotap {
+
+enum class SpanKind : uint8_t { kInternal = 1, kServer = 2, kClient = 3, kProducer = 4, kConsumer = 5 };
+enum class SpanStatus : uint8_t { kUnset = 0, kOk = 1, kError = 2 };
+
+// Span.flags bits above the eight W3C trace flags.
+constexpr uint32_t kSpanFlagHasIsRemote = 0x100;
+constexpr uint32_t kSpanFlagIsRemote = 0x200;
+
+struct Span {
+  TraceId trace_id;
+  SpanId span_id;
+  SpanId parent_span_id;  // invalid = root
+  std::string trace_state;
+  uint32_t flags = 0;
+  SpanKind kind = SpanKind::kInternal;
+  SpanStatus status = SpanStatus::kUnset;
+  uint64_t start_unix_ns = 0;
+  uint64_t end_unix_ns = 0;
+  std::string name;
+  AttributeSet attributes;
+  ResourcePtr resource;  // never null on an exported span
+  uint32_t ledger_row = 0;  // where pipeline/Ledger accounts for it; exporters pass it back untouched
+};
+
+}  // namespace zerotap

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+/* What user space tells the kernel side: read-only settings (set before load) and one verdict per connection. */
+#ifndef ZEROTAP_BPF_ABI_CONTROL_H
+#define ZEROTAP_BPF_ABI_CONTROL_H
+
+#include "bpf/abi/event.h"
+
+enum zt_verdict_mode {
+	ZT_VERDICT_DETECT = 0, /* nobody has decided yet: heads with the default budget */
+	ZT_VERDICT_IGNORE = 1, /* no data records; bytes are counted for the closed record */
+	ZT_VERDICT_HEADS = 2, /* the first `budget` bytes of each run, then only the edges of each call */
+	ZT_VERDICT_ALL = 3, /* every byte */
+};
+
+/*
+ * Slot of the mmap-able `verdicts` array: index = zt_verdict_slot(connection_id). The kernel takes the slot over into the
+ * connection's own state when the tag matches, so a later collision does no harm. Written as one aligned 8-byte store.
+ *
+ * A *run* is all the bytes one side sends until the direction flips. Beyond the budget each call still gives a record
+ * with its length and times, carrying its first and last `edge_bytes`.
+ */
+struct zt_verdict {
+	zt_u32 tag; /* zt_verdict_tag(connection_id), never 0 */
+	zt_u8 mode; /* enum zt_verdict_mode */
+	zt_u8 egress_budget_kib; /* per run */
+	zt_u8 ingress_budget_kib;
+	zt_u8 edge_bytes; /* 0..128 at each end */
+};
+ZT_STATIC_ASSERT(sizeof(struct zt_verdict) == 8, "zt_verdict");
+
+#define ZT_VERDICT_SLOTS 65536u
+
+static inline zt_u64 zt_verdict_mix(zt_u64 connection_id)
+{
+	return connection_id * 0x9E3779B97F4A7C15ull;
+}
+
+static inline zt_u32 zt_verdict_slot(zt_u64 connection_id)
+{
+	return (zt_u32)(zt_verdict_mix(connection_id) >> 48);
+}
+
+static inline zt_u32 zt_verdict_tag(zt_u64 connection_id)
+{
+	return (zt_u32)(zt_verdict_mix(connection_id) >> 8) | 1u;
+}
+
+/* Value of the `process_policies` hash (key: tgid). */
+enum zt_process_policy {
+	ZT_PROCESS_TRACE = 1,
+	ZT_PROCESS_IGNORE = 2,
+	ZT_PROCESS_SELF = 3, /* zerotap itself: its connections are left out on both ends */
+};
+
+/* Reasons for which the kernel side loses or leaves out something; index of the per-CPU `counters` array. */
+enum zt_counter {
+	ZT_COUNTER_DATA_EVENTS = 0, /* records written */
+	ZT_COUNTER_RING_FULL = 1, /* a record found no room */
+	ZT_COUNTER_CONNECTION_MAP_FULL = 2,
+	ZT_COUNTER_PAYLOAD_FAULT = 3, /* user memory could not be read */
+	ZT_COUNTER_NO_PAYLOAD = 4, /* sendfile, splice, io_uring */
+	ZT_COUNTER_IGNORED_EVENTS = 5, /* on ignored connections and processes */
+	ZT_COUNTER_UNKNOWN_CALL = 6, /* socket I/O by a call that is not understood */
+	ZT_COUNTER_IOVEC_TRUNCATED = 7, /* more segments than are walked */
+	ZT_COUNTER_COMPAT_CALL = 8, /* 32-bit callers: length only */
+	ZT_COUNTER_COUNT = 9,
+};
+
+#endif

@@ -126,7 +126,8 @@ int tcp_state(zt_u64 *arguments)
 	zt_u64 key = (zt_u64)sk;
 	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
-	if (state == TCP_LISTEN || previous == TCP_LISTEN)
+	/* A child starts as a copy of the listening socket: LISTEN to SYN_RECV is not the listener's end. */
+	if (state == TCP_LISTEN || (previous == TCP_LISTEN && state == TCP_CLOSE))
 		zt_on_listen(sk, state == TCP_LISTEN);
 	else if (state == TCP_SYN_SENT)
 		zt_on_connect(sk, key);

@@ -36,7 +36,7 @@ static __always_inline struct zt_connection *zt_find(struct zt_call *call, struc
 		return 0;
 	if (!zt_is_tcp(sk) && !zt_is_unix_stream(sk))
 		return 0;
-	zt_create(key, inode, call->now, call->flags & ZT_DATA_PEEK ? 2 : call->direction, call->length);
+	zt_create(key, inode, call->now, call->direction, call->flags & ZT_DATA_PEEK ? 0 : call->length);
 	return zt_lookup(key);
 }
 

@@ -50,7 +50,7 @@ void Connection::Describe(const zt_connection_opened_event& opened) {
   midstream_ = (opened.flags & ZT_OPENED_MIDSTREAM) != 0;
   from_first_byte_ = !midstream_;
   family_ = opened.family;
-  socket_role_ = static_cast<Role>(opened.role <= ZT_ROLE_SERVER ? opened.role : ZT_ROLE_UNKNOWN);
+  if (opened.role <= ZT_ROLE_SERVER) socket_role_ = static_cast<Role>(opened.role);
   std::copy_n(opened.local_address, ZT_ADDRESS_SIZE, local_.address.begin());
   std::copy_n(opened.remote_address, ZT_ADDRESS_SIZE, remote_.address.begin());
   local_.port = opened.local_port;

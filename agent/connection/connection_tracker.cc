@@ -3,6 +3,11 @@
 #include <cerrno>
 
 namespace zerotap {
+namespace {
+
+constexpr int kIdleChecksPerAdvance = 16;
+
+}  // namespace
 
 ConnectionTracker::ConnectionTracker(const TrackerOptions& options,
                                      std::span<const Protocol* const> protocols,
@@ -54,6 +59,7 @@ Connection& ConnectionTracker::OnOpened(const zt_connection_opened_event& opened
 
 void ConnectionTracker::LinkPeer(Connection& connection) {
   if (connection.family() == ZT_FAMILY_UNIX) {
+    without_close_.push_back(connection.id());
     if (connection.socket_inode() == 0) return;
     by_inode_[connection.socket_inode()] = &connection;
     auto other = by_inode_.find(connection.peer_inode());
@@ -117,18 +123,22 @@ void ConnectionTracker::Advance(uint64_t now_ns) {
     bool done = found == connections_.end() || !found->second.connection->waiting();
     id = done ? waiting_.erase(id) : std::next(id);
   }
-  // The list is in order of use, but a burst on one connection does not move it: look at the oldest few only.
-  for (int checked = 0; checked < 16 && !recent_.empty(); ++checked) {
-    auto oldest = connections_.find(recent_.front());
-    Connection& connection = *oldest->second.connection;
-    bool is_unix = connection.family() == ZT_FAMILY_UNIX || !connection.described();
+  for (int checked = 0; checked < kIdleChecksPerAdvance && !without_close_.empty(); ++checked) {
+    uint64_t id = without_close_.front();
+    auto found = connections_.find(id);
+    if (found == connections_.end()) {
+      without_close_.pop_front();
+      continue;
+    }
+    Connection& connection = *found->second.connection;
     uint64_t idle_limit =
         connection.ended_both ? options_.unix_idle_ns / 16 : options_.unix_idle_ns;
-    if (is_unix && now_ns > connection.last_active_ns + idle_limit) {
+    if (now_ns > connection.last_active_ns + idle_limit) {
       connection.OnClosed(EndReason::kFin, connection.last_active_ns);
-      Remove(oldest);
+      Remove(found);
+      without_close_.pop_front();
     } else {
-      recent_.splice(recent_.end(), recent_, recent_.begin());
+      without_close_.splice(without_close_.end(), without_close_, without_close_.begin());
     }
   }
 }

@@ -55,6 +55,7 @@ class ConnectionTracker {
   RequestListener& listener_;
   std::unordered_map<uint64_t, Entry> connections_;
   std::list<uint64_t> recent_;
+  std::list<uint64_t> without_close_;  // AF_UNIX ones, checked for idleness in turn
   std::unordered_map<uint64_t, Connection*> by_pair_;   // TCP: own sequence number pair
   std::unordered_map<uint64_t, Connection*> by_inode_;  // AF_UNIX: own socket inode
   std::unordered_set<uint64_t> waiting_;                // connections with holes in a stream

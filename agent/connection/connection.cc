@@ -56,7 +56,8 @@ void Connection::Describe(const zt_connection_opened_event& opened) {
   local_.port = opened.local_port;
   remote_.port = opened.remote_port;
   unix_path_ = std::string(FieldText(opened.unix_path));
-  remote_text_ = family_ == ZT_FAMILY_UNIX ? unix_path_ : AddressText(family_, remote_.address);
+  remote_text_ = AddressText(family_, remote_.address);
+  local_text_ = AddressText(family_, local_.address);
   socket_inode_ = opened.socket_inode;
   peer_inode_ = opened.peer_inode;
   own_pair_ = (uint64_t{opened.first_out} << 32) | opened.first_in;
@@ -233,7 +234,8 @@ void Connection::DropRequest(WorkId work, DropReason reason) {
 
 size_t Connection::MemorySize() const {
   return sizeof(*this) + (parser_ ? parser_->MemorySize() : 0) + egress_.MemorySize() +
-         ingress_.MemorySize() + buffered_bytes_ + unix_path_.capacity() + remote_text_.capacity();
+         ingress_.MemorySize() + buffered_bytes_ + unix_path_.capacity() + remote_text_.capacity() +
+         local_text_.capacity();
 }
 
 }  // namespace zerotap

@@ -64,7 +64,8 @@ class Connection final : private StreamConsumer, private ExchangeSink {
   const Endpoint& local() const { return local_; }
   const Endpoint& remote() const { return remote_; }
   const std::string& unix_path() const { return unix_path_; }
-  const std::string& remote_text() const { return remote_text_; }  // address, or the unix path
+  const std::string& remote_text() const { return remote_text_; }  // IP address, empty for AF_UNIX
+  const std::string& local_text() const { return local_text_; }
   uint64_t socket_inode() const { return socket_inode_; }
   uint64_t peer_inode() const { return peer_inode_; }
   uint64_t own_pair() const { return own_pair_; }
@@ -79,6 +80,8 @@ class Connection final : private StreamConsumer, private ExchangeSink {
   uint32_t ledger_row = 0;           // of (ledger_tgid, protocol, role)
   uint32_t ledger_tgid = 0;
   bool ended_both = false;
+  uint64_t begin_offset = ~0ull;     // of the latest request, to tell requests that share an offset apart
+  uint32_t begin_ordinal = 0;
 
  private:
   struct Buffered {
@@ -130,6 +133,7 @@ class Connection final : private StreamConsumer, private ExchangeSink {
   Endpoint local_, remote_;
   std::string unix_path_;
   std::string remote_text_;
+  std::string local_text_;
   uint64_t socket_inode_ = 0;
   uint64_t peer_inode_ = 0;
   uint64_t own_pair_ = 0;

@@ -71,6 +71,7 @@ WorkId ContextCorrelator::Begin(const WorkOrigin& origin, const RequestStart& st
   work.carried = start.trace_context;
   work.context.span_id =
       DeriveSpanId(options_.seed, origin.connection_id, start.request_offset, origin.ordinal);
+  work.context.ledger_row = origin.ledger_row;
   if (work.carried) work.context.trace_state = std::string(start.trace_state);
   now_ns_ = std::max(now_ns_, start.start_ns);
   WorkId id = (uint64_t{work.generation} << 32) | index;

@@ -40,6 +40,7 @@ struct WorkOrigin {
   uint64_t peer_connection_id = 0;  // of the other end on this host, 0 = none known
   uint32_t ordinal = 0;             // among the requests that begin at the same offset
   bool expect_peer = false;         // the other end may still become known
+  uint32_t ledger_row = 0;          // handed back in WorkContext
 };
 
 struct WorkContext {
@@ -51,6 +52,7 @@ struct WorkContext {
   SpanId parent_span_id;
   uint64_t latest_start_ns = ~0ull;  // the other end already had the first byte then
   std::string trace_state;
+  uint32_t ledger_row = 0;
 };
 
 class ContextCorrelator {

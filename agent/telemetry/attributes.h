@@ -35,6 +35,11 @@ class AttributeSet {
   void AddOwnedKey(std::string_view key, std::string_view value);
   void AddOwnedKey(std::string_view key, const std::vector<std::string_view>& values);
 
+  // Room for that many attributes and text bytes, to save reallocations.
+  void Reserve(size_t attributes, size_t text_bytes) {
+    entries_.reserve(attributes);
+    text_.reserve(text_bytes);
+  }
   size_t size() const { return entries_.size(); }
   bool empty() const { return entries_.empty(); }
   // The i-th attribute in insertion order; views are valid until the set is changed or destroyed.

@@ -34,6 +34,7 @@ class AttributeSet {
   // For keys made at run time (http.request.header.<name>): the key is copied.
   void AddOwnedKey(std::string_view key, std::string_view value);
   void AddOwnedKey(std::string_view key, const std::vector<std::string_view>& values);
+  void AddOwnedKeyOf(std::string_view key, const AttributeValue& value);  // of any type
 
   // Room for that many attributes and text bytes, to save reallocations.
   void Reserve(size_t attributes, size_t text_bytes) {

@@ -38,7 +38,7 @@ class Validator {
     if (Result<RouteNormalizer> routes = RouteNormalizer::Create(config.pipeline.routes); !routes) {
       errors_.push_back("http.routes: " + routes.error().message);
     }
-    CheckServices(config);
+    CheckRules(config);
     CheckExports(config.exports);
     if (config.agent.service_name.empty()) errors_.push_back("agent.service_name: must not be empty");
     if (config.health_address != "off") {
@@ -91,28 +91,23 @@ class Validator {
     }
   }
 
-  void CheckMatch(const std::string& key, const ProcessMatch& match) {
-    if (match.executable.empty() && match.command_line.empty() && match.service.empty() &&
-        match.container.empty() && match.port == 0 && match.pid == 0) {
-      errors_.push_back(key +
-                        ": says no process; give at least one of executable, command_line, service, container, "
-                        "port, pid");
+  void CheckRule(const std::string& key, const ProcessRule& rule) {
+    if (Result<ProcessMatcher> matcher = ProcessMatcher::Create(rule, key); !matcher) {
+      errors_.push_back(matcher.error().message);
     }
   }
 
-  void CheckServices(const Config& config) {
+  void CheckRules(const Config& config) {
     for (size_t i = 0; i < config.targets.select.size(); ++i) {
-      CheckMatch("targets.select[" + std::to_string(i) + "]", config.targets.select[i]);
+      CheckRule("targets.select[" + std::to_string(i) + "]", config.targets.select[i]);
     }
     for (size_t i = 0; i < config.targets.exclude.size(); ++i) {
-      CheckMatch("targets.exclude[" + std::to_string(i) + "]", config.targets.exclude[i]);
+      CheckRule("targets.exclude[" + std::to_string(i) + "]", config.targets.exclude[i]);
     }
     for (size_t i = 0; i < config.services.size(); ++i) {
       const std::string key = "services[" + std::to_string(i) + "]";
-      CheckMatch(key, config.services[i].match);
-      if (config.services[i].name.empty() && config.services[i].name_space.empty()) {
-        errors_.push_back(key + ": gives neither name nor namespace");
-      }
+      CheckRule(key, config.services[i].match);
+      if (config.services[i].name.empty()) errors_.push_back(key + ".name: must be set");
       if (!config.services[i].match.service.empty()) {
         errors_.push_back(key + ".service: a naming rule cannot match by the name that it gives");
       }
@@ -290,7 +285,6 @@ Result<LoadedConfig> LoadConfig(const ConfigOverrides& overrides, const Environm
   ChooseExporters(loaded.config.exports);
   ResolveMetrics(loaded.config);
   loaded.config.pipeline.max_connections = loaded.config.capture.max_connections;
-  loaded.config.pipeline.spans_enabled = loaded.config.exports.traces != std::vector<std::string>{"none"};
   Validator(errors).Check(loaded);
   if (errors.empty()) return loaded;
   std::string message;

@@ -12,6 +12,7 @@
 
 #include "agent/base/result.h"
 #include "agent/pipeline/pipeline.h"
+#include "agent/process/target_selector.h"
 
 namespace zerotap {
 
@@ -22,27 +23,6 @@ struct CaptureConfig {
   uint64_t ring_bytes = 64 * 1024 * 1024;
   uint64_t max_connections = 65536;     // tracked at one time, in the kernel and here
   uint64_t detect_budget_bytes = 4096;  // of each run, until the protocol is known
-};
-
-// Which processes a rule is about; all fields that are set must match. Globs have * and ?.
-struct ProcessMatch {
-  std::string executable;    // glob over the path of the executable
-  std::string command_line;  // glob over the arguments joined by spaces
-  std::string service;       // glob over service.name
-  std::string container;     // prefix of the container id
-  uint64_t port = 0;         // one that the process listens on
-  uint64_t pid = 0;
-};
-
-struct TargetsConfig {
-  std::vector<ProcessMatch> select;  // empty: every process
-  std::vector<ProcessMatch> exclude;
-};
-
-struct ServiceRule {
-  ProcessMatch match;
-  std::string name;
-  std::string name_space;
 };
 
 // Of both signals or of one; in the second case empty or 0 means "as for both".
@@ -60,13 +40,15 @@ struct ExportConfig {
   std::vector<std::string> traces;   // otlp, console, file, none; after LoadConfig never empty
   std::vector<std::string> metrics;
   uint64_t flush_interval_ns = 1'000'000'000;
-  uint64_t queue_size = 65536;        // spans, per exporter
-  uint64_t max_batch_size = 0;        // spans per request; 0: only its size in bytes counts
+  uint64_t queue_size = 50'000;       // spans, per exporter
+  uint64_t queue_bytes = 64 * 1024 * 1024;
+  uint64_t max_batch_size = 8192;     // spans per request
   OtlpSettings otlp = {{}, {}, "gzip", 10'000'000'000, {}, {}, {}};
   OtlpSettings otlp_traces;
   OtlpSettings otlp_metrics;
   std::string console_color = "auto";  // auto, always, never
   std::string file_path;
+  uint64_t file_max_bytes = 0;  // 0: no limit
 };
 
 struct MetricsConfig {
@@ -84,11 +66,11 @@ struct AgentConfig {
 
 struct Config {
   CaptureConfig capture;
-  TargetsConfig targets;
+  TargetOptions targets;
+  std::vector<ServiceNameRule> services;
+  std::vector<NamedValue> resource_attributes;  // for every process that has them not
   PipelineOptions pipeline;
-  uint64_t value_length_limit = 0;  // characters of a string attribute; 0: no limit
   MetricsConfig metrics;
-  std::vector<ServiceRule> services;
   ExportConfig exports;
   AgentConfig agent;
   std::string health_address = "127.0.0.1:8686";  // or off

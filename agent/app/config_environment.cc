@@ -212,7 +212,7 @@ void ReadEnvironment(const Environment& environment, Config& config, std::vector
   ReadAgentResource(reader, config.agent);
   ReadSampler(reader, config.pipeline);
   ReadStability(reader, config.pipeline);
-  reader.Number("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", 1, 1'000'000, 1, config.value_length_limit);
+  reader.Number("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", 1, 1'000'000, 1, config.pipeline.attribute_value_limit);
   reader.Exporters("OTEL_TRACES_EXPORTER", config.exports.traces);
   reader.Exporters("OTEL_METRICS_EXPORTER", config.exports.metrics);
   reader.Number("OTEL_BSP_SCHEDULE_DELAY", 10, 60'000, 1'000'000, config.exports.flush_interval_ns);

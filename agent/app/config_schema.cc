@@ -35,13 +35,16 @@ void VisitList(ConfigVisitor& visitor, std::string_view name, std::vector<T>& it
   visitor.EndList();
 }
 
-void VisitMatch(ConfigVisitor& visitor, ProcessMatch& match) {
-  visitor.Text("executable", match.executable);
-  visitor.Text("command_line", match.command_line);
-  visitor.Text("service", match.service);
-  visitor.Text("container", match.container);
-  visitor.Count("port", match.port, 1, 65535);
-  visitor.Count("pid", match.pid, 1, 4'194'304);
+void VisitRule(ConfigVisitor& visitor, ProcessRule& rule) {
+  visitor.Text("executable", rule.executable);
+  visitor.Text("command", rule.command);
+  visitor.Text("command_contains", rule.command_contains);
+  visitor.Text("service", rule.service);
+  visitor.Text("container", rule.container);
+  visitor.Text("systemd_unit", rule.systemd_unit);
+  uint64_t pid = rule.pid;
+  visitor.Count("pid", pid, 1, 4'194'304);
+  rule.pid = static_cast<uint32_t>(pid);
 }
 
 void VisitOtlp(ConfigVisitor& visitor, OtlpSettings& otlp) {
@@ -72,7 +75,8 @@ void VisitExport(ConfigVisitor& visitor, ExportConfig& exports) {
   visitor.ChoiceList("metrics", exports.metrics, kExporters);
   visitor.Duration("flush_interval", exports.flush_interval_ns, 10 * kMillisecond, 60 * kSecond);
   visitor.Count("queue_size", exports.queue_size, 1, 10'000'000);
-  visitor.Count("max_batch_size", exports.max_batch_size, 0, 1'000'000);
+  visitor.Bytes("queue_memory", exports.queue_bytes, 1 * kMiB, 1024 * kMiB);
+  visitor.Count("max_batch_size", exports.max_batch_size, 1, 1'000'000);
   visitor.BeginGroup("otlp");
   VisitOtlp(visitor, exports.otlp);
   visitor.BeginGroup("traces");
@@ -87,6 +91,7 @@ void VisitExport(ConfigVisitor& visitor, ExportConfig& exports) {
   visitor.EndGroup();
   visitor.BeginGroup("file");
   visitor.Text("path", exports.file_path);
+  visitor.Bytes("max_size", exports.file_max_bytes, 0, 1024 * 1024 * kMiB);
   visitor.EndGroup();
   visitor.EndGroup();
 }
@@ -152,18 +157,21 @@ void VisitConfig(Config& config, ConfigVisitor& visitor) {
   visitor.EndGroup();
 
   visitor.BeginGroup("targets");
-  const auto visit_match = [&visitor](ProcessMatch& match) { VisitMatch(visitor, match); };
-  VisitList(visitor, "select", config.targets.select, visit_match);
-  VisitList(visitor, "exclude", config.targets.exclude, visit_match);
+  const auto visit_rule = [&visitor](ProcessRule& rule) { VisitRule(visitor, rule); };
+  VisitList(visitor, "select", config.targets.select, visit_rule);
+  VisitList(visitor, "exclude", config.targets.exclude, visit_rule);
   visitor.PortList("include_ports", config.pipeline.include_ports);
   visitor.PortList("exclude_ports", config.pipeline.exclude_ports);
   visitor.EndGroup();
 
-  VisitList(visitor, "services", config.services, [&visitor](ServiceRule& rule) {
+  VisitList(visitor, "services", config.services, [&visitor](ServiceNameRule& rule) {
     visitor.Text("name", rule.name);
-    visitor.Text("namespace", rule.name_space);
-    VisitMatch(visitor, rule.match);
+    VisitRule(visitor, rule.match);
   });
+
+  visitor.BeginGroup("resource");
+  visitor.Values("attributes", config.resource_attributes, false);
+  visitor.EndGroup();
 
   visitor.BeginGroup("protocols");
   visitor.TextList("disabled", config.pipeline.disabled_protocols);
@@ -188,8 +196,9 @@ void VisitConfig(Config& config, ConfigVisitor& visitor) {
   visitor.EndGroup();
 
   visitor.BeginGroup("spans");
+  visitor.Flag("enabled", config.pipeline.spans_enabled);
   visitor.Flag("legacy_attributes", config.pipeline.legacy_attributes);
-  visitor.Count("value_length_limit", config.value_length_limit, 0, 1'000'000);
+  visitor.Count("value_length_limit", config.pipeline.attribute_value_limit, 0, 1'000'000);
   visitor.Count("max_held", config.pipeline.max_held_spans, 0, 10'000'000);
   visitor.Duration("hold", config.pipeline.hold_ns, 0, 10 * kSecond);
   visitor.EndGroup();

@@ -17,6 +17,7 @@ namespace {
 constexpr uint64_t kSecond = 1'000'000'000;
 constexpr int kTickMs = 5;
 constexpr uint64_t kTickNs = uint64_t{kTickMs} * 1'000'000;
+constexpr uint64_t kLastDrainNs = kSecond / 2;
 constexpr uint64_t kWallRefreshNs = 10 * kSecond;
 // Under load one Drain may go on for long: the clock is looked at after so many records.
 constexpr uint32_t kRecordsPerClock = 256;
@@ -47,6 +48,7 @@ PipelineLoop::PipelineLoop(const PipelineLoopOptions& options, EventSource& sour
       sinks_(std::move(sinks)),
       self_(std::move(self)),
       recording_(std::move(recording)),
+      recorded_(recording_ != nullptr),
       self_metrics_(options.agent_resource, options.self_temporality) {}
 
 PipelineLoop::~PipelineLoop() { Stop(); }
@@ -74,7 +76,11 @@ std::optional<Error> PipelineLoop::failure() const {
 void PipelineLoop::Run() {
   pthread_setname_np(pthread_self(), "zt-pipeline");
   const uint64_t now_ns = MonotonicNs();
-  RefreshWallOffset();
+  if (recording_) {
+    SetWallOffset(options_.wall_offset_ns);
+  } else {
+    SetWallOffset(RealtimeMinusMonotonicNs());
+  }
   start_unix_ns_ = now_ns + static_cast<uint64_t>(wall_offset_ns_);
   tick_ns_ = now_ns;
   next_second_ns_ = now_ns;
@@ -93,8 +99,11 @@ void PipelineLoop::Run() {
     }
     Tick(MonotonicNs());
   }
-  if (Result<size_t> drained = source_.Drain(0, handler); !drained) {
-    spdlog::debug("last drain: {}", drained.error().message);
+  // Traffic does not stop because we do: this ends with an empty ring or with the time for it.
+  const uint64_t drain_until_ns = MonotonicNs() + kLastDrainNs;
+  while (!failure()) {
+    Result<size_t> drained = source_.Drain(0, handler);
+    if (!drained || *drained == 0 || MonotonicNs() >= drain_until_ns) break;
   }
   Tick(MonotonicNs());
   pipeline_->Finish(tick_ns_);
@@ -173,7 +182,7 @@ void PipelineLoop::Tick(uint64_t now_ns) {
   // A recording has one offset: it stays for as long as there is one, so that a replay gives the same times.
   if (tick_ns_ >= next_wall_ns_) {
     next_wall_ns_ = tick_ns_ + kWallRefreshNs;
-    if (!recording_) RefreshWallOffset();
+    if (!recorded_) SetWallOffset(RealtimeMinusMonotonicNs());
   }
   if (tick_ns_ >= next_second_ns_) {
     next_second_ns_ = tick_ns_ + kSecond;
@@ -217,8 +226,8 @@ void PipelineLoop::TakeSnapshot() {
   snapshot_ = std::move(snapshot);
 }
 
-void PipelineLoop::RefreshWallOffset() {
-  wall_offset_ns_ = RealtimeMinusMonotonicNs();
+void PipelineLoop::SetWallOffset(int64_t realtime_minus_monotonic_ns) {
+  wall_offset_ns_ = realtime_minus_monotonic_ns;
   pipeline_->SetWallOffset(wall_offset_ns_);
 }
 

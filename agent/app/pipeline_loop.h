@@ -47,6 +47,7 @@ struct PipelineLoopOptions {
   ResourcePtr agent_resource;
   Temporality self_temporality = Temporality::kCumulative;
   uint32_t own_pid = 0;
+  int64_t wall_offset_ns = 0;  // of the recording, when there is one
   uint32_t eager_resolves_per_second = 100;
 };
 
@@ -87,7 +88,7 @@ class PipelineLoop {
   void GiveSpans();
   void GiveMetrics();
   void TakeSnapshot();
-  void RefreshWallOffset();
+  void SetWallOffset(int64_t realtime_minus_monotonic_ns);
   void FlushRecording();
 
   const PipelineLoopOptions options_;
@@ -96,7 +97,8 @@ class PipelineLoop {
   const ProcessHooks processes_;
   const TelemetrySinks sinks_;
   const SelfSources self_;
-  std::unique_ptr<RecordingWriter> recording_;
+  std::unique_ptr<RecordingWriter> recording_;  // gone after a write error
+  const bool recorded_;
   std::unique_ptr<Pipeline> pipeline_;
 
   // Of the pipeline's thread.

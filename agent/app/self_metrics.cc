@@ -55,6 +55,9 @@ constexpr MetricDescriptor kKernelIgnored = Counter(
     "zerotap.kernel.ignored_events", "{event}", "Events on connections and of processes that are left out on purpose");
 constexpr MetricDescriptor kKernelLosses =
     Counter("zerotap.kernel.losses", "{event}", "Events that the kernel side could not capture in full, by reason");
+constexpr MetricDescriptor kRingSize =
+    Gauge("zerotap.kernel.ring.size", "By", "Buffer between the kernel side and the pipeline");
+constexpr MetricDescriptor kRingUsed = Gauge("zerotap.kernel.ring.used", "By", "Of it, what is not read yet");
 constexpr MetricDescriptor kExportQueued =
     Gauge("zerotap.export.queued", "{item}", "Spans or data points waiting to be exported");
 constexpr MetricDescriptor kExportItems =
@@ -98,7 +101,7 @@ void AddRequests(const LedgerCounts& requests, Collector& out) {
 void AddPipeline(const SelfSnapshot& snapshot, Collector& out) {
   const PipelineStats& stats = snapshot.pipeline;
   out.Add(kRecords, stats.records);
-  out.Add(kMalformedRecords, stats.malformed_records);
+  out.Add(kMalformedRecords, stats.malformed_records + snapshot.kernel.malformed_records);
   out.Add(kLostEvents, stats.lost_events);
   out.Add(kConnectionsOpened, stats.connections_opened);
   out.Add(kConnectionsEvicted, stats.connections_evicted);
@@ -116,6 +119,8 @@ void AddKernel(const KernelCounts& kernel, Collector& out) {
     out.Add(kKernelLosses, "reason", name, kernel.counters[counter]);
   }
   out.Add(kKernelLosses, "reason", "recursion", kernel.recursion_misses);
+  out.Add(kRingSize, kernel.ring_bytes);
+  out.Add(kRingUsed, kernel.ring_used_bytes);
 }
 
 void AddExporters(const std::vector<ExporterCounts>& exporters, Collector& out) {

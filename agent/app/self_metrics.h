@@ -32,6 +32,9 @@ struct ExporterCounts {
 struct KernelCounts {
   std::array<uint64_t, ZT_COUNTER_COUNT> counters{};
   uint64_t recursion_misses = 0;  // times a program did not run because it was running already
+  uint64_t malformed_records = 0;
+  uint64_t ring_bytes = 0;
+  uint64_t ring_used_bytes = 0;
 };
 
 // Everything at one moment; a plain copy that may go to other threads.

@@ -19,7 +19,7 @@
 
 #include "agent/pipeline/replay.h"
 #include "agent/telemetry/semconv.h"
-#include "exporters/otlp/encoder.h"
+#include "exporters/otlp/json.h"
 
 namespace zerotap {
 namespace {
@@ -59,7 +59,7 @@ Outcome Run(const RecordingHeader& header, const std::vector<RecordedItem>& item
 
 std::string Json(const std::vector<Span>& spans) {
   std::string text;
-  for (const Span& span : spans) text += EncodeTracesJson(std::span<const Span>(&span, 1)) + "\n";
+  for (const Span& span : spans) text += otlp::EncodeTracesJson(std::span<const Span>(&span, 1)) + "\n";
   return text;
 }
 

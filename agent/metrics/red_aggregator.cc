@@ -135,7 +135,6 @@ struct RedAggregator::State {
   std::vector<std::unique_ptr<Series>> series;  // in order of creation
   std::vector<uint32_t> table;                  // open addressing, index + 1, 0 = free
   std::vector<MetricCount> counts;              // series by metric, without overflow
-  size_t overflow_series = 0;
   uint64_t overflowed = 0;
   uint64_t last_collection = 0;  // 0: none yet; then where the first interval began
 
@@ -197,7 +196,6 @@ struct RedAggregator::State {
     }
     if (overflow) {
       created->attributes.Add(semconv::kOverflow, true);
-      ++overflow_series;
     } else {
       ++CountOf(&descriptor);
     }
@@ -237,11 +235,7 @@ struct RedAggregator::State {
     std::erase_if(series, [this](const std::unique_ptr<Series>& entry) {
       entry->idle = entry->touched ? 0 : entry->idle + 1;
       if (entry->idle < std::max<uint32_t>(options.idle_collections, 1)) return false;
-      if (entry->overflow) {
-        --overflow_series;
-      } else {
-        --CountOf(entry->descriptor);
-      }
+      if (!entry->overflow) --CountOf(entry->descriptor);
       return true;
     });
     if (series.size() != before) Rebuild(table.size());

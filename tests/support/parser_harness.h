@@ -1,6 +1,7 @@
-// A small language for protocol tests: what client and server say, at what time, with automatic offsets; the
-// same conversation cut elsewhere, with its beginning missing or with ranges dropped; and a sink that records
-// what the parser reports and checks its contract. Needs no test framework, so fuzzers use it too.
+// A small language for protocol tests: what client and server say, at what time, with automatic
+// offsets; the same conversation cut elsewhere, with its beginning missing or with ranges dropped;
+// and a sink that records what the parser reports and checks its contract. Needs no test framework,
+// so fuzzers use it too.
 //
 //   Conversation talk(Role::kServer);
 //   talk.Client("GET / HTTP/1.1\r\n\r\n").Server("HTTP/1.1 204 No Content\r\n\r\n").Close();
@@ -23,7 +24,8 @@
 
 namespace zerotap {
 
-// ---- What a parser reported -------------------------------------------------------------------------------
+// ---- What a parser reported
+// -------------------------------------------------------------------------------
 
 // An Exchange (and the RequestStart it belongs to) with everything owned.
 struct RecordedExchange {
@@ -44,8 +46,8 @@ struct RecordedExchange {
   bool incomplete = false;
   bool is_http = false;
 
-  std::string method, target, scheme, host, user_agent, forwarded_for, b3_trace_id, b3_span_id, request_id,
-      version;
+  std::string method, target, scheme, host, user_agent, forwarded_for, b3_trace_id, b3_span_id,
+      request_id, version;
   uint16_t http_status = 0;
   std::optional<uint64_t> request_body_size, response_body_size;
   Headers request_headers, response_headers;
@@ -102,8 +104,10 @@ class RecordingSink : public ExchangeSink {
     }
     RecordedExchange done = std::move(found->second);
     open_.erase(found);
-    if (done.start_ns != exchange.start_ns) violations.push_back("start_ns differs from BeginRequest");
-    if (done.request_offset != exchange.request_offset) violations.push_back("offset differs from BeginRequest");
+    if (done.start_ns != exchange.start_ns)
+      violations.push_back("start_ns differs from BeginRequest");
+    if (done.request_offset != exchange.request_offset)
+      violations.push_back("offset differs from BeginRequest");
     if (exchange.role != role_) violations.push_back("wrong role");
     if (exchange.end_ns < exchange.start_ns) violations.push_back("ends before it starts");
     if ((exchange.http == nullptr) == (exchange.database == nullptr)) {
@@ -153,7 +157,8 @@ class RecordingSink : public ExchangeSink {
     to.http_status = from.status_code;
     to.request_body_size = from.request_body_size;
     to.response_body_size = from.response_body_size;
-    for (const HeaderField& field : from.request_headers) to.request_headers.emplace_back(field.name, field.value);
+    for (const HeaderField& field : from.request_headers)
+      to.request_headers.emplace_back(field.name, field.value);
     for (const HeaderField& field : from.response_headers) {
       to.response_headers.emplace_back(field.name, field.value);
     }
@@ -179,7 +184,8 @@ class RecordingSink : public ExchangeSink {
   std::map<WorkId, RecordedExchange> open_;
 };
 
-// ---- What is said -----------------------------------------------------------------------------------------
+// ---- What is said
+// -----------------------------------------------------------------------------------------
 
 struct Step {
   enum class Kind : uint8_t { kData, kGap, kEnd, kClose, kAbandon };
@@ -210,7 +216,9 @@ class Conversation {
   explicit Conversation(Role role) : role_(role) {}
 
   Conversation& Client(std::string_view text) { return Say(RequestDirection(role_), text); }
-  Conversation& Server(std::string_view text) { return Say(Opposite(RequestDirection(role_)), text); }
+  Conversation& Server(std::string_view text) {
+    return Say(Opposite(RequestDirection(role_)), text);
+  }
   // Bytes that passed and were not captured: skipped on purpose, or lost.
   Conversation& ClientGap(uint64_t length, bool lost = false) {
     return Skip(RequestDirection(role_), length, lost);
@@ -218,7 +226,9 @@ class Conversation {
   Conversation& ServerGap(uint64_t length, bool lost = false) {
     return Skip(Opposite(RequestDirection(role_)), length, lost);
   }
-  Conversation& ClientEnd(EndReason reason = EndReason::kFin) { return End(RequestDirection(role_), reason); }
+  Conversation& ClientEnd(EndReason reason = EndReason::kFin) {
+    return End(RequestDirection(role_), reason);
+  }
   Conversation& ServerEnd(EndReason reason = EndReason::kFin) {
     return End(Opposite(RequestDirection(role_)), reason);
   }
@@ -303,7 +313,8 @@ class Conversation {
   std::vector<Step> steps_;
 };
 
-// ---- The same conversation, captured differently ----------------------------------------------------------
+// ---- The same conversation, captured differently
+// ----------------------------------------------------------
 
 // `length` bytes of a data step from `from` on.
 inline Step SliceOf(const Step& step, size_t from, size_t length) {
@@ -313,8 +324,8 @@ inline Step SliceOf(const Step& step, size_t from, size_t length) {
   return slice;
 }
 
-// One more cut before data byte number `position` (of all data bytes in order). Times are kept, so the
-// exchanges must be equal to the last field.
+// One more cut before data byte number `position` (of all data bytes in order). Times are kept, so
+// the exchanges must be equal to the last field.
 inline Conversation CutAt(const Conversation& talk, size_t position) {
   Conversation cut = talk;
   cut.steps().clear();
@@ -348,7 +359,8 @@ inline Conversation CutEvery(const Conversation& talk, size_t size) {
   return cut;
 }
 
-// Neighbouring data of one direction in one chunk. Times of the merged parts become those of the whole.
+// Neighbouring data of one direction in one chunk. Times of the merged parts become those of the
+// whole.
 inline Conversation Joined(const Conversation& talk) {
   Conversation joined = talk;
   joined.steps().clear();
@@ -368,14 +380,15 @@ inline Conversation Joined(const Conversation& talk) {
 // The agent came when the first `steps` steps had passed. Offsets stay those of the connection.
 inline Conversation WithoutStart(const Conversation& talk, size_t steps) {
   Conversation rest = talk;
-  rest.steps().erase(rest.steps().begin(), rest.steps().begin() + static_cast<std::ptrdiff_t>(steps));
+  rest.steps().erase(rest.steps().begin(),
+                     rest.steps().begin() + static_cast<std::ptrdiff_t>(steps));
   rest.set_from_first_byte(steps == 0);
   return rest;
 }
 
-// Data bytes [from, to) (of all data bytes in order) were not captured. When `lost`, the hole is noticed as the
-// connection tracker would: with the next data in that direction, its true times unknown; without such data,
-// never. Otherwise it is reported in its place.
+// Data bytes [from, to) (of all data bytes in order) were not captured. When `lost`, the hole is
+// noticed as the connection tracker would: with the next data in that direction, its true times
+// unknown; without such data, never. Otherwise it is reported in its place.
 inline Conversation WithoutRange(const Conversation& talk, size_t from, size_t to, bool lost) {
   Conversation holed = talk;
   holed.steps().clear();
@@ -421,8 +434,8 @@ inline Conversation WithoutRange(const Conversation& talk, size_t from, size_t t
   return holed;
 }
 
-// What the kernel leaves of each data step under a capture budget: the first `head` and the last `tail` bytes, a
-// skipped gap between them.
+// What the kernel leaves of each data step under a capture budget: the first `head` and the last
+// `tail` bytes, a skipped gap between them.
 inline Conversation HeadsAndTails(const Conversation& talk, size_t head, size_t tail) {
   Conversation trimmed = talk;
   trimmed.steps().clear();
@@ -442,7 +455,8 @@ inline Conversation HeadsAndTails(const Conversation& talk, size_t head, size_t 
   return trimmed;
 }
 
-// ---- Running it -------------------------------------------------------------------------------------------
+// ---- Running it
+// -------------------------------------------------------------------------------------------
 
 struct Outcome {
   std::vector<RecordedExchange> exchanges;
@@ -450,8 +464,8 @@ struct Outcome {
   std::vector<std::string> violations;  // must be empty
   size_t begun = 0;
   ParseStatus status = ParseStatus::kOk;
-  size_t open_before_end = 0;    // requests still in flight when the conversation was over
-  size_t largest_memory = 0;     // of MemorySize() after any step
+  size_t open_before_end = 0;  // requests still in flight when the conversation was over
+  size_t largest_memory = 0;   // of MemorySize() after any step
 
   std::vector<std::string> Summaries() const {
     std::vector<std::string> result;
@@ -460,26 +474,30 @@ struct Outcome {
   }
 };
 
-// What is still in flight at the end is abandoned (DropReason::kShutdown), so begun = exchanges + drops always.
+// What is still in flight at the end is abandoned (DropReason::kShutdown), so begun = exchanges +
+// drops always.
 inline Outcome RunConversation(const Protocol& protocol, const Conversation& talk,
                                const ParserOptions& options = ParserOptions()) {
   RecordingSink sink(talk.role());
-  std::unique_ptr<Parser> parser = protocol.make_parser(talk.role(), talk.from_first_byte(), options, sink);
+  std::unique_ptr<Parser> parser =
+      protocol.make_parser(talk.role(), talk.from_first_byte(), options, sink);
   Outcome outcome;
   for (const Step& step : talk.steps()) {
     switch (step.kind) {
       case Step::Kind::kData: {
-        // An exact-size copy, so that a sanitizer sees a read past the end and a borrow that outlives the call.
+        // An exact-size copy, so that a sanitizer sees a read past the end and a borrow that
+        // outlives the call.
         std::vector<std::byte> copy(AsBytes(step.bytes).begin(), AsBytes(step.bytes).end());
         copy.shrink_to_fit();
-        Chunk chunk{copy,          step.offset,   step.start_ns,   step.end_ns,           step.tgid,
-                    step.tid,      step.blocking, step.context_id, step.parent_context_id};
+        Chunk chunk{copy,     step.offset,   step.start_ns,   step.end_ns,           step.tgid,
+                    step.tid, step.blocking, step.context_id, step.parent_context_id};
         outcome.status = parser->OnData(step.direction, chunk);
         break;
       }
       case Step::Kind::kGap:
-        outcome.status = parser->OnGap(step.direction, {step.offset, step.gap_length, step.start_ns, step.end_ns,
-                                                        step.tgid, step.tid, step.lost});
+        outcome.status =
+            parser->OnGap(step.direction, {step.offset, step.gap_length, step.start_ns, step.end_ns,
+                                           step.tgid, step.tid, step.lost});
         break;
       case Step::Kind::kEnd:
         parser->OnEnd(step.direction, step.reason, step.end_ns);
@@ -495,7 +513,8 @@ inline Outcome RunConversation(const Protocol& protocol, const Conversation& tal
     }
     outcome.largest_memory = std::max(outcome.largest_memory, parser->MemorySize());
     if (outcome.status != ParseStatus::kOk) {
-      if (sink.open_requests() != 0) sink.violations.push_back("requests open after the protocol ended");
+      if (sink.open_requests() != 0)
+        sink.violations.push_back("requests open after the protocol ended");
       break;
     }
   }
@@ -509,7 +528,8 @@ inline Outcome RunConversation(const Protocol& protocol, const Conversation& tal
   return outcome;
 }
 
-// True when every exchange of `part` is one of `whole` (by what it says, not by its times), in the same order.
+// True when every exchange of `part` is one of `whole` (by what it says, not by its times), in the
+// same order.
 inline bool SaysNothingFalse(const Outcome& part, const Outcome& whole) {
   auto same = [](const RecordedExchange& a, const RecordedExchange& b) {
     return a.request_offset == b.request_offset && a.Summary() == b.Summary();

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <optional>
+#include <iterator>
 
 namespace zerotap {
 namespace {
@@ -318,6 +318,16 @@ HeadResult ParseResponseHead(std::string_view text, HeaderCapture capture, Respo
         ReadFramingField(name, value, head.framing);
         if (capturing) CaptureField(name, value, capture);
       });
+}
+
+bool IsUnmistakableMethod(std::string_view method) {
+  static constexpr std::string_view kMethods[] = {
+      "GET",         "POST",        "PUT",      "DELETE",   "HEAD",      "OPTIONS",    "PATCH",
+      "TRACE",       "QUERY",       "CONNECT",  "PROPFIND", "PROPPATCH", "MKCOL",      "COPY",
+      "MOVE",        "UNLOCK",      "M-SEARCH", "REPORT",   "UNBIND",    "REBIND",     "UNLINK",
+      "CHECKIN",     "UNCHECKOUT",  "LABEL",    "MERGE",    "NOTIFY",    "MKACTIVITY", "MKCALENDAR",
+      "MKWORKSPACE", "UNSUBSCRIBE", "PURGE",    "ACL"};
+  return std::find(std::begin(kMethods), std::end(kMethods), method) != std::end(kMethods);
 }
 
 bool IsSensitiveHeader(std::string_view lower_case_name) {

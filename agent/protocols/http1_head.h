@@ -80,6 +80,10 @@ HeadResult ParseResponseHead(std::string_view text, HeaderCapture capture, Respo
 bool ParseRequestLine(std::string_view line, RequestHead& head);
 bool ParseStatusLine(std::string_view line, ResponseHead& head);
 
+// A method in use that does not end another one: what is left of a cut name must not pass. (PATCH
+// ends PROPPATCH, but is too common to be refused.)
+bool IsUnmistakableMethod(std::string_view method);
+
 bool IsSensitiveHeader(std::string_view lower_case_name);
 
 // The values of all fields of that name as one list; values that do not fit are left out.

@@ -47,7 +47,10 @@ ParseStatus Http1Parser::OnData(Direction direction, const Chunk& chunk) {
   Stream& stream = is_request ? request_ : response_;
   if (spoke_last_ != speaker && spoke_last_ != Spoke::kNobody) {
     // The direction flipped: a message may begin here.
-    if (is_request) fresh_ = true;
+    if (is_request) {
+      fresh_ = true;
+      if (stream.stage != Stage::kBody) EndHiddenResponse();
+    }
     bool amid_head = stream.stage == Stage::kHead && stream.head.has_first_line();
     if (!stream.exact && !amid_head) stream.stage = Stage::kStart;
   }
@@ -63,6 +66,9 @@ ParseStatus Http1Parser::OnGap(Direction direction, const Gap& gap) {
   const bool is_request = direction == RequestDirection(role_);
   if (!gap.lost) {
     // It is reported where it happened; a lost one is only noticed later.
+    if (is_request && spoke_last_ == Spoke::kResponse && request_.stage != Stage::kBody) {
+      EndHiddenResponse();
+    }
     spoke_last_ = is_request ? Spoke::kRequest : Spoke::kResponse;
     if (is_request) fresh_ = false;
   }
@@ -154,11 +160,9 @@ Http1Parser::Step Http1Parser::ReadRequests(std::string_view bytes, const Chunk&
 
 Http1Parser::Step Http1Parser::OnRequestHead(const RequestHead& head, std::string_view text,
                                              const Chunk& chunk) {
-  // A response whose end was hidden is over when its client asks for something else.
-  if (paired_ && response_.stage == Stage::kBody && response_.body.framing_lost() && head_fresh_ &&
-      !pipelined_ && pending_.size() == 1) {
-    FinishResponse(response_.last_ns, {}, /*incomplete=*/true);
-  }
+  // Where a message may begin, the rest of a cut method or of a body may stand before one as well.
+  if (!request_.exact && !IsUnmistakableMethod(head.method)) return RefuseRequest();
+  EndHiddenResponse();
   const FramingFields& framing = head.framing;
   // RFC 9112 section 6.3: the server cannot know where such a request ends.
   const bool invalid = framing.has_coding ? !framing.chunked_last : framing.length_invalid;
@@ -439,18 +443,20 @@ void Http1Parser::OnResponseGap(const Gap& gap) {
     return;
   }
   uint64_t taken = response_.body.Skip(gap.length);
-  const bool beyond = taken < gap.length;
+  const uint64_t end_ns = gap.lost ? response_.last_ns : gap.end_ns;
   if (response_.body.done()) {
-    FinishResponse(gap.lost ? response_.last_ns : gap.end_ns, {}, gap.lost || beyond);
-  } else if (response_.body.framing_lost() && paired_) {
-    // The response itself is known; what the gap holds after it is not.
-    DropBehindFront(ReasonOf(gap));
-    return;
+    const bool beyond = taken < gap.length;
+    FinishResponse(end_ns, {}, gap.lost || beyond);
+    if (beyond) MissResponses(ReasonOf(gap));
   } else if (response_.body.framing_lost()) {
+    if (paired_ && pending_.size() == 1 && !HasOverflow()) {
+      // The response itself is known and its end may still show. Others may be hidden behind it.
+      LosePairing(ReasonOf(gap), 0);
+      return;
+    }
+    if (paired_) FinishResponse(end_ns, {}, /*incomplete=*/true);
     MissResponses(ReasonOf(gap));
-    return;
   }
-  if (beyond) MissResponses(ReasonOf(gap));
 }
 
 void Http1Parser::MissRequests(DropReason reason) {
@@ -532,6 +538,13 @@ void Http1Parser::EmitFront(uint64_t end_ns, std::string_view transport_error, b
   PopOldest();
 }
 
+// A response whose end was not seen is over when its client has something else to say.
+void Http1Parser::EndHiddenResponse() {
+  if (paired_ && response_.stage == Stage::kBody && response_.body.framing_lost()) {
+    FinishResponse(response_.last_ns, {}, /*incomplete=*/true);
+  }
+}
+
 void Http1Parser::EndAll(EndReason reason, uint64_t time_ns) {
   const std::string_view error = reason == EndReason::kReset     ? "connection_reset"
                                  : reason == EndReason::kTimeout ? "timeout"
@@ -540,8 +553,6 @@ void Http1Parser::EndAll(EndReason reason, uint64_t time_ns) {
     if (!response_.body.framing_lost()) {
       bool proper = reason == EndReason::kFin && response_.body.End();
       FinishResponse(time_ns, proper ? std::string_view() : error, /*incomplete=*/false);
-    } else if (pipelined_) {
-      DropOldest(loss_reason_);  // what came after its end cannot be told from it
     } else {
       FinishResponse(response_.last_ns, {}, /*incomplete=*/true);
     }
@@ -563,17 +574,6 @@ void Http1Parser::PopOldest() {
 void Http1Parser::DropOldest(DropReason reason) {
   sink_.DropRequest(pending_.front().work, reason);
   PopOldest();
-}
-
-void Http1Parser::DropBehindFront(DropReason reason) {
-  const bool several = pending_.size() >= 2;
-  while (pending_.size() > 1) {
-    sink_.DropRequest(pending_.back().work, reason);
-    pending_bytes_ -= pending_.back().fields.text_bytes();
-    pending_.PopBack();
-  }
-  ClearOverflow();
-  LosePairing(reason, several ? 1 : 0);
 }
 
 void Http1Parser::DropAll(DropReason reason) {

@@ -81,6 +81,7 @@ class Http1Parser final : public Parser {
   void Enqueue(WorkId work, const RequestHead& head, const Chunk& chunk);
   void FinishRequestBody();
   void FinishResponse(uint64_t end_ns, std::string_view transport_error, bool incomplete);
+  void EndHiddenResponse();
   // Reports the oldest request with what is known of its response.
   void EmitFront(uint64_t end_ns, std::string_view transport_error, bool incomplete);
   void EndAll(EndReason reason, uint64_t time_ns);
@@ -89,7 +90,6 @@ class Http1Parser final : public Parser {
   bool HasOverflow() const { return overflow_first_ < overflow_.size(); }
   void ClearOverflow();
   void DropOldest(DropReason reason);
-  void DropBehindFront(DropReason reason);
   void PopOldest();
   Step RefuseRequest();
   Step RefuseResponse();

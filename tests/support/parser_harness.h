@@ -387,8 +387,8 @@ inline Conversation WithoutStart(const Conversation& talk, size_t steps) {
 }
 
 // Data bytes [from, to) (of all data bytes in order) were not captured. When `lost`, the hole is
-// noticed as the connection tracker would: with the next data in that direction, its true times
-// unknown; without such data, never. Otherwise it is reported in its place.
+// noticed as the connection tracker would: with the next data in that direction, at the latest when
+// it ends; its true times are unknown. Otherwise it is reported in its place.
 inline Conversation WithoutRange(const Conversation& talk, size_t from, size_t to, bool lost) {
   Conversation holed = talk;
   holed.steps().clear();
@@ -398,10 +398,13 @@ inline Conversation WithoutRange(const Conversation& talk, size_t from, size_t t
   size_t passed = 0;
   auto append = [&](const Step& step) {
     size_t index = static_cast<size_t>(step.direction);
-    if ((step.kind == Step::Kind::kData || step.kind == Step::Kind::kGap) && hole[index]) {
-      hole[index]->end_ns = step.start_ns;
-      out.push_back(*hole[index]);
-      hole[index].reset();
+    bool whole_connection = step.kind == Step::Kind::kClose;
+    for (size_t i = 0; i < 2; ++i) {
+      if (!hole[i] || step.kind == Step::Kind::kAbandon || (i != index && !whole_connection))
+        continue;
+      hole[i]->end_ns = step.start_ns;
+      out.push_back(*hole[i]);
+      hole[i].reset();
     }
     last_ns[index] = step.end_ns;
     out.push_back(step);
@@ -528,20 +531,29 @@ inline Outcome RunConversation(const Protocol& protocol, const Conversation& tal
   return outcome;
 }
 
-// True when every exchange of `part` is one of `whole` (by what it says, not by its times), in the
-// same order.
-inline bool SaysNothingFalse(const Outcome& part, const Outcome& whole) {
-  auto same = [](const RecordedExchange& a, const RecordedExchange& b) {
-    return a.request_offset == b.request_offset && a.Summary() == b.Summary();
-  };
+// What `part` says that `whole` does not; empty when nothing is. Times must be right too, except
+// for the end of an exchange that is marked incomplete.
+inline std::string FalseIn(const Outcome& part, const Outcome& whole) {
+  for (const std::string& violation : part.violations) return violation;
+  if (part.begun != part.exchanges.size() + part.drops.size()) return "requests unaccounted for";
   auto at = whole.exchanges.begin();
   for (const RecordedExchange& exchange : part.exchanges) {
-    at = std::find_if(at, whole.exchanges.end(),
-                      [&](const RecordedExchange& truth) { return same(exchange, truth); });
-    if (at == whole.exchanges.end()) return false;
+    at = std::find_if(at, whole.exchanges.end(), [&](RecordedExchange truth) {
+      if (exchange.incomplete) {
+        truth.end_ns = exchange.end_ns;
+        truth.transport_error = exchange.transport_error;
+      }
+      return exchange.request_offset == truth.request_offset &&
+             exchange.Summary() == truth.Summary() && exchange.start_ns == truth.start_ns &&
+             exchange.end_ns == truth.end_ns;
+    });
+    if (at == whole.exchanges.end()) {
+      return exchange.Summary() + " at " + std::to_string(exchange.request_offset) + " from " +
+             std::to_string(exchange.start_ns) + " to " + std::to_string(exchange.end_ns);
+    }
     ++at;
   }
-  return true;
+  return {};
 }
 
 }  // namespace zerotap

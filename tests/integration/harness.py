@@ -441,3 +441,31 @@ def run(command, **options):
         raise AssertionError(f"{command} ended with {result.returncode}:\n{result.stdout.decode(errors='replace')}\n"
                              f"{result.stderr.decode(errors='replace')}")
     return result.stdout.decode()
+
+
+class Client:
+    """Drives apps/tcp_client.py, a process of its own, one operation at a time."""
+
+    def __init__(self, workspace):
+        self.process = workspace.start([SYSTEM_PYTHON, os.path.join(APPS, "tcp_client.py")], "tcp_client",
+                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def _call(self, *operation):
+        self.process.stdin.write((json.dumps(operation) + "\n").encode())
+        self.process.stdin.flush()
+        answer = json.loads(self.process.stdout.readline())
+        if "error" in answer:
+            raise AssertionError(f"{operation[0]}: {answer['error']}")
+        return answer["ok"]
+
+    def __getattr__(self, name):
+        return lambda *arguments: self._call(name, *arguments)
+
+    def exchange(self, connection, method, target, headers="", body="", send_by="send", receive_by="recv"):
+        """One request and its response; gives [[statuses], body length]."""
+        self.send(connection, f"{method} {target} HTTP/1.1\r\nHost: example.test\r\n{headers}\r\n{body}", send_by)
+        return self.receive(connection, method, receive_by)

@@ -54,6 +54,8 @@ inline constexpr std::string_view kNetworkProtocolVersion = "network.protocol.ve
 inline constexpr std::string_view kNetworkTransport = "network.transport";
 inline constexpr std::string_view kErrorType = "error.type";
 
+inline constexpr std::string_view kCaptureIncomplete = "zerotap.capture.incomplete";
+
 // Resource
 inline constexpr std::string_view kServiceName = "service.name";
 inline constexpr std::string_view kServiceNamespace = "service.namespace";

@@ -1,0 +1,220 @@
+#include "agent/capture/bpf_capture.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "agent/capture/probe_loader.h"
+#include "bpf/abi/control.h"
+// The skeleton's types come from the ABI headers.
+#include "bpf/zerotap.skel.h"
+
+namespace zerotap {
+namespace {
+
+// A turn of Drain ends after so many records.
+constexpr size_t kMaxRecordsPerDrain = 8192;
+
+struct RingDeleter {
+  void operator()(ring_buffer* ring) const { ring_buffer__free(ring); }
+};
+
+// A shared mapping that is undone with its owner.
+class Mapping {
+ public:
+  Mapping() = default;
+  Mapping(int fd, size_t size, int protection, off_t offset)
+      : size_(size), address_(::mmap(nullptr, size, protection, MAP_SHARED, fd, offset)) {
+    if (address_ == MAP_FAILED) address_ = nullptr;
+  }
+  Mapping(Mapping&& other) noexcept { *this = std::move(other); }
+  Mapping& operator=(Mapping&& other) noexcept {
+    std::swap(size_, other.size_);
+    std::swap(address_, other.address_);
+    return *this;
+  }
+  ~Mapping() {
+    if (address_ != nullptr) ::munmap(address_, size_);
+  }
+  template <typename T>
+  T* As() const {
+    return static_cast<T*>(address_);
+  }
+
+ private:
+  size_t size_ = 0;
+  void* address_ = nullptr;
+};
+
+}  // namespace
+
+struct BpfCapture::State {
+  LoadedProbes probes;
+  std::unique_ptr<ring_buffer, RingDeleter> ring;
+  Mapping verdicts;
+  Mapping consumer_position;
+  Mapping producer_position;
+  const std::function<void(ByteSpan)>* handler = nullptr;
+  size_t drained = 0;
+  uint64_t malformed_records = 0;
+
+  static int OnRecord(void* context, void* data, size_t size) {
+    State* state = static_cast<State*>(context);
+    const auto* header = static_cast<const zt_event_header*>(data);
+    // The room in the ring is one of a few sizes; the record says how much of it is its own.
+    if (size < sizeof(*header) || header->size < sizeof(*header) || header->size > size) {
+      ++state->malformed_records;
+      return 0;
+    }
+    (*state->handler)(ByteSpan(static_cast<const std::byte*>(data), header->size));
+    return ++state->drained < kMaxRecordsPerDrain ? 0 : -ECANCELED;
+  }
+
+  Status Consume() {
+    int result = ring_buffer__consume(ring.get());
+    if (result < 0 && result != -ECANCELED && result != -EINTR) return FailErrno("ring buffer", -result);
+    return {};
+  }
+};
+
+uint64_t CaptureCounters::recursion_misses() const {
+  uint64_t sum = 0;
+  for (const ProgramStatistics& program : programs) sum += program.recursion_misses;
+  return sum;
+}
+
+const char* CounterName(zt_counter counter) {
+  switch (counter) {
+    case ZT_COUNTER_DATA_EVENTS:
+      return "data_events";
+    case ZT_COUNTER_RING_FULL:
+      return "ring_full";
+    case ZT_COUNTER_CONNECTION_MAP_FULL:
+      return "connection_map_full";
+    case ZT_COUNTER_PAYLOAD_FAULT:
+      return "payload_fault";
+    case ZT_COUNTER_NO_PAYLOAD:
+      return "no_payload";
+    case ZT_COUNTER_IGNORED_EVENTS:
+      return "ignored_events";
+    case ZT_COUNTER_UNKNOWN_CALL:
+      return "unknown_call";
+    case ZT_COUNTER_IOVEC_TRUNCATED:
+      return "iovec_truncated";
+    case ZT_COUNTER_COMPAT_CALL:
+      return "compat_call";
+    case ZT_COUNTER_COUNT:
+      break;
+  }
+  return "unknown";
+}
+
+BpfCapture::BpfCapture(std::unique_ptr<State> state) : state_(std::move(state)) {}
+BpfCapture::~BpfCapture() = default;
+
+Result<std::unique_ptr<BpfCapture>> BpfCapture::Create(const CaptureOptions& options) {
+  Result<LoadedProbes> probes = LoadProbes(options);
+  if (!probes) return tl::unexpected(probes.error());
+  auto state = std::make_unique<State>();
+  state->probes = std::move(*probes);
+  auto& maps = state->probes.skeleton->maps;
+  size_t page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+
+  state->verdicts = Mapping(bpf_map__fd(maps.verdicts), ZT_VERDICT_SLOTS * sizeof(uint64_t),
+                            PROT_READ | PROT_WRITE, 0);
+  if (state->verdicts.As<void>() == nullptr) return FailErrno("cannot map the verdicts");
+  int ring_fd = bpf_map__fd(maps.events);
+  state->consumer_position = Mapping(ring_fd, page, PROT_READ, 0);
+  state->producer_position = Mapping(ring_fd, page, PROT_READ, static_cast<off_t>(page));
+  state->ring.reset(ring_buffer__new(ring_fd, State::OnRecord, state.get(), nullptr));
+  if (!state->ring) return FailErrno("cannot map the ring buffer");
+
+  std::unique_ptr<BpfCapture> capture(new BpfCapture(std::move(state)));
+  if (options.exclude_self) {
+    capture->SetProcessPolicy(static_cast<uint32_t>(::getpid()), ZT_PROCESS_SELF);
+  }
+  if (Status status = AttachProbes(capture->state_->probes); !status) {
+    return tl::unexpected(status.error());
+  }
+  if (Status status = SeedSockets(capture->state_->probes); !status) {
+    return tl::unexpected(status.error());
+  }
+  return capture;
+}
+
+const CaptureReport& BpfCapture::report() const { return state_->probes.report; }
+
+Result<size_t> BpfCapture::Drain(int timeout_ms, const std::function<void(ByteSpan)>& handler) {
+  state_->handler = &handler;
+  state_->drained = 0;
+  if (Status status = state_->Consume(); !status) return tl::unexpected(status.error());
+  if (state_->drained == 0 && timeout_ms > 0) {
+    int result = ring_buffer__poll(state_->ring.get(), timeout_ms);
+    if (result < 0 && result != -ECANCELED && result != -EINTR) return FailErrno("ring buffer", -result);
+    // Most records come without a wake-up.
+    if (state_->drained == 0) {
+      if (Status status = state_->Consume(); !status) return tl::unexpected(status.error());
+    }
+  }
+  state_->handler = nullptr;
+  return state_->drained;
+}
+
+void BpfCapture::SetVerdict(uint64_t connection_id, const zt_verdict& verdict) {
+  zt_verdict stored = verdict;
+  stored.tag = zt_verdict_tag(connection_id);
+  uint64_t word;
+  static_assert(sizeof(word) == sizeof(stored));
+  std::memcpy(&word, &stored, sizeof(word));
+  // One store, so that the kernel never sees half a verdict.
+  __atomic_store_n(state_->verdicts.As<uint64_t>() + zt_verdict_slot(connection_id), word, __ATOMIC_RELEASE);
+}
+
+void BpfCapture::SetProcessPolicy(uint32_t tgid, zt_process_policy policy) {
+  uint32_t value = policy;
+  bpf_map_update_elem(bpf_map__fd(state_->probes.skeleton->maps.process_policies), &tgid, &value, BPF_ANY);
+}
+
+void BpfCapture::ForgetProcess(uint32_t tgid) {
+  bpf_map_delete_elem(bpf_map__fd(state_->probes.skeleton->maps.process_policies), &tgid);
+}
+
+CaptureCounters BpfCapture::ReadCounters() const {
+  CaptureCounters counters;
+  zerotap_bpf* skeleton = state_->probes.skeleton.get();
+  int cpus = libbpf_num_possible_cpus();
+  std::vector<uint64_t> per_cpu(cpus > 0 ? static_cast<size_t>(cpus) : 0);
+  for (uint32_t index = 0; index < ZT_COUNTER_COUNT && !per_cpu.empty(); ++index) {
+    if (bpf_map_lookup_elem(bpf_map__fd(skeleton->maps.counters), &index, per_cpu.data()) != 0) continue;
+    for (uint64_t value : per_cpu) counters.kernel[index] += value;
+  }
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, skeleton->obj) {
+    if (!bpf_program__autoload(program)) continue;
+    bpf_prog_info info{};
+    uint32_t size = sizeof(info);
+    if (bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &size) != 0) continue;
+    ProgramStatistics statistics;
+    statistics.name = bpf_program__name(program);
+    statistics.recursion_misses = info.recursion_misses;
+    statistics.run_count = info.run_cnt;
+    statistics.run_time_ns = info.run_time_ns;
+    statistics.verified_instructions = info.verified_insns;
+    counters.programs.push_back(std::move(statistics));
+  }
+  counters.ring_bytes = state_->probes.ring_bytes;
+  const auto* consumer = state_->consumer_position.As<uint64_t>();
+  const auto* producer = state_->producer_position.As<uint64_t>();
+  if (consumer != nullptr && producer != nullptr) {
+    uint64_t consumed = __atomic_load_n(consumer, __ATOMIC_ACQUIRE);
+    uint64_t produced = __atomic_load_n(producer, __ATOMIC_ACQUIRE);
+    counters.ring_used_bytes = produced > consumed ? produced - consumed : 0;
+  }
+  counters.malformed_records = state_->malformed_records;
+  return counters;
+}
+
+}  // namespace zerotap

@@ -1,0 +1,89 @@
+// The kernel side, loaded and attached: a source of records and the way back for verdicts.
+//
+// Everything hangs on file descriptors of this process; nothing is pinned, so that even kill -9 leaves nothing behind.
+// Create and Drain belong to one thread; SetVerdict, SetProcessPolicy, ForgetProcess and ReadCounters may be called from any.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "agent/base/result.h"
+#include "agent/events/event_source.h"
+
+namespace zerotap {
+
+enum class CaptureTier {
+  kAuto,
+  kA,  // sock_send_length and sock_recv_length, kernel 6.3 and later
+  kB,  // the exit of every system call, kernel 5.10 and later
+};
+
+struct CaptureOptions {
+  CaptureTier tier = CaptureTier::kAuto;
+  size_t ring_bytes = 16u << 20;  // rounded up to a power of two
+  size_t max_connections = 65536;
+  uint32_t detect_budget_kib = 4;  // of each run, until a connection's protocol is known
+  uint32_t detect_edge_bytes = 64;
+  bool exclude_self = true;  // this process's own connections are left out on both ends
+};
+
+// What was chosen, for the log and for the operator.
+struct CaptureReport {
+  CaptureTier tier = CaptureTier::kA;
+  std::string attach_form;           // "tracepoint", "BTF tracepoint"
+  std::vector<std::string> unseen;   // what this tier cannot see or show, one sentence each
+  std::vector<std::string> remarks;  // why something better was not taken, with the remedy
+  uint64_t load_ns = 0;
+  uint64_t seed_ns = 0;
+};
+
+struct ProgramStatistics {
+  std::string name;
+  uint64_t recursion_misses = 0;  // runs that the kernel skipped: lost events
+  uint64_t run_count = 0;         // with kernel.bpf_stats_enabled only
+  uint64_t run_time_ns = 0;
+  uint32_t verified_instructions = 0;
+};
+
+struct CaptureCounters {
+  std::array<uint64_t, ZT_COUNTER_COUNT> kernel{};  // index: enum zt_counter
+  std::vector<ProgramStatistics> programs;
+  uint64_t ring_bytes = 0;
+  uint64_t ring_used_bytes = 0;
+  uint64_t malformed_records = 0;  // with a size that cannot be
+
+  uint64_t recursion_misses() const;
+};
+
+// The name of a counter in metrics, in snake_case.
+const char* CounterName(zt_counter counter);
+
+class BpfCapture : public EventSource, public CaptureControl {
+ public:
+  // Errors say what is missing and what to do about it.
+  static Result<std::unique_ptr<BpfCapture>> Create(const CaptureOptions& options);
+  ~BpfCapture() override;
+
+  const CaptureReport& report() const;
+
+  // Records come without a wake-up for each, so a wait may take `timeout_ms` even though some are there by then; it ends early
+  // when the ring fills up or a process starts. Returns after a bounded number of records, so that the caller's other duties
+  // get their turn.
+  Result<size_t> Drain(int timeout_ms, const std::function<void(ByteSpan)>& handler) override;
+
+  void SetVerdict(uint64_t connection_id, const zt_verdict& verdict) override;
+  void SetProcessPolicy(uint32_t tgid, zt_process_policy policy) override;
+  void ForgetProcess(uint32_t tgid) override;
+
+  CaptureCounters ReadCounters() const;
+
+ private:
+  struct State;
+  explicit BpfCapture(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace zerotap

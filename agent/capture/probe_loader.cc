@@ -1,0 +1,289 @@
+#include "agent/capture/probe_loader.h"
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <linux/capability.h>
+#include <linux/perf_event.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstdarg>
+#include <cstdio>
+#include <cstring>
+
+#include "agent/base/clock.h"
+#include "agent/base/log.h"
+#include "agent/capture/tracefs.h"
+#include "bpf/abi/control.h"
+// The skeleton's types come from the ABI headers.
+#include "bpf/zerotap.skel.h"
+
+namespace zerotap {
+
+void SkeletonDeleter::operator()(zerotap_bpf* skeleton) const { zerotap_bpf__destroy(skeleton); }
+void LinkDeleter::operator()(bpf_link* link) const { bpf_link__destroy(link); }
+
+namespace {
+
+// One way to see the bytes of sockets: a set of programs and how they are attached.
+struct Variant {
+  CaptureTier tier;
+  bool needs_tracefs;
+  const char* attach_form;
+  std::vector<const char*> programs;
+  std::vector<const char*> btf_tracepoints;  // what the kernel must have
+};
+
+const std::vector<Variant>& Variants() {
+  static const std::vector<Variant> variants = {
+      {CaptureTier::kA, true, "tracepoint", {"tier_a_send", "tier_a_receive"},
+       {"sock_send_length", "sock_recv_length"}},
+      {CaptureTier::kA, false, "BTF tracepoint", {"tier_a_send_btf", "tier_a_receive_btf"},
+       {"sock_send_length", "sock_recv_length"}},
+      {CaptureTier::kB, false, "BTF tracepoint", {"tier_b_exit_btf"}, {"sys_exit"}},
+      {CaptureTier::kB, true, "tracepoint", {"tier_b_exit"}, {}},
+  };
+  return variants;
+}
+
+const std::vector<const char*>& AlwaysLoaded() {
+  static const std::vector<const char*> names = {"tcp_state",    "tcp_destroyed", "seed_sockets",
+                                                 "process_exec", "process_fork"};
+  return names;
+}
+
+thread_local std::string libbpf_output;
+
+int CollectLibbpfOutput(libbpf_print_level level, const char* format, va_list arguments) {
+  if (level == LIBBPF_DEBUG) return 0;
+  char line[2048];
+  int length = std::vsnprintf(line, sizeof(line), format, arguments);
+  if (length > 0) libbpf_output += line;
+  return 0;
+}
+
+// The verifier's last words are what matters; the rest can be a megabyte.
+std::string LastLines(const std::string& text, size_t count) {
+  size_t begin = text.size();
+  while (begin > 0 && count > 0) {
+    begin = text.rfind('\n', begin - 1);
+    if (begin == std::string::npos) return text;
+    --count;
+  }
+  return text.substr(begin);
+}
+
+bool HasCapability(unsigned capability) {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[2] = {};
+  if (::syscall(SYS_capget, &header, data) != 0) return false;
+  return (data[capability / 32].effective >> (capability % 32)) & 1;
+}
+
+Status CheckRequirements() {
+  constexpr unsigned kCapSysAdmin = 21;
+  constexpr unsigned kCapPerfmon = 38;
+  constexpr unsigned kCapBpf = 39;
+  if (!HasCapability(kCapSysAdmin) && !(HasCapability(kCapBpf) && HasCapability(kCapPerfmon))) {
+    return Fail(
+        "not allowed to load BPF programs; run as root (sudo zerotap), or with the capabilities "
+        "CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE");
+  }
+  if (::access("/sys/kernel/btf/vmlinux", R_OK) != 0) {
+    return Fail(
+        "this kernel has no BTF (/sys/kernel/btf/vmlinux); it needs CONFIG_DEBUG_INFO_BTF=y, as the "
+        "kernels of Debian 11, Ubuntu 20.10, RHEL 8.2 and later have; in a container mount /sys");
+  }
+  int ring = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "zt_check", 0, 0, 4096, nullptr);
+  if (ring < 0) {
+    int error = errno;
+    if (error == EPERM) {
+      return Fail(
+          "the kernel refused a BPF map; check that the container is privileged or has CAP_BPF, that its "
+          "seccomp profile allows bpf(2), and that the kernel is not locked down (confidentiality mode)");
+    }
+    return Fail("this kernel has no BPF ring buffer (" + std::string(std::strerror(error)) +
+                "); it must be 5.10 or later");
+  }
+  ::close(ring);
+  return {};
+}
+
+// Parameters of a BTF tracepoint without the context, or -1 when the kernel does not have it.
+int TracepointParameters(const btf* kernel, const std::string& name) {
+  int id = btf__find_by_name_kind(kernel, ("btf_trace_" + name).c_str(), BTF_KIND_TYPEDEF);
+  if (id < 0) return -1;
+  const btf_type* type = btf__type_by_id(kernel, btf__type_by_id(kernel, id)->type);
+  if (type == nullptr || !btf_is_ptr(type)) return -1;
+  type = btf__type_by_id(kernel, type->type);
+  if (type == nullptr || !btf_is_func_proto(type)) return -1;
+  return btf_vlen(type) - 1;
+}
+
+bool IsAvailable(const btf* kernel, const Variant& variant) {
+  for (const char* name : variant.btf_tracepoints) {
+    if (TracepointParameters(kernel, name) < 0) return false;
+  }
+  return true;
+}
+
+Result<SkeletonPtr> TryLoad(const CaptureOptions& options, size_t ring_bytes, const Variant& variant,
+                            bool exit_says_last) {
+  SkeletonPtr skeleton(zerotap_bpf__open());
+  if (!skeleton) return FailErrno("cannot open the BPF object");
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, skeleton->obj) {
+    const char* name = bpf_program__name(program);
+    bool wanted = std::strcmp(name, exit_says_last ? "process_exit_group" : "process_exit") == 0;
+    for (const char* other : AlwaysLoaded()) wanted = wanted || std::strcmp(name, other) == 0;
+    for (const char* other : variant.programs) wanted = wanted || std::strcmp(name, other) == 0;
+    bpf_program__set_autoload(program, wanted);
+  }
+  bpf_map__set_max_entries(skeleton->maps.events, static_cast<uint32_t>(ring_bytes));
+  bpf_map__set_max_entries(skeleton->maps.connections, static_cast<uint32_t>(options.max_connections));
+  skeleton->rodata->zt_detect_budget = options.detect_budget_kib * 1024;
+  skeleton->rodata->zt_detect_edge = options.detect_edge_bytes;
+  skeleton->rodata->zt_ring_bytes = static_cast<uint32_t>(ring_bytes);
+  libbpf_output.clear();
+  int result = zerotap_bpf__load(skeleton.get());
+  if (result != 0) {
+    spdlog::debug("loading the BPF programs failed: {}", LastLines(libbpf_output, 20));
+    return FailErrno("the kernel did not accept the BPF programs", -result);
+  }
+  return skeleton;
+}
+
+const char* TierName(CaptureTier tier) { return tier == CaptureTier::kA ? "A" : "B"; }
+
+std::vector<std::string> Unseen(const Variant& variant) {
+  std::vector<std::string> unseen = {
+      "sendfile and splice: lengths and times without the bytes",
+      "calls of 32-bit programs: lengths at most",
+      "MPTCP and SMC sockets",
+  };
+  if (variant.tier == CaptureTier::kA) {
+    unseen.push_back("io_uring: lengths and times without the bytes");
+    unseen.push_back("splice from a socket: a gap in its stream");
+  } else {
+    unseen.push_back("io_uring: nothing, a gap in the stream");
+  }
+  return unseen;
+}
+
+Result<LinkPtr> AttachByTracefs(const Tracefs& tracefs, bpf_program* program) {
+  // The section name has the tracepoint: tp/GROUP/NAME.
+  std::string section = bpf_program__section_name(program);
+  size_t group = section.find('/') + 1;
+  size_t name = section.find('/', group) + 1;
+  Result<uint64_t> id = tracefs.EventId(section.substr(group, name - 1 - group), section.substr(name));
+  if (!id) return tl::unexpected(id.error());
+  perf_event_attr attributes{};
+  attributes.type = PERF_TYPE_TRACEPOINT;
+  attributes.size = sizeof(attributes);
+  attributes.config = *id;
+  // The program runs for every CPU and process, whatever the event is bound to.
+  UniqueFd event(static_cast<int>(
+      ::syscall(SYS_perf_event_open, &attributes, -1, 0, -1, PERF_FLAG_FD_CLOEXEC)));
+  if (!event) return FailErrno("perf_event_open for " + section);
+  LinkPtr link(bpf_program__attach_perf_event(program, event.get()));
+  if (!link) return FailErrno("cannot attach " + section);
+  event.Release();  // the link's now
+  return link;
+}
+
+}  // namespace
+
+size_t RoundUpRingBytes(size_t bytes) {
+  size_t rounded = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  while (rounded < bytes && rounded < (size_t{1} << 30)) rounded *= 2;
+  return rounded;
+}
+
+Result<LoadedProbes> LoadProbes(const CaptureOptions& options) {
+  if (Status status = CheckRequirements(); !status) return tl::unexpected(status.error());
+  libbpf_set_print(CollectLibbpfOutput);
+  uint64_t begin = MonotonicNs();
+  btf* kernel = btf__load_vmlinux_btf();
+  if (kernel == nullptr) return FailErrno("cannot read the kernel's BTF (/sys/kernel/btf/vmlinux)");
+  std::unique_ptr<btf, void (*)(btf*)> kernel_owner(kernel, btf__free);
+  bool exit_says_last = TracepointParameters(kernel, "sched_process_exit") >= 2;
+  Result<Tracefs> tracefs = Tracefs::Open();
+
+  LoadedProbes probes;
+  probes.ring_bytes = RoundUpRingBytes(options.ring_bytes);
+  Error last_error{"no capture tier fits this kernel; it must be 5.10 or later", 0};
+  for (const Variant& variant : Variants()) {
+    if (options.tier != CaptureTier::kAuto && options.tier != variant.tier) continue;
+    if (!IsAvailable(kernel, variant)) {
+      probes.report.remarks.push_back(std::string("tier ") + TierName(variant.tier) +
+                                      ": this kernel lacks its hooks");
+      continue;
+    }
+    if (variant.needs_tracefs && !tracefs) {
+      probes.report.remarks.push_back(tracefs.error().message);
+      continue;
+    }
+    Result<SkeletonPtr> skeleton = TryLoad(options, probes.ring_bytes, variant, exit_says_last);
+    if (!skeleton) {
+      last_error = skeleton.error();
+      probes.report.remarks.push_back(std::string("tier ") + TierName(variant.tier) + " as " +
+                                      variant.attach_form + ": " + last_error.message);
+      continue;
+    }
+    probes.skeleton = std::move(*skeleton);
+    probes.report.tier = variant.tier;
+    probes.report.attach_form = variant.attach_form;
+    probes.report.unseen = Unseen(variant);
+    if (variant.needs_tracefs && tracefs->detached()) {
+      probes.report.remarks.push_back("tracefs is not mounted on this host; using an instance of our own");
+    }
+    probes.report.load_ns = MonotonicNs() - begin;
+    return probes;
+  }
+  if (options.tier == CaptureTier::kA && last_error.errno_value == 0) {
+    return Fail("capture tier A needs kernel 6.3 or later; use --capture-tier=auto");
+  }
+  std::string why;
+  for (const std::string& remark : probes.report.remarks) why += "; " + remark;
+  return tl::unexpected(Error{last_error.message + why, last_error.errno_value});
+}
+
+Status AttachProbes(LoadedProbes& probes) {
+  Result<Tracefs> tracefs = Tracefs::Open();
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, probes.skeleton->obj) {
+    if (!bpf_program__autoload(program) || program == probes.skeleton->progs.seed_sockets) continue;
+    LinkPtr link;
+    if (bpf_program__type(program) == BPF_PROG_TYPE_TRACEPOINT) {
+      if (!tracefs) return tl::unexpected(tracefs.error());
+      Result<LinkPtr> attached = AttachByTracefs(*tracefs, program);
+      if (!attached) return tl::unexpected(attached.error());
+      link = std::move(*attached);
+    } else {
+      link.reset(bpf_program__attach(program));
+      if (!link) return FailErrno(std::string("cannot attach ") + bpf_program__section_name(program));
+    }
+    probes.links.push_back(std::move(link));
+  }
+  return {};
+}
+
+Status SeedSockets(LoadedProbes& probes) {
+  uint64_t begin = MonotonicNs();
+  LinkPtr link(bpf_program__attach_iter(probes.skeleton->progs.seed_sockets, nullptr));
+  if (!link) return FailErrno("cannot walk the open sockets");
+  UniqueFd iterator(bpf_iter_create(bpf_link__fd(link.get())));
+  if (!iterator) return FailErrno("cannot walk the open sockets");
+  char nothing[64];
+  while (true) {
+    ssize_t count = ::read(iterator.get(), nothing, sizeof(nothing));
+    if (count == 0) break;
+    if (count < 0 && errno != EINTR && errno != EAGAIN) return FailErrno("walking the open sockets");
+  }
+  probes.skeleton->bss->zt_seeded = 1;
+  probes.report.seed_ns = MonotonicNs() - begin;
+  return {};
+}
+
+}  // namespace zerotap

@@ -1,0 +1,43 @@
+// Loads the BPF object with the programs that this kernel can run, and attaches them.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "agent/base/result.h"
+#include "agent/capture/bpf_capture.h"
+
+struct bpf_link;
+struct bpf_program;
+struct zerotap_bpf;
+
+namespace zerotap {
+
+struct SkeletonDeleter {
+  void operator()(zerotap_bpf* skeleton) const;
+};
+struct LinkDeleter {
+  void operator()(bpf_link* link) const;
+};
+using SkeletonPtr = std::unique_ptr<zerotap_bpf, SkeletonDeleter>;
+using LinkPtr = std::unique_ptr<bpf_link, LinkDeleter>;
+
+// Links go before the skeleton that they point into.
+struct LoadedProbes {
+  SkeletonPtr skeleton;
+  std::vector<LinkPtr> links;
+  CaptureReport report;
+  size_t ring_bytes = 0;
+};
+
+// Loads, but attaches nothing yet: the caller fills the maps first.
+Result<LoadedProbes> LoadProbes(const CaptureOptions& options);
+Status AttachProbes(LoadedProbes& probes);
+// Tells the kernel side of the sockets that exist already. After AttachProbes.
+Status SeedSockets(LoadedProbes& probes);
+
+// Smallest power of two that is at least `bytes` and a whole number of pages.
+size_t RoundUpRingBytes(size_t bytes);
+
+}  // namespace zerotap

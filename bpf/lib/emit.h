@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+/*
+ * Data records: the bytes go from the program's buffer straight into the reserved place of the ring. Reserving needs
+ * constant sizes, hence the size classes. There is no scratch buffer per CPU: from kernel 7.0 on a program can be preempted
+ * by another that uses the same.
+ */
+#ifndef ZEROTAP_BPF_EMIT_H
+#define ZEROTAP_BPF_EMIT_H
+
+#include "bpf/lib/maps.h"
+
+#define ZT_MAX_EDGE 128
+#define ZT_MAX_SEGMENTS 16
+/* Records that a transfer may fill before its last one: of ZT_PAYLOAD_HUGE, or from segments of ZT_PAYLOAD_LARGE. */
+#define ZT_MAX_FULL_RECORDS 3
+#define ZT_MAX_FULL_GATHERED 7
+
+/* One transfer as a hook saw it; then, piece by piece, what a record says of it. */
+struct zt_call {
+	struct sock *sk;
+	zt_u64 now;
+	zt_u64 start;
+	zt_u64 end;
+	zt_u64 offset;
+	zt_u64 buffer; /* in user memory: the bytes, or the iovec array that leads to them */
+	zt_u32 segments; /* of the iovec array; 0: `buffer` is the bytes */
+	zt_u32 length;
+	zt_u32 tgid;
+	zt_u32 tid;
+	zt_u32 message_flags; /* MSG_* */
+	zt_u32 behind; /* bytes that the same call moved after these */
+	zt_u32 skip; /* piece: where in the transfer it begins */
+	zt_u32 piece; /* its length */
+	zt_u32 head;
+	zt_u32 tail;
+	zt_u32 left; /* of the head, for this and the next pieces */
+	zt_u8 direction;
+	zt_u8 flags; /* ZT_DATA_* */
+	zt_u8 empty_request; /* asked for no byte, so getting none means nothing */
+	zt_u8 reserved;
+};
+
+
+/*
+ * Copies `size` bytes that begin `skip` bytes into the segments to `at` in the record's payload; returns how many it got.
+ * There must be room for 2 * `half` bytes: the verifier knows a bound for where a piece begins and one for its size, not
+ * that they add up to less.
+ *
+ * The loop's variables live in fields of the record that are filled later. What is loaded from there has no known value,
+ * so the verifier finds each round equal to the one before; in registers or on the stack it would follow every possible
+ * sum of sizes, and give up.
+ */
+static __always_inline zt_u32 zt_copy_segments(struct zt_data_event *record, zt_u32 at, const zt_u32 half,
+					       const struct zt_call *call, zt_u64 skip, zt_u32 size)
+{
+	volatile struct zt_data_event *scratch = record;
+	void *payload = record + 1;
+	scratch->offset = skip;
+	scratch->length = 0;
+	scratch->head = size;
+	scratch->tail = call->segments;
+	scratch->tgid = at;
+	for (zt_u32 index = 0; index < ZT_MAX_SEGMENTS; index++) {
+		struct user_iovec segment;
+		if (index >= scratch->tail)
+			return scratch->length;
+		if (bpf_probe_read_user(&segment, sizeof(segment), (void *)(call->buffer + index * sizeof(segment))))
+			break;
+		zt_u64 unwanted = scratch->offset;
+		if (unwanted >= segment.size) {
+			scratch->offset = unwanted - segment.size;
+			continue;
+		}
+		scratch->offset = 0;
+		zt_u64 left = segment.size - unwanted;
+		zt_u32 done = scratch->length;
+		zt_u32 wanted = scratch->head - done;
+		zt_u32 begin = scratch->tgid + done;
+		zt_u32 part = left < wanted ? left : wanted;
+		zt_barrier_var(begin);
+		if (begin >= half)
+			return done;
+		zt_barrier_var(part);
+		if (part > half)
+			part = half;
+		if (bpf_probe_read_user(payload + begin, part, (void *)(segment.base + unwanted)))
+			break;
+		done += part;
+		scratch->length = done;
+		if (scratch->length >= scratch->head)
+			return scratch->length;
+	}
+	zt_count(scratch->tail > ZT_MAX_SEGMENTS ? ZT_COUNTER_IOVEC_TRUNCATED : ZT_COUNTER_PAYLOAD_FAULT);
+	return scratch->length;
+}
+
+static __always_inline void zt_record_lost(struct zt_connection *connection)
+{
+	zt_count(ZT_COUNTER_RING_FULL);
+	__sync_fetch_and_add(&connection->lost, 1);
+	__sync_fetch_and_add(&connection->lost_total, 1);
+}
+
+static __always_inline void zt_fill(struct zt_data_event *event, const struct zt_call *call,
+				    struct zt_connection *connection, zt_u32 head, zt_u32 tail, zt_u8 flags)
+{
+	event->header.time_ns = call->now;
+	event->header.size = sizeof(*event) + head + tail;
+	event->header.kind = ZT_EVENT_DATA;
+	event->header.reserved = 0;
+	event->connection_id = connection->id;
+	event->offset = call->offset + call->skip;
+	event->start_ns = call->start;
+	event->end_ns = call->end;
+	event->context_id = 0;
+	event->parent_context_id = 0;
+	event->length = call->piece;
+	event->head = head;
+	event->tail = tail;
+	event->tgid = call->tgid;
+	event->tid = call->tid;
+	event->lost_before = connection->lost;
+	if (event->lost_before)
+		connection->lost = 0;
+	event->direction = call->direction;
+	event->flags = flags;
+	__builtin_memset(event->reserved, 0, sizeof(event->reserved));
+	zt_count(ZT_COUNTER_DATA_EVENTS);
+}
+
+static __always_inline void zt_emit_bare(const struct zt_call *call, struct zt_connection *connection)
+{
+	struct zt_data_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	if (!event) {
+		zt_record_lost(connection);
+		return;
+	}
+	zt_fill(event, call, connection, 0, 0, call->flags);
+	bpf_ringbuf_submit(event, zt_wakeup());
+}
+
+static __always_inline void zt_emit_plain(const struct zt_call *call, struct zt_connection *connection,
+					  const zt_u32 room)
+{
+	struct zt_data_event *event = bpf_ringbuf_reserve(&events, sizeof(*event) + room + ZT_MAX_EDGE, 0);
+	if (!event) {
+		zt_record_lost(connection);
+		return;
+	}
+	void *payload = event + 1;
+	zt_u8 flags = call->flags;
+	zt_u32 head = call->head;
+	zt_barrier_var(head);
+	if (head > room)
+		head = room;
+	zt_u32 tail = call->tail;
+	bool fault = bpf_probe_read_user(payload, head, (void *)(call->buffer + call->skip));
+	if (!fault && tail) {
+		void *from = (void *)(call->buffer + call->skip + call->piece - tail);
+		zt_barrier_var(tail);
+		if (tail > ZT_MAX_EDGE)
+			tail = ZT_MAX_EDGE;
+		fault = bpf_probe_read_user(payload + head, tail, from);
+	}
+	if (fault) {
+		zt_count(ZT_COUNTER_PAYLOAD_FAULT);
+		head = 0;
+		tail = 0;
+		flags |= ZT_DATA_NO_PAYLOAD;
+	}
+	zt_fill(event, call, connection, head, tail, flags);
+	bpf_ringbuf_submit(event, zt_wakeup());
+}
+
+static __always_inline void zt_emit_gathered(const struct zt_call *call, struct zt_connection *connection,
+					     const zt_u32 room)
+{
+	const zt_u32 half = room + ZT_MAX_EDGE;
+	struct zt_data_event *event = bpf_ringbuf_reserve(&events, sizeof(*event) + 2 * half, 0);
+	if (!event) {
+		zt_record_lost(connection);
+		return;
+	}
+	zt_u8 flags = call->flags;
+	zt_u32 tail = call->tail;
+	zt_u32 head = zt_copy_segments(event, 0, half, call, call->skip, call->head);
+	if (!head)
+		flags |= ZT_DATA_NO_PAYLOAD;
+	/* The last bytes are of use only whole. */
+	if (tail && zt_copy_segments(event, head, half, call, call->skip + call->piece - tail, tail) != tail)
+		tail = 0;
+	zt_fill(event, call, connection, head, tail, flags);
+	bpf_ringbuf_submit(event, zt_wakeup());
+}
+
+static __noinline int zt_emit_piece(const struct zt_call *call, struct zt_connection *connection)
+{
+	if (call->head <= ZT_PAYLOAD_SMALL)
+		zt_emit_plain(call, connection, ZT_PAYLOAD_SMALL);
+	else if (call->head <= ZT_PAYLOAD_MEDIUM)
+		zt_emit_plain(call, connection, ZT_PAYLOAD_MEDIUM);
+	else if (call->head <= ZT_PAYLOAD_LARGE)
+		zt_emit_plain(call, connection, ZT_PAYLOAD_LARGE);
+	else
+		zt_emit_plain(call, connection, ZT_PAYLOAD_HUGE);
+	return 0;
+}
+
+static __noinline int zt_emit_segments(const struct zt_call *call, struct zt_connection *connection)
+{
+	if (call->head <= ZT_PAYLOAD_SMALL)
+		zt_emit_gathered(call, connection, ZT_PAYLOAD_SMALL);
+	else if (call->head <= ZT_PAYLOAD_MEDIUM)
+		zt_emit_gathered(call, connection, ZT_PAYLOAD_MEDIUM);
+	else
+		zt_emit_gathered(call, connection, ZT_PAYLOAD_LARGE);
+	return 0;
+}
+
+/* Makes the verifier forget what it knows of the values, so that it need not follow every combination of them: they come
+ * back from a helper, the same. */
+static __always_inline void zt_forget_values(struct zt_call *call)
+{
+	bpf_probe_read_kernel(call, sizeof(*call), call);
+}
+
+/* The records before the last of a transfer of which more is wanted than one record holds; the last is left to the caller. */
+static __noinline int zt_emit_full_pieces(struct zt_call *call, struct zt_connection *connection)
+{
+	for (zt_u32 count = 0; count < ZT_MAX_FULL_RECORDS; count++) {
+		zt_forget_values(call);
+		if (call->left <= ZT_PAYLOAD_HUGE)
+			break;
+		zt_emit_plain(call, connection, ZT_PAYLOAD_HUGE);
+		call->skip += ZT_PAYLOAD_HUGE;
+		call->left -= ZT_PAYLOAD_HUGE;
+	}
+	return 0;
+}
+
+static __noinline int zt_emit_full_segments(struct zt_call *call, struct zt_connection *connection)
+{
+	for (zt_u32 count = 0; count < ZT_MAX_FULL_GATHERED; count++) {
+		zt_forget_values(call);
+		if (call->left <= ZT_PAYLOAD_LARGE)
+			break;
+		zt_emit_gathered(call, connection, ZT_PAYLOAD_LARGE);
+		call->skip += ZT_PAYLOAD_LARGE;
+		call->left -= ZT_PAYLOAD_LARGE;
+	}
+	return 0;
+}
+
+/* How many bytes of this transfer's start may be captured, by the verdict and by what its run has used up. */
+static __always_inline zt_u32 zt_head_allowance(const struct zt_call *call, struct zt_connection *connection)
+{
+	if (connection->mode == ZT_VERDICT_ALL)
+		return call->length;
+	if (connection->run_direction != call->direction) {
+		connection->run_direction = call->direction;
+		connection->run_used = 0;
+	}
+	zt_u32 budget = zt_detect_budget;
+	if (connection->mode == ZT_VERDICT_HEADS)
+		budget = (call->direction == ZT_DIRECTION_EGRESS ? connection->egress_budget_kib :
+								   connection->ingress_budget_kib) *
+			 1024;
+	zt_u32 used = connection->run_used;
+	zt_u32 left = budget > used ? budget - used : 0;
+	zt_u32 head = call->length < left ? call->length : left;
+	connection->run_used = used + head;
+	return head;
+}
+
+/* Tells user space of one transfer, in as many records as it takes. */
+static __always_inline void zt_emit_data(struct zt_call *call, struct zt_connection *connection)
+{
+	const zt_u32 room = call->segments ? ZT_PAYLOAD_LARGE : ZT_PAYLOAD_HUGE;
+	const zt_u32 most = room * ((call->segments ? ZT_MAX_FULL_GATHERED : ZT_MAX_FULL_RECORDS) + 1);
+	zt_u32 edge = connection->edge_bytes;
+	if (edge > ZT_MAX_EDGE)
+		edge = ZT_MAX_EDGE;
+	call->skip = 0;
+	call->head = 0;
+	call->tail = 0;
+	if (!(call->flags & ZT_DATA_PEEK)) { /* what is only looked at comes again when it is read */
+		zt_u32 head = zt_head_allowance(call, connection);
+		if (call->flags & ZT_DATA_NO_PAYLOAD) {
+			zt_count(ZT_COUNTER_NO_PAYLOAD);
+		} else {
+			if (head > most)
+				head = most;
+			if (!head)
+				head = call->length < edge ? call->length : edge;
+			zt_u32 tail = call->length - head;
+			call->tail = tail < edge ? tail : edge;
+			call->head = head;
+		}
+	}
+	if (!(call->head | call->tail)) {
+		call->piece = call->length;
+		zt_emit_bare(call, connection);
+		return;
+	}
+	if (call->head > room) {
+		zt_u32 tail = call->tail;
+		call->left = call->head;
+		call->piece = room;
+		call->head = room;
+		call->tail = 0;
+		call->flags |= ZT_DATA_CONTINUES;
+		if (call->segments)
+			zt_emit_full_segments(call, connection);
+		else
+			zt_emit_full_pieces(call, connection);
+		call->flags &= ~ZT_DATA_CONTINUES;
+		call->head = call->left;
+		call->tail = tail;
+	}
+	call->piece = call->length - call->skip;
+	zt_forget_values(call);
+	if (call->segments)
+		zt_emit_segments(call, connection);
+	else
+		zt_emit_piece(call, connection);
+}
+
+#endif

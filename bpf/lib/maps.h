@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+/* Everything the programs share: state, maps, settings. Weak, so that the objects that include this are linked into one. */
+#ifndef ZEROTAP_BPF_MAPS_H
+#define ZEROTAP_BPF_MAPS_H
+
+#include "bpf/abi/control.h"
+#include "bpf/abi/event.h"
+#include "bpf/lib/kernel.h"
+
+/* Settings, written by user space before load. */
+const volatile zt_u32 zt_detect_budget __weak = 4096; /* bytes of each run while nobody has decided yet */
+const volatile zt_u32 zt_detect_edge __weak = 64;
+const volatile zt_u32 zt_ring_bytes __weak = 16 << 20;
+
+/* Set once the sockets that existed before are known: a unix socket first seen later than that is a new one. */
+zt_u32 zt_seeded __weak = 0;
+
+enum zt_connection_flags {
+	ZT_CONNECTION_PENDING = 0x01, /* connecting: SYN sent, no sequence numbers yet */
+	ZT_CONNECTION_OPENED = 0x02, /* user space was told of it */
+	ZT_CONNECTION_CLOSED = 0x04, /* and of its end */
+	ZT_CONNECTION_OWN = 0x08, /* one end is zerotap's: never reported */
+	ZT_CONNECTION_MIDSTREAM = 0x10,
+	ZT_CONNECTION_EXACT = 0x20, /* positions count from the true first byte */
+};
+
+/*
+ * One end of a connection. The key is the address of the kernel's struct sock; another inode behind the same address is
+ * another socket. Updated without a lock by all who use the socket: everything here tolerates a lost update, except the
+ * byte counts, which are atomic.
+ */
+struct zt_connection {
+	zt_u64 inode; /* 0 until an accepted socket has got its file */
+	zt_u64 id;
+	zt_u64 next[2]; /* by direction: stream position that the next byte should have */
+	zt_u64 bytes[2]; /* by direction: counted */
+	zt_u64 opened_ns;
+	zt_u64 last_event_ns;
+	zt_u64 mmsg_array; /* tier A: where in which message array this thread stands */
+	zt_u32 mmsg_tid;
+	zt_u32 mmsg_index;
+	zt_u32 mmsg_length;
+	zt_u32 first_out;
+	zt_u32 first_in;
+	zt_u32 run_used; /* bytes of the current run that were captured */
+	zt_u32 lost; /* records that found the ring full since the last one that did not */
+	zt_u32 lost_total;
+	zt_u32 tgid; /* of who connected; 0 = unknown */
+	zt_u8 flags; /* enum zt_connection_flags */
+	zt_u8 family;
+	zt_u8 role;
+	zt_u8 run_direction; /* 2 = no run yet */
+	zt_u8 mode; /* enum zt_verdict_mode */
+	zt_u8 egress_budget_kib;
+	zt_u8 ingress_budget_kib;
+	zt_u8 edge_bytes;
+	zt_u8 own_checks; /* how often zerotap's own connections were looked through */
+	zt_u8 reserved[3];
+};
+ZT_STATIC_ASSERT(sizeof(struct zt_connection) <= 192, "zt_connection");
+
+/* A TCP port in a network namespace on which zerotap itself listens. */
+struct zt_own_port {
+	zt_u32 netns;
+	zt_u32 port;
+};
+
+/* A process that exited, so that the several hooks of one exit count once. */
+struct zt_exit_key {
+	zt_u64 start_ns;
+	zt_u64 tgid;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 16 << 20);
+} events __weak SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, zt_u64);
+	__type(value, struct zt_connection);
+} connections __weak SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, ZT_VERDICT_SLOTS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, zt_u32);
+	__type(value, zt_u64); /* struct zt_verdict, read and written whole */
+} verdicts __weak SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(map_flags, 1); /* BPF_F_NO_PREALLOC */
+	__type(key, zt_u32);
+	__type(value, zt_u32); /* enum zt_process_policy */
+} process_policies __weak SEC(".maps");
+
+/* Connections of which zerotap holds one end, as the other end sees them: (its first_out << 32 | its first_in) for TCP,
+ * (its inode << 32 | the peer's inode) for AF_UNIX. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, zt_u64);
+	__type(value, zt_u32);
+} own_connections __weak SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 64);
+	__type(key, struct zt_own_port);
+	__type(value, zt_u32);
+} own_ports __weak SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct zt_exit_key);
+	__type(value, zt_u32);
+} exits __weak SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, ZT_COUNTER_COUNT);
+	__type(key, zt_u32);
+	__type(value, zt_u64);
+} counters __weak SEC(".maps");
+
+static __always_inline void zt_count(zt_u32 counter)
+{
+	zt_u64 *value = bpf_map_lookup_elem(&counters, &counter);
+	if (value)
+		__sync_fetch_and_add(value, 1);
+}
+
+static __always_inline zt_u32 zt_policy(zt_u32 tgid)
+{
+	zt_u32 *policy = bpf_map_lookup_elem(&process_policies, &tgid);
+	return policy ? *policy : 0;
+}
+
+/* Waking the reader for each record would cost more than the record: it comes by itself every few milliseconds, and is
+ * called only when the ring fills up. */
+static __always_inline zt_u64 zt_wakeup(void)
+{
+	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > zt_ring_bytes / 4 ? BPF_RB_FORCE_WAKEUP :
+										   BPF_RB_NO_WAKEUP;
+}
+
+#endif

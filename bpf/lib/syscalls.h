@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+/* Numbers and argument registers of the calls that move bytes through a socket. At the exit of a call, and inside it, the
+ * saved registers still hold both, so nothing has to be remembered from its entry. */
+#ifndef ZEROTAP_BPF_SYSCALLS_H
+#define ZEROTAP_BPF_SYSCALLS_H
+
+#include "bpf/lib/kernel.h"
+
+#if defined(__TARGET_ARCH_x86)
+enum {
+	NR_READ = 0,
+	NR_WRITE = 1,
+	NR_READV = 19,
+	NR_WRITEV = 20,
+	NR_SENDFILE = 40,
+	NR_SENDTO = 44,
+	NR_RECVFROM = 45,
+	NR_SENDMSG = 46,
+	NR_RECVMSG = 47,
+	NR_SPLICE = 275,
+	NR_RECVMMSG = 299,
+	NR_SENDMMSG = 307,
+	NR_PREADV2 = 327,
+	NR_PWRITEV2 = 328,
+};
+#else
+enum {
+	NR_READ = 63,
+	NR_WRITE = 64,
+	NR_READV = 65,
+	NR_WRITEV = 66,
+	NR_SENDFILE = 71,
+	NR_SENDTO = 206,
+	NR_RECVFROM = 207,
+	NR_SENDMSG = 211,
+	NR_RECVMSG = 212,
+	NR_SPLICE = 76,
+	NR_RECVMMSG = 243,
+	NR_SENDMMSG = 269,
+	NR_PREADV2 = 286,
+	NR_PWRITEV2 = 287,
+};
+#endif
+
+struct zt_syscall {
+	__u64 number;
+	__u64 argument[4];
+};
+
+/* `regs` must be a pointer the verifier knows as struct pt_regs. */
+static __always_inline void zt_read_syscall(struct zt_syscall *call, struct pt_regs *regs)
+{
+#if defined(__TARGET_ARCH_x86)
+	call->number = regs->orig_ax;
+	call->argument[0] = regs->di;
+	call->argument[1] = regs->si;
+	call->argument[2] = regs->dx;
+	call->argument[3] = regs->r10;
+#else
+	call->number = (__u32)regs->syscallno;
+	call->argument[0] = regs->orig_x0;
+	call->argument[1] = regs->regs[1];
+	call->argument[2] = regs->regs[2];
+	call->argument[3] = regs->regs[3];
+#endif
+}
+
+static __always_inline bool zt_is_compat(struct task_struct *task)
+{
+#if defined(__TARGET_ARCH_x86)
+	return BPF_CORE_READ(task, thread_info.status) & TS_COMPAT;
+#else
+	return BPF_CORE_READ(task, thread_info.flags) & (1ull << TIF_32BIT);
+#endif
+}
+
+#endif

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
+/* What both tiers do with a transfer once they know its socket: whose it is, where in the stream it stands, whether it is
+ * wanted, and where in the program's memory the bytes are. */
+#ifndef ZEROTAP_BPF_TRANSFER_H
+#define ZEROTAP_BPF_TRANSFER_H
+
+#include "bpf/lib/connection.h"
+#include "bpf/lib/emit.h"
+#include "bpf/lib/syscalls.h"
+
+#define ZT_OWN_CHECKS 4
+
+/* The state of the call's socket, made if need be; null for what is not followed. */
+static __always_inline struct zt_connection *zt_find(struct zt_call *call, struct socket *socket)
+{
+	struct sock *sk = call->sk;
+	zt_u64 key = (zt_u64)sk;
+	zt_u64 inode = zt_socket_inode(socket);
+	struct zt_connection *connection = bpf_map_lookup_elem(&connections, &key);
+	if (connection) {
+		if (connection->flags & ZT_CONNECTION_PENDING) {
+			/* Data in the SYN (TCP fast open) has no place in the stream yet. Else the hook at ESTABLISHED
+			 * was missed. */
+			if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_SYN_SENT)
+				return 0;
+		} else if (connection->inode == inode) {
+			return connection;
+		} else if (!connection->inode && BPF_CORE_READ(socket, file)) {
+			connection->inode = inode;
+			return connection;
+		}
+		zt_forget(key, connection, call->now, 0);
+	}
+	/* Sockets without a file are the kernel's own (network file systems): the call that is running is not theirs. */
+	if (!inode || !BPF_CORE_READ(socket, file))
+		return 0;
+	if (!zt_is_tcp(sk) && !zt_is_unix_stream(sk))
+		return 0;
+	return zt_create(sk, inode, call->now, call->message_flags & MSG_PEEK ? 2 : call->direction, call->length);
+}
+
+/* Stream position of the transfer's first byte. TCP: from the sequence numbers, so both ends agree and nothing that was
+ * missed can shift it. AF_UNIX: counted. */
+static __always_inline void zt_place(struct zt_call *call, struct zt_connection *connection)
+{
+	zt_u64 expected = connection->next[call->direction & 1];
+	bool peek = call->flags & ZT_DATA_PEEK;
+	call->offset = expected;
+	if (connection->family != AF_UNIX) {
+		struct sock *sk = call->sk;
+		struct tcp_sock *tcp = (struct tcp_sock *)sk;
+		zt_u64 end = call->direction == ZT_DIRECTION_EGRESS ?
+				     zt_extend(expected, BPF_CORE_READ(tcp, write_seq), connection->first_out) :
+				     zt_extend(expected, BPF_CORE_READ(tcp, copied_seq), connection->first_in);
+		call->offset = peek ? end : end - call->length - call->behind;
+		if (call->offset != expected) {
+			/* The peer's FIN takes a sequence number of its own, consumed with the last bytes. */
+			zt_u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
+			bool finished = state != TCP_ESTABLISHED && state != TCP_FIN_WAIT1 && state != TCP_FIN_WAIT2;
+			if (call->direction == ZT_DIRECTION_INGRESS && finished && call->offset == expected + 1)
+				call->offset = expected;
+			else
+				call->flags |= ZT_DATA_POSITION_ESTIMATED;
+		}
+	}
+	if (peek)
+		return;
+	zt_u64 after = call->offset + call->length;
+	/* When threads write one socket at once, the one that comes last claims less than one before it. */
+	if (connection->family == AF_UNIX)
+		__sync_fetch_and_add(&connection->next[call->direction & 1], call->length);
+	else if ((__s64)(after - expected) > 0)
+		connection->next[call->direction & 1] = after;
+	__sync_fetch_and_add(&connection->bytes[call->direction & 1], call->length);
+}
+
+/*
+ * A send's own end comes after its bytes have left: on one machine the peer may have read and answered them by then. TCP
+ * remembers when the current flight began (rounded down to microseconds) and when it last looked at the clock.
+ */
+static __always_inline void zt_time(struct zt_call *call, struct zt_connection *connection)
+{
+	call->start = call->now;
+	call->end = call->now;
+	if (call->direction == ZT_DIRECTION_EGRESS && connection->family != AF_UNIX) {
+		struct tcp_sock *tcp = (struct tcp_sock *)call->sk;
+		zt_u64 start = BPF_CORE_READ(tcp, first_tx_mstamp) * 1000;
+		zt_u64 end = BPF_CORE_READ(tcp, tcp_clock_cache);
+		if (start < connection->last_event_ns)
+			start = connection->last_event_ns;
+		if (start && start < call->now)
+			call->start = start;
+		if (end >= call->start && end <= call->now)
+			call->end = end;
+	}
+	connection->last_event_ns = call->now;
+}
+
+static __always_inline void zt_take_verdict(struct zt_connection *connection)
+{
+	zt_u32 slot = zt_verdict_slot(connection->id);
+	zt_u64 *stored = bpf_map_lookup_elem(&verdicts, &slot);
+	union {
+		zt_u64 word;
+		struct zt_verdict verdict;
+	} said;
+	if (!stored)
+		return;
+	said.word = *(volatile zt_u64 *)stored;
+	if (said.verdict.tag != zt_verdict_tag(connection->id))
+		return;
+	connection->mode = said.verdict.mode;
+	connection->egress_budget_kib = said.verdict.egress_budget_kib;
+	connection->ingress_budget_kib = said.verdict.ingress_budget_kib;
+	connection->edge_bytes = said.verdict.edge_bytes;
+}
+
+/* The connection to write a record for, with the call's position and times filled in; null if nobody wants one. */
+static __always_inline struct zt_connection *zt_begin(struct zt_call *call, struct task_struct *task)
+{
+	zt_u64 ids = bpf_get_current_pid_tgid();
+	call->tgid = ids >> 32;
+	call->tid = (zt_u32)ids;
+	zt_u32 policy = zt_policy(call->tgid);
+	if (policy == ZT_PROCESS_IGNORE) {
+		zt_count(ZT_COUNTER_IGNORED_EVENTS);
+		return 0;
+	}
+	if (BPF_CORE_READ(task, flags) & PF_KTHREAD)
+		return 0;
+	call->now = bpf_ktime_get_ns();
+	struct sock *sk = call->sk;
+	struct socket *socket = BPF_CORE_READ(sk, sk_socket);
+	struct zt_connection *connection = zt_find(call, socket);
+	if (!connection)
+		return 0;
+	if (policy == ZT_PROCESS_SELF) {
+		if (!(connection->flags & ZT_CONNECTION_OWN)) {
+			zt_mark_own(sk, connection);
+			zt_emit_closed(connection, call->now, 0);
+		}
+		return 0;
+	}
+	zt_place(call, connection);
+	if (connection->mode != ZT_VERDICT_IGNORE)
+		zt_take_verdict(connection);
+	if (connection->own_checks < ZT_OWN_CHECKS && !(connection->flags & ZT_CONNECTION_OWN)) {
+		connection->own_checks++;
+		if (zt_peer_is_own(sk, connection)) {
+			connection->flags |= ZT_CONNECTION_OWN;
+			connection->mode = ZT_VERDICT_IGNORE;
+			zt_emit_closed(connection, call->now, 0);
+		}
+	}
+	if (connection->mode == ZT_VERDICT_IGNORE || (connection->flags & ZT_CONNECTION_CLOSED)) {
+		zt_count(ZT_COUNTER_IGNORED_EVENTS);
+		return 0;
+	}
+	if (!(connection->flags & ZT_CONNECTION_OPENED) &&
+	    !zt_emit_opened(sk, connection, task, bpf_get_current_cgroup_id())) {
+		__sync_fetch_and_add(&connection->lost, 1);
+		__sync_fetch_and_add(&connection->lost_total, 1);
+		return 0;
+	}
+	zt_time(call, connection);
+	return connection;
+}
+
+static __always_inline void zt_use_segments(struct zt_call *call, zt_u64 array, zt_u64 count)
+{
+	struct user_iovec first;
+	call->buffer = array;
+	call->segments = count > 1024 ? 1024 : count;
+	if (count == 1 && !bpf_probe_read_user(&first, sizeof(first), (void *)array)) {
+		call->buffer = first.base;
+		call->segments = 0;
+		call->empty_request = !first.size;
+	} else if (!count) {
+		call->empty_request = 1;
+	}
+}
+
+static __always_inline void zt_use_message(struct zt_call *call, zt_u64 message)
+{
+	struct user_msghdr64 header;
+	if (bpf_probe_read_user(&header, sizeof(header), (void *)message)) {
+		zt_count(ZT_COUNTER_PAYLOAD_FAULT);
+		call->flags |= ZT_DATA_NO_PAYLOAD;
+		return;
+	}
+	zt_use_segments(call, header.segments, header.segment_count);
+}
+
+enum zt_call_kind {
+	ZT_CALL_OTHER = 0,
+	ZT_CALL_BYTES, /* (fd, buffer, size, flags) */
+	ZT_CALL_SEGMENTS, /* (fd, iovec, count) */
+	ZT_CALL_MESSAGE, /* (fd, msghdr, flags) */
+	ZT_CALL_MESSAGES, /* (fd, mmsghdr, count, flags) */
+	ZT_CALL_SENDFILE, /* (out, in, offset, count) */
+	ZT_CALL_SPLICE, /* (in, offset, out, offset) */
+};
+#define ZT_CALL_INGRESS 0x10
+#define ZT_CALL_HAS_FLAGS 0x20
+
+static __always_inline zt_u32 zt_call_kind(zt_u64 number)
+{
+	switch (number) {
+	case NR_READ:
+		return ZT_CALL_BYTES | ZT_CALL_INGRESS;
+	case NR_WRITE:
+		return ZT_CALL_BYTES;
+	case NR_RECVFROM:
+		return ZT_CALL_BYTES | ZT_CALL_INGRESS | ZT_CALL_HAS_FLAGS;
+	case NR_SENDTO:
+		return ZT_CALL_BYTES | ZT_CALL_HAS_FLAGS;
+	case NR_READV:
+	case NR_PREADV2:
+		return ZT_CALL_SEGMENTS | ZT_CALL_INGRESS;
+	case NR_WRITEV:
+	case NR_PWRITEV2:
+		return ZT_CALL_SEGMENTS;
+	case NR_RECVMSG:
+		return ZT_CALL_MESSAGE | ZT_CALL_INGRESS | ZT_CALL_HAS_FLAGS;
+	case NR_SENDMSG:
+		return ZT_CALL_MESSAGE | ZT_CALL_HAS_FLAGS;
+	case NR_RECVMMSG:
+		return ZT_CALL_MESSAGES | ZT_CALL_INGRESS | ZT_CALL_HAS_FLAGS;
+	case NR_SENDMMSG:
+		return ZT_CALL_MESSAGES | ZT_CALL_HAS_FLAGS;
+	case NR_SENDFILE:
+		return ZT_CALL_SENDFILE;
+	case NR_SPLICE:
+		return ZT_CALL_SPLICE;
+	}
+	return ZT_CALL_OTHER;
+}
+
+static __always_inline zt_u32 zt_call_flags(zt_u32 kind, const struct zt_syscall *syscall)
+{
+	if (!(kind & ZT_CALL_HAS_FLAGS))
+		return 0;
+	return (kind & 0xf) == ZT_CALL_MESSAGE ? syscall->argument[2] : syscall->argument[3];
+}
+
+/* Tier A sees each message of sendmmsg and recvmmsg without its index: it is the next of the same array while the length
+ * that the kernel wrote to the one before is the one that was seen. */
+static __always_inline void zt_use_next_message(struct zt_call *call, struct zt_connection *connection, zt_u64 array)
+{
+	zt_u32 index = 0;
+	if (connection->mmsg_array == array && connection->mmsg_tid == call->tid) {
+		struct user_mmsghdr64 *before = (void *)(array + connection->mmsg_index * sizeof(*before));
+		zt_u32 length = 0;
+		if (!bpf_probe_read_user(&length, sizeof(length), &before->length) && length == connection->mmsg_length)
+			index = connection->mmsg_index + 1;
+	}
+	connection->mmsg_array = array;
+	connection->mmsg_tid = call->tid;
+	connection->mmsg_index = index;
+	connection->mmsg_length = call->length;
+	zt_use_message(call, array + index * sizeof(struct user_mmsghdr64));
+}
+
+/* Reading nothing means that the peer is done, if anything was asked for. */
+static __always_inline bool zt_is_end(struct zt_call *call)
+{
+	struct sock *sk = call->sk;
+	return call->direction == ZT_DIRECTION_INGRESS && !call->empty_request && !(call->flags & ZT_DATA_PEEK) &&
+	       (BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN);
+}
+
+/*
+ * One transfer. A global function of numbers, so that it is verified once, whatever its callers know of the values.
+ * `what`: kind | direction << 8 | ZT_DATA_* << 16 | MSG_* << 32. `sizes`: length | bytes of the same call behind them << 32.
+ * `address`, `count`: where the bytes are, as `kind` has it.
+ */
+__noinline int zt_transfer(zt_u64 socket_address, zt_u64 what, zt_u64 sizes, zt_u64 address, zt_u64 count)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct zt_call call;
+	__builtin_memset(&call, 0, sizeof(call));
+	call.sk = (struct sock *)socket_address;
+	call.direction = (what >> 8) & 1;
+	call.flags = what >> 16;
+	call.message_flags = what >> 32;
+	call.length = sizes;
+	call.behind = sizes >> 32;
+	struct zt_connection *connection = zt_begin(&call, task);
+	if (!connection)
+		return 0;
+	switch (what & 0xf) {
+	case ZT_CALL_BYTES:
+		call.buffer = address;
+		call.empty_request = !count;
+		break;
+	case ZT_CALL_SEGMENTS:
+		zt_use_segments(&call, address, count);
+		break;
+	case ZT_CALL_MESSAGE:
+		zt_use_message(&call, address);
+		break;
+	case ZT_CALL_MESSAGES:
+		zt_use_next_message(&call, connection, address);
+		break;
+	default:
+		call.flags |= ZT_DATA_NO_PAYLOAD;
+	}
+	if (!call.length) {
+		if (!zt_is_end(&call))
+			return 0;
+		call.flags |= ZT_DATA_EOF;
+		call.flags &= ~ZT_DATA_NO_PAYLOAD;
+	} else if (call.direction == ZT_DIRECTION_INGRESS && (call.message_flags & MSG_TRUNC)) {
+		call.flags |= ZT_DATA_NO_PAYLOAD; /* TCP threw the bytes away */
+	}
+	zt_emit_data(&call, connection);
+	return 0;
+}
+
+static __always_inline zt_u64 zt_what(zt_u32 kind, zt_u8 direction, zt_u8 flags, zt_u32 message_flags)
+{
+	return (kind & 0xf) | (zt_u64)direction << 8 | (zt_u64)flags << 16 | (zt_u64)message_flags << 32;
+}
+
+#endif

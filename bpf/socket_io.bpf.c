@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR MIT)
+/*
+ * The bytes of sockets, by two ways of which user space loads one (docs/kernel-support.md tells which goes where).
+ *
+ * Tier A, kernel >= 6.3: the tracepoints sock_send_length and sock_recv_length run after each send and receive of a socket,
+ * whatever call it was, and for nothing else. Perf-attached ("tp/") where tracefs can be reached: from kernel 7.0 on, tp_btf
+ * programs can be preempted and then miss events (commits f7d327654b88, a46023d5616e).
+ *
+ * Tier B, kernel >= 5.10: the exit of every system call, then from the file descriptor to the socket.
+ */
+#include "bpf/lib/transfer.h"
+
+#define ZT_MAX_MESSAGES 16
+#define ZT_MAX_COUNTED_MESSAGES 64
+#define ZT_IGNORED_MESSAGE_FLAGS (MSG_OOB | MSG_ERRQUEUE) /* not bytes of the stream */
+
+static __always_inline int zt_on_length(struct sock *sk, int result, zt_u32 message_flags, zt_u8 direction)
+{
+	if (result < 0 || (message_flags & ZT_IGNORED_MESSAGE_FLAGS))
+		return 0;
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct zt_syscall syscall;
+	zt_read_syscall(&syscall, (struct pt_regs *)bpf_task_pt_regs(task));
+	zt_u32 kind = zt_call_kind(syscall.number);
+	zt_u8 flags = 0;
+	/* An empty message counts among the others of its call. */
+	if (!result && direction == ZT_DIRECTION_EGRESS && (kind & 0xf) != ZT_CALL_MESSAGES)
+		return 0;
+	if (task->flags & PF_IO_WORKER) {
+		kind = ZT_CALL_OTHER; /* the registers are of no call */
+	} else if (zt_is_compat(task)) {
+		kind = ZT_CALL_OTHER;
+		zt_count(ZT_COUNTER_COMPAT_CALL);
+	} else if (kind != ZT_CALL_OTHER && !(kind & ZT_CALL_INGRESS) != (direction == ZT_DIRECTION_EGRESS)) {
+		kind = ZT_CALL_OTHER;
+		zt_count(ZT_COUNTER_UNKNOWN_CALL);
+	}
+	/* A receive has O_NONBLOCK in its flags already; a send comes without any. */
+	if (direction == ZT_DIRECTION_EGRESS) {
+		message_flags = zt_call_flags(kind, &syscall);
+		if (BPF_CORE_READ(sk, sk_socket, file, f_flags) & O_NONBLOCK)
+			flags |= ZT_DATA_NONBLOCKING;
+	} else if (message_flags & MSG_PEEK) {
+		flags |= ZT_DATA_PEEK;
+	}
+	if (message_flags & MSG_DONTWAIT)
+		flags |= ZT_DATA_NONBLOCKING;
+	return zt_transfer((zt_u64)sk, zt_what(kind, direction, flags, message_flags), result, syscall.argument[1],
+			   syscall.argument[2]);
+}
+
+static __always_inline int zt_on_length_record(struct trace_event_raw_sock_msg_length *record, zt_u8 direction)
+{
+	if (record->family != AF_UNIX && record->protocol != IPPROTO_TCP)
+		return 0;
+	return zt_on_length(record->sk, record->ret, record->flags, direction);
+}
+
+SEC("tp/sock/sock_send_length")
+int tier_a_send(struct trace_event_raw_sock_msg_length *record)
+{
+	return zt_on_length_record(record, ZT_DIRECTION_EGRESS);
+}
+
+SEC("tp/sock/sock_recv_length")
+int tier_a_receive(struct trace_event_raw_sock_msg_length *record)
+{
+	return zt_on_length_record(record, ZT_DIRECTION_INGRESS);
+}
+
+static __always_inline int zt_on_length_arguments(zt_u64 *arguments, zt_u8 direction)
+{
+	struct sock *sk = 0;
+	/* As a number: a pointer that the verifier knows is not accepted where one is expected. */
+	bpf_probe_read_kernel(&sk, sizeof(sk), &arguments[0]);
+	if (zt_family(sk) != AF_UNIX && BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+		return 0;
+	return zt_on_length(sk, (int)arguments[1], (int)arguments[2], direction);
+}
+
+SEC("tp_btf/sock_send_length")
+int tier_a_send_btf(zt_u64 *arguments)
+{
+	return zt_on_length_arguments(arguments, ZT_DIRECTION_EGRESS);
+}
+
+SEC("tp_btf/sock_recv_length")
+int tier_a_receive_btf(zt_u64 *arguments)
+{
+	return zt_on_length_arguments(arguments, ZT_DIRECTION_INGRESS);
+}
+
+/* The socket behind a descriptor of this task. Read without its locks: that the socket points back at the file shows that
+ * the descriptor was not changed in between. */
+static __always_inline struct socket *zt_socket_of(struct task_struct *task, zt_u32 descriptor, struct file **file)
+{
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	if (descriptor >= BPF_CORE_READ(table, max_fds))
+		return 0;
+	struct file **files = BPF_CORE_READ(table, fd);
+	if (bpf_probe_read_kernel(file, sizeof(*file), files + descriptor) || !*file)
+		return 0;
+	if ((BPF_CORE_READ(*file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return 0;
+	struct socket *socket = BPF_CORE_READ(*file, private_data);
+	return BPF_CORE_READ(socket, file) == *file ? socket : 0;
+}
+
+static __always_inline int zt_on_exit(struct pt_regs *registers, long result)
+{
+	if (result < 0 || result > 0x7fffffff)
+		return 0;
+	struct zt_syscall syscall;
+	zt_read_syscall(&syscall, registers);
+	zt_u32 kind = zt_call_kind(syscall.number);
+	if (kind == ZT_CALL_OTHER || (!result && !(kind & ZT_CALL_INGRESS)))
+		return 0;
+	zt_u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	if (zt_policy(tgid) == ZT_PROCESS_IGNORE) {
+		zt_count(ZT_COUNTER_IGNORED_EVENTS);
+		return 0;
+	}
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	if (zt_is_compat(task)) /* other numbers, and another layout of the arguments */
+		return 0;
+
+	zt_u32 message_flags = zt_call_flags(kind, &syscall);
+	if (message_flags & ZT_IGNORED_MESSAGE_FLAGS)
+		return 0;
+	zt_u8 direction = kind & ZT_CALL_INGRESS ? ZT_DIRECTION_INGRESS : ZT_DIRECTION_EGRESS;
+	struct file *file = 0;
+	struct socket *socket = zt_socket_of(task, syscall.argument[0], &file);
+	if ((kind & 0xf) == ZT_CALL_SPLICE) {
+		direction = ZT_DIRECTION_INGRESS;
+		if (!socket) {
+			direction = ZT_DIRECTION_EGRESS;
+			socket = zt_socket_of(task, syscall.argument[2], &file);
+		}
+	}
+	if (!socket)
+		return 0;
+	struct sock *sk = BPF_CORE_READ(socket, sk);
+	zt_u16 family = zt_family(sk);
+	if (family != AF_UNIX && family != AF_INET && family != AF_INET6)
+		return 0;
+	zt_u8 flags = 0;
+	if ((message_flags & MSG_PEEK) && direction == ZT_DIRECTION_INGRESS)
+		flags |= ZT_DATA_PEEK;
+	if ((message_flags & MSG_DONTWAIT) || (BPF_CORE_READ(file, f_flags) & O_NONBLOCK))
+		flags |= ZT_DATA_NONBLOCKING;
+	if ((kind & 0xf) != ZT_CALL_MESSAGES)
+		return zt_transfer((zt_u64)sk, zt_what(kind, direction, flags, message_flags), result,
+				   syscall.argument[1], syscall.argument[2]);
+
+	zt_u64 what = zt_what(ZT_CALL_MESSAGE, direction, flags, message_flags);
+	struct user_mmsghdr64 *messages = (struct user_mmsghdr64 *)syscall.argument[1];
+	zt_u32 behind = 0;
+	for (zt_u32 index = 0; index < ZT_MAX_COUNTED_MESSAGES && index < result; index++) {
+		zt_u32 length = 0;
+		bpf_probe_read_user(&length, sizeof(length), &messages[index].length);
+		behind += length;
+	}
+	for (zt_u32 index = 0; index < ZT_MAX_MESSAGES && index < result; index++) {
+		zt_u32 length = 0;
+		bpf_probe_read_user(&length, sizeof(length), &messages[index].length);
+		behind -= length;
+		if (length || direction == ZT_DIRECTION_INGRESS)
+			zt_transfer((zt_u64)sk, what, length | (zt_u64)behind << 32, (zt_u64)&messages[index], 0);
+	}
+	if (result > ZT_MAX_MESSAGES)
+		zt_count(ZT_COUNTER_IOVEC_TRUNCATED);
+	return 0;
+}
+
+SEC("tp_btf/sys_exit")
+int tier_b_exit_btf(zt_u64 *arguments)
+{
+	return zt_on_exit((struct pt_regs *)arguments[0], (long)arguments[1]);
+}
+
+/* From kernel 7.2 on the BTF form loses events; the helper that finds the registers is older than that. */
+SEC("tp/raw_syscalls/sys_exit")
+int tier_b_exit(struct trace_event_raw_sys_exit *record)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	return zt_on_exit((struct pt_regs *)bpf_task_pt_regs(task), record->ret);
+}
+
+char zt_license[] SEC("license") = "Dual MIT/GPL";

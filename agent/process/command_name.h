@@ -12,7 +12,7 @@ namespace zerotap {
 struct CommandName {
   std::string name;         // empty: the command says nothing, not even the executable is known
   std::string script;       // what the interpreter runs, as it was given; empty for programs of their own
-  bool is_parents = false;  // a helper of the same application: its name is that of its parent process
+  bool is_parents = false;  // a worker of the same application: its parent process has the better name
 };
 
 // `files` is the process's own view of the file system (package.json is read there); one without files is allowed.

@@ -34,7 +34,7 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 16> kKnownCl
     {"com.ibm.ws.kernel.boot.cmdline.EnvCheck", "liberty"},
 }};
 
-constexpr std::initializer_list<std::string_view> kWithValue = {
+const std::initializer_list<std::string_view> kWithValue = {
     "-cp", "-classpath", "--class-path", "-p", "--module-path", "--upgrade-module-path",
     "--add-modules", "--add-exports", "--add-opens", "--add-reads", "--limit-modules",
     "--patch-module", "--enable-native-access", "--source", "-d", "--describe-module",

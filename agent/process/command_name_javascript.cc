@@ -12,7 +12,7 @@ constexpr size_t kMaxManifest = 256 * 1024;
 constexpr int kMaxParents = 6;
 constexpr std::string_view kModules = "/node_modules/";
 
-constexpr std::initializer_list<std::string_view> kExtensions = {
+const std::initializer_list<std::string_view> kExtensions = {
     ".js", ".mjs", ".cjs", ".ts", ".mts", ".cts", ".tsx", ".jsx"};
 
 bool HasScriptExtension(std::string_view name) {

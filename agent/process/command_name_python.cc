@@ -7,7 +7,7 @@
 namespace zerotap::command_name {
 namespace {
 
-constexpr std::initializer_list<std::string_view> kExtensions = {".py", ".pyc", ".pyw", ".pyz", ".pex"};
+const std::initializer_list<std::string_view> kExtensions = {".py", ".pyc", ".pyw", ".pyz", ".pex"};
 
 bool IsIdentifier(std::string_view text) {
   return !text.empty() && !(text.front() >= '0' && text.front() <= '9') &&
@@ -188,7 +188,7 @@ CommandName NameOfScript(const Command& command, const std::string& script, Argu
 CommandName NamePython(const Command& command) {
   if (!command.title.empty()) return NameFromTitle(command);
   Arguments arguments = command.arguments;
-  if (IsHelper(arguments)) return {"", "", true};
+  if (IsHelper(arguments)) return {"python", "", true};
   std::string_view executable = BaseName(command.facts.executable);
   if (StartsWith(executable, "uwsgi")) return {NameOfUwsgi(command, arguments), "", false};
   // A program that embeds or freezes Python is called by its own name.

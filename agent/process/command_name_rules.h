@@ -49,7 +49,9 @@ inline std::string_view OptionValue(Arguments arguments,
   for (size_t i = 0; i < arguments.size(); ++i) {
     std::string_view argument = arguments[i];
     for (std::string_view name : names) {
-      if (argument == name) return i + 1 < arguments.size() ? arguments[i + 1] : "";
+      if (argument == name) {
+        return i + 1 < arguments.size() ? std::string_view(arguments[i + 1]) : std::string_view();
+      }
       if (argument.size() > name.size() && argument.substr(0, name.size()) == name &&
           argument[name.size()] == '=') {
         return argument.substr(name.size() + 1);

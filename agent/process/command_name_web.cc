@@ -68,7 +68,7 @@ CommandName NameRuby(const Command& command) {
   if (IsOneOf(stem, {"puma", "pumactl", "rails", "sidekiq", "unicorn", "unicorn_rails", "rackup",
                      "thin", "resque", "falcon", "rake", "bundle", "pitchfork", "good_job", "shoryuken",
                      "config"})) {
-    std::string_view given = OptionValue(arguments, {"--dir", "-C", "--chdir"});
+    std::string_view given = OptionValue(arguments, {"--dir", "--chdir"});
     std::string name = ApplicationDirectory(AbsolutePath(directory, given));
     return {OrWord(name, stem), script, false};
   }

@@ -107,6 +107,10 @@ std::string SystemdUnitFromCgroup(std::string_view cgroup_path) {
   std::vector<std::string_view> segments = Segments(cgroup_path);
   size_t container = ContainerSegment(segments);
   size_t first = container == segments.size() ? 0 : container + 1;
+  // Podman's own units (quadlets) hold one container: /system.slice/shop.service/libpod-payload-<id>.
+  bool is_payload = container > 0 && container < segments.size() &&
+                    segments[container].substr(0, 15) == "libpod-payload-";
+  if (is_payload) first = container - 1;
   for (size_t i = segments.size(); i-- > first;) {
     // systemd puts "_" before names that the kernel would take for its own files.
     std::string_view segment = segments[i];

@@ -449,8 +449,9 @@ void Http1Parser::OnResponseGap(const Gap& gap) {
     FinishResponse(end_ns, {}, gap.lost || beyond);
     if (beyond) MissResponses(ReasonOf(gap));
   } else if (response_.body.framing_lost()) {
-    if (paired_ && pending_.size() == 1 && !HasOverflow()) {
-      // The response itself is known and its end may still show. Others may be hidden behind it.
+    if (paired_ && pending_.size() == 1 && !HasOverflow() && !gap.lost) {
+      // The response itself is known and its end may still show. (After a lost gap it may be that
+      // of another one.)
       LosePairing(ReasonOf(gap), 0);
       return;
     }

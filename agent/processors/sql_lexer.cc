@@ -307,8 +307,7 @@ SqlToken SqlLexer::Dollar() {
     return Take(parameter ? SqlTokenKind::kParameter : SqlTokenKind::kNumber, end);
   }
   while (end < sql_.size() && sql_[end] != '$' && Is(sql_[end], kWordPart)) ++end;
-  if (end >= sql_.size()) return TakeRest();
-  if (sql_[end] != '$') return Take(SqlTokenKind::kPunctuation, position_ + 1);
+  if (end >= sql_.size() || sql_[end] != '$') return Take(SqlTokenKind::kPunctuation, position_ + 1);
   std::string_view tag = sql_.substr(position_, end + 1 - position_);
   size_t close = sql_.find(tag, end + 1);
   if (close == std::string_view::npos) return TakeRest();

@@ -319,7 +319,7 @@ TEST(HttpExporterTest, StopEndsARetryAndATransfer) {
     auto returned_at = Clock::now();
     stopper.join();
     ExpectOutcome(outcome, 0, 0, 50);
-    EXPECT_LT(returned_at - stopped_at, milliseconds(100));
+    EXPECT_LT(returned_at - stopped_at, milliseconds(300)) << "at once, on a busy machine";
     EXPECT_EQ(fixture.collector.requests().size(), 1u);
   }
 }

@@ -337,7 +337,7 @@ class Agent:
         self._read()
         return list(read_metrics(self._lines))
 
-    def expect(self, where, count, timeout=10.0, settle=0.7):
+    def expect(self, where, count, timeout=5.0, settle=0.5):
         """Waits for `count` spans, then a little longer for one too many; fails unless there are exactly `count`."""
         deadline = time.monotonic() + timeout
         while len(self.spans(where)) < count and time.monotonic() < deadline:

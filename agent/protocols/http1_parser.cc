@@ -169,6 +169,7 @@ Http1Parser::Step Http1Parser::OnRequestHead(const RequestHead& head, std::strin
   const bool answered_already = orphan_ns_ != 0 && request_.first_ns < orphan_ns_;
   const bool may_pair = !invalid && !answered_already && MayPair(head_fresh_);
   asked_ = true;
+  orphan_answers_gap_ = false;
 
   WorkId work = ReportRequest(head, text, chunk);
   body_owner_ = 0;
@@ -367,6 +368,7 @@ Http1Parser::Step Http1Parser::OnOrphanResponse(const ResponseHead& head, const 
     alternations_ = std::max(alternations_, 1u);
   }
   asked_ = false;
+  orphan_answers_gap_ = true;
   orphan_ns_ = response_.first_ns;
   return StartResponseBody(head, /*without_body=*/false, chunk);
 }
@@ -434,7 +436,10 @@ void Http1Parser::OnRequestGap(const Gap& gap) {
     start.tid = gap.tid;
     sink_.DropRequest(sink_.BeginRequest(start), ReasonOf(gap));
   }
-  MissRequests(ReasonOf(gap));
+  // A request whose response was seen alone is accounted for. Otherwise a response may still be
+  // outstanding; if it was lost as well, the next one will not be paired anyway.
+  const bool outstanding = gap.lost && !orphan_answers_gap_;
+  MissRequests(ReasonOf(gap), outstanding ? 1 : 0);
 }
 
 void Http1Parser::OnResponseGap(const Gap& gap) {
@@ -460,9 +465,9 @@ void Http1Parser::OnResponseGap(const Gap& gap) {
   }
 }
 
-void Http1Parser::MissRequests(DropReason reason) {
+void Http1Parser::MissRequests(DropReason reason, uint32_t alternations) {
   asked_ = true;
-  LosePairing(reason, 0);
+  LosePairing(reason, alternations);
   request_.head.Release();
   request_.exact = false;
   request_.stage = Stage::kStart;

@@ -70,7 +70,7 @@ class Http1Parser final : public Parser {
 
   void OnRequestGap(const Gap& gap);
   void OnResponseGap(const Gap& gap);
-  void MissRequests(DropReason reason);
+  void MissRequests(DropReason reason, uint32_t alternations);
   void MissResponses(DropReason reason);
 
   // Whether the request that just came may be paired: no response to an older one can still be
@@ -119,9 +119,10 @@ class Http1Parser final : public Parser {
   bool synced_ = false;
   bool verified_ = false;  // nothing was missed so far, or pairing has proven itself since
   bool paired_since_sync_ = false;
-  bool pipelined_ = false;     // this client sends requests before the previous response
-  bool asked_ = true;          // a request came since the last final response started
-  uint32_t alternations_ = 0;  // requests to pass over before pairing is taken up again
+  bool pipelined_ = false;           // this client sends requests before the previous response
+  bool asked_ = true;                // a request came since the last final response started
+  bool orphan_answers_gap_ = false;  // no request came since a response without one
+  uint32_t alternations_ = 0;        // requests to pass over before pairing is taken up again
   DropReason loss_reason_ = DropReason::kCaptureGap;
 
   enum class Spoke : uint8_t { kNobody, kRequest, kResponse };

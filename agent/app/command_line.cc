@@ -87,7 +87,6 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
   CLI::App app(kDescription, "zerotap");
   // Exceptions of CLI11 end here.
   try {
-    app.footer(kFooter);
     app.set_version_flag("--version", "zerotap " + std::string(kVersion));
     app.require_subcommand(0, 1);
     AddRunOptions(app, line);
@@ -101,6 +100,7 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
     CLI::App* print = app.add_subcommand("print-config",
                                          "Show the settings in force as YAML, with secrets masked, and end");
     AddConfigOptions(*print, line.overrides);
+    app.footer(kFooter);  // after the commands, which would inherit it
     app.parse(argc, argv);
     if (*replay) {
       line.command = CommandLine::Command::kReplay;

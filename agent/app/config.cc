@@ -38,7 +38,8 @@ class Validator {
     if (Result<RouteNormalizer> routes = RouteNormalizer::Create(config.pipeline.routes); !routes) {
       errors_.push_back("http.routes: " + routes.error().message);
     }
-    CheckRules(config);
+    // A rule whose only field could not be read would be called empty as well.
+    if (errors_.empty()) CheckRules(config);
     CheckExports(config.exports);
     if (config.agent.service_name.empty()) errors_.push_back("agent.service_name: must not be empty");
     if (config.health_address != "off") {

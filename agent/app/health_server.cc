@@ -16,7 +16,7 @@
 namespace zerotap {
 namespace {
 
-constexpr size_t kWorkers = 2;
+constexpr size_t kWorkers = 4;
 constexpr size_t kMaxWaitingConnections = 16;
 constexpr time_t kSocketTimeoutSeconds = 2;
 
@@ -137,6 +137,7 @@ Result<std::unique_ptr<HealthServer>> HealthServer::Start(const HostPort& addres
     setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
   });
   server.set_keep_alive_max_count(1);
+  server.set_keep_alive_timeout(1);  // for the first byte of the request, too
   server.set_read_timeout(kSocketTimeoutSeconds);
   server.set_write_timeout(kSocketTimeoutSeconds);
   server.set_payload_max_length(4096);

@@ -10,10 +10,9 @@
 /* In connect(): the last moment at which the running task is the socket's owner for certain. */
 static __always_inline void zt_on_connect(struct sock *sk, zt_u64 key)
 {
-	struct zt_connection *previous = bpf_map_lookup_elem(&connections, &key);
 	zt_u64 now = bpf_ktime_get_ns();
-	if (previous)
-		zt_forget(key, previous, now, 0);
+	if (zt_lookup(key))
+		zt_forget(key, now, 0);
 	struct socket *socket = BPF_CORE_READ(sk, sk_socket);
 	if (!socket || !BPF_CORE_READ(socket, file)) /* the kernel's own */
 		return;
@@ -37,7 +36,7 @@ static __always_inline void zt_on_connect(struct sock *sk, zt_u64 key)
 /* The client's end, with the socket's lock held. */
 static __always_inline void zt_on_connected(struct sock *sk, zt_u64 key)
 {
-	struct zt_connection *connection = bpf_map_lookup_elem(&connections, &key);
+	struct zt_connection *connection = zt_lookup(key);
 	if (!connection || !(connection->flags & ZT_CONNECTION_PENDING))
 		return; /* of a process that is left out, or connecting since before */
 	struct zt_sequence sequence;
@@ -56,12 +55,12 @@ static __always_inline void zt_on_child(struct sock *sk, zt_u64 key)
 	struct zt_sequence sequence;
 	zt_read_sequence(sk, true, &sequence);
 	zt_u64 now = bpf_ktime_get_ns();
-	struct zt_connection *previous = bpf_map_lookup_elem(&connections, &key);
+	struct zt_connection *previous = zt_lookup(key);
 	if (previous) {
 		/* With TCP fast open the first bytes came before this state. */
 		if (previous->first_out == sequence.first_out && previous->first_in == sequence.first_in)
 			return;
-		zt_forget(key, previous, now, 0);
+		zt_forget(key, now, 0);
 	}
 	struct zt_connection connection;
 	zt_initialize(&connection, now, 0);
@@ -94,7 +93,7 @@ static __always_inline void zt_on_listen(struct sock *sk, bool listening)
 /* FIN_WAIT2 to CLOSE is what remains visible of TIME_WAIT. */
 static __always_inline void zt_on_closing(struct sock *sk, zt_u64 key, int previous, int state)
 {
-	struct zt_connection *connection = bpf_map_lookup_elem(&connections, &key);
+	struct zt_connection *connection = zt_lookup(key);
 	if (!connection)
 		return;
 	zt_u64 now = bpf_ktime_get_ns();
@@ -115,19 +114,20 @@ static __always_inline void zt_on_closing(struct sock *sk, zt_u64 key, int previ
 	struct tcp_sock *tcp = (struct tcp_sock *)sk;
 	__s32 unread = BPF_CORE_READ(tcp, rcv_nxt) - BPF_CORE_READ(tcp, copied_seq);
 	if (unread <= 0 || error)
-		zt_emit_closed(connection, now, error);
+		zt_emit_closed(key, now, error);
 }
 
 SEC("tp_btf/inet_sock_set_state")
 int tcp_state(zt_u64 *arguments)
 {
-	struct sock *sk = (struct sock *)arguments[0];
+	struct sock *sk = (struct sock *)zt_argument(arguments, 0);
 	int previous = (int)arguments[1];
 	int state = (int)arguments[2];
 	zt_u64 key = (zt_u64)sk;
 	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
-	if (state == TCP_LISTEN || previous == TCP_LISTEN)
+	/* A child starts as a copy of the listening socket: LISTEN to SYN_RECV is not the listener's end. */
+	if (state == TCP_LISTEN || (previous == TCP_LISTEN && state == TCP_CLOSE))
 		zt_on_listen(sk, state == TCP_LISTEN);
 	else if (state == TCP_SYN_SENT)
 		zt_on_connect(sk, key);
@@ -144,11 +144,10 @@ int tcp_state(zt_u64 *arguments)
 SEC("tp_btf/tcp_destroy_sock")
 int tcp_destroyed(zt_u64 *arguments)
 {
-	struct sock *sk = (struct sock *)arguments[0];
+	struct sock *sk = (struct sock *)zt_argument(arguments, 0);
 	zt_u64 key = (zt_u64)sk;
-	struct zt_connection *connection = bpf_map_lookup_elem(&connections, &key);
-	if (connection)
-		zt_forget(key, connection, bpf_ktime_get_ns(), BPF_CORE_READ(sk, sk_err));
+	if (zt_lookup(key))
+		zt_forget(key, bpf_ktime_get_ns(), BPF_CORE_READ(sk, sk_err));
 	return 0;
 }
 
@@ -182,15 +181,15 @@ int seed_sockets(struct bpf_iter__task_file *context)
 	if (policy == ZT_PROCESS_IGNORE)
 		return 0;
 	zt_u64 key = (zt_u64)sk;
-	if (bpf_map_lookup_elem(&connections, &key))
+	if (zt_lookup(key))
 		return 0;
-	struct zt_connection *connection =
-		zt_create(sk, zt_socket_inode(socket), bpf_ktime_get_ns(), 2, 0);
+	zt_create(key, zt_socket_inode(socket), bpf_ktime_get_ns(), 2, 0);
+	struct zt_connection *connection = zt_lookup(key);
 	if (!connection)
 		return 0;
 	if (policy == ZT_PROCESS_SELF)
 		zt_mark_own(sk, connection);
 	else
-		zt_emit_opened(sk, connection, task, 0);
+		zt_emit_opened(key, (zt_u64)BPF_CORE_READ(task, group_leader), 0);
 	return 0;
 }

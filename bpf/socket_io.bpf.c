@@ -49,30 +49,18 @@ static __always_inline int zt_on_length(struct sock *sk, int result, zt_u32 mess
 			   syscall.argument[2]);
 }
 
-static __always_inline int zt_on_length_record(struct trace_event_raw_sock_msg_length *record, zt_u8 direction)
+/* Attached to both tracepoints, so that the verifier has to look at it only once. The cookie is the direction. */
+SEC("tracepoint")
+int tier_a_length(struct trace_event_raw_sock_msg_length *record)
 {
 	if (record->family != AF_UNIX && record->protocol != IPPROTO_TCP)
 		return 0;
-	return zt_on_length(record->sk, record->ret, record->flags, direction);
-}
-
-SEC("tp/sock/sock_send_length")
-int tier_a_send(struct trace_event_raw_sock_msg_length *record)
-{
-	return zt_on_length_record(record, ZT_DIRECTION_EGRESS);
-}
-
-SEC("tp/sock/sock_recv_length")
-int tier_a_receive(struct trace_event_raw_sock_msg_length *record)
-{
-	return zt_on_length_record(record, ZT_DIRECTION_INGRESS);
+	return zt_on_length(record->sk, record->ret, record->flags, bpf_get_attach_cookie(record));
 }
 
 static __always_inline int zt_on_length_arguments(zt_u64 *arguments, zt_u8 direction)
 {
-	struct sock *sk = 0;
-	/* As a number: a pointer that the verifier knows is not accepted where one is expected. */
-	bpf_probe_read_kernel(&sk, sizeof(sk), &arguments[0]);
+	struct sock *sk = (struct sock *)zt_argument(arguments, 0);
 	if (zt_family(sk) != AF_UNIX && BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
 	return zt_on_length(sk, (int)arguments[1], (int)arguments[2], direction);
@@ -104,6 +92,32 @@ static __always_inline struct socket *zt_socket_of(struct task_struct *task, zt_
 		return 0;
 	struct socket *socket = BPF_CORE_READ(*file, private_data);
 	return BPF_CORE_READ(socket, file) == *file ? socket : 0;
+}
+
+/* The messages of one sendmmsg or recvmmsg. The position in the stream is known for the end of the last. */
+__noinline int zt_on_messages(zt_u64 sk, zt_u64 what, zt_u64 array, zt_u64 count)
+{
+	struct user_mmsghdr64 *messages = (struct user_mmsghdr64 *)array;
+	struct {
+		zt_u64 count;
+		zt_u64 behind;
+	} left = {.count = count};
+	for (zt_u32 index = 0; index < ZT_MAX_COUNTED_MESSAGES && index < left.count; index++) {
+		zt_u32 length = 0;
+		bpf_probe_read_user(&length, sizeof(length), &messages[index].length);
+		left.behind += length;
+	}
+	bpf_probe_read_kernel(&left, sizeof(left), &left); /* see zt_forget_values */
+	for (zt_u32 index = 0; index < ZT_MAX_MESSAGES && index < left.count; index++) {
+		zt_u32 length = 0;
+		bpf_probe_read_user(&length, sizeof(length), &messages[index].length);
+		left.behind -= length;
+		if (length || (what >> 8 & 1) == ZT_DIRECTION_INGRESS)
+			zt_transfer(sk, what, length | left.behind << 32, (zt_u64)&messages[index], 0);
+	}
+	if (left.count > ZT_MAX_MESSAGES)
+		zt_count(ZT_COUNTER_IOVEC_TRUNCATED);
+	return 0;
 }
 
 static __always_inline int zt_on_exit(struct pt_regs *registers, long result)
@@ -152,24 +166,8 @@ static __always_inline int zt_on_exit(struct pt_regs *registers, long result)
 		return zt_transfer((zt_u64)sk, zt_what(kind, direction, flags, message_flags), result,
 				   syscall.argument[1], syscall.argument[2]);
 
-	zt_u64 what = zt_what(ZT_CALL_MESSAGE, direction, flags, message_flags);
-	struct user_mmsghdr64 *messages = (struct user_mmsghdr64 *)syscall.argument[1];
-	zt_u32 behind = 0;
-	for (zt_u32 index = 0; index < ZT_MAX_COUNTED_MESSAGES && index < result; index++) {
-		zt_u32 length = 0;
-		bpf_probe_read_user(&length, sizeof(length), &messages[index].length);
-		behind += length;
-	}
-	for (zt_u32 index = 0; index < ZT_MAX_MESSAGES && index < result; index++) {
-		zt_u32 length = 0;
-		bpf_probe_read_user(&length, sizeof(length), &messages[index].length);
-		behind -= length;
-		if (length || direction == ZT_DIRECTION_INGRESS)
-			zt_transfer((zt_u64)sk, what, length | (zt_u64)behind << 32, (zt_u64)&messages[index], 0);
-	}
-	if (result > ZT_MAX_MESSAGES)
-		zt_count(ZT_COUNTER_IOVEC_TRUNCATED);
-	return 0;
+	return zt_on_messages((zt_u64)sk, zt_what(ZT_CALL_MESSAGE, direction, flags, message_flags),
+			      syscall.argument[1], result);
 }
 
 SEC("tp_btf/sys_exit")
@@ -179,7 +177,7 @@ int tier_b_exit_btf(zt_u64 *arguments)
 }
 
 /* From kernel 7.2 on the BTF form loses events; the helper that finds the registers is older than that. */
-SEC("tp/raw_syscalls/sys_exit")
+SEC("tracepoint")
 int tier_b_exit(struct trace_event_raw_sys_exit *record)
 {
 	struct task_struct *task = bpf_get_current_task_btf();

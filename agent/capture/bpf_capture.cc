@@ -182,6 +182,11 @@ void BpfCapture::ForgetProcess(uint32_t tgid) {
   bpf_map_delete_elem(bpf_map__fd(state_->probes.skeleton->maps.process_policies), &tgid);
 }
 
+bool BpfCapture::HasProcessPolicy(uint32_t tgid) const {
+  uint32_t policy = 0;
+  return bpf_map_lookup_elem(bpf_map__fd(state_->probes.skeleton->maps.process_policies), &tgid, &policy) == 0;
+}
+
 CaptureCounters BpfCapture::ReadCounters() const {
   CaptureCounters counters;
   zerotap_bpf* skeleton = state_->probes.skeleton.get();

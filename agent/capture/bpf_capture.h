@@ -78,6 +78,9 @@ class BpfCapture : public EventSource, public CaptureControl {
   void SetProcessPolicy(uint32_t tgid, zt_process_policy policy) override;
   void ForgetProcess(uint32_t tgid) override;
 
+  // Policies also end by themselves when their process exits.
+  bool HasProcessPolicy(uint32_t tgid) const;
+
   CaptureCounters ReadCounters() const;
 
  private:

@@ -26,23 +26,34 @@ void LinkDeleter::operator()(bpf_link* link) const { bpf_link__destroy(link); }
 
 namespace {
 
+struct Tracepoint {
+  const char* group;
+  const char* name;
+};
+
 // One way to see the bytes of sockets: a set of programs and how they are attached.
 struct Variant {
   CaptureTier tier;
-  bool needs_tracefs;
   const char* attach_form;
   std::vector<const char*> programs;
   std::vector<const char*> btf_tracepoints;  // what the kernel must have
+  std::vector<Tracepoint> tracepoints;       // to attach the one program to; the cookie is the index
 };
 
 const std::vector<Variant>& Variants() {
   static const std::vector<Variant> variants = {
-      {CaptureTier::kA, true, "tracepoint", {"tier_a_send", "tier_a_receive"},
-       {"sock_send_length", "sock_recv_length"}},
-      {CaptureTier::kA, false, "BTF tracepoint", {"tier_a_send_btf", "tier_a_receive_btf"},
-       {"sock_send_length", "sock_recv_length"}},
-      {CaptureTier::kB, false, "BTF tracepoint", {"tier_b_exit_btf"}, {"sys_exit"}},
-      {CaptureTier::kB, true, "tracepoint", {"tier_b_exit"}, {}},
+      {CaptureTier::kA,
+       "tracepoint",
+       {"tier_a_length"},
+       {"sock_send_length", "sock_recv_length"},
+       {{"sock", "sock_send_length"}, {"sock", "sock_recv_length"}}},
+      {CaptureTier::kA,
+       "BTF tracepoint",
+       {"tier_a_send_btf", "tier_a_receive_btf"},
+       {"sock_send_length", "sock_recv_length"},
+       {}},
+      {CaptureTier::kB, "BTF tracepoint", {"tier_b_exit_btf"}, {"sys_exit"}, {}},
+      {CaptureTier::kB, "tracepoint", {"tier_b_exit"}, {}, {{"raw_syscalls", "sys_exit"}}},
   };
   return variants;
 }
@@ -171,25 +182,32 @@ std::vector<std::string> Unseen(const Variant& variant) {
   return unseen;
 }
 
-Result<LinkPtr> AttachByTracefs(const Tracefs& tracefs, bpf_program* program) {
-  // The section name has the tracepoint: tp/GROUP/NAME.
-  std::string section = bpf_program__section_name(program);
-  size_t group = section.find('/') + 1;
-  size_t name = section.find('/', group) + 1;
-  Result<uint64_t> id = tracefs.EventId(section.substr(group, name - 1 - group), section.substr(name));
-  if (!id) return tl::unexpected(id.error());
+// The program gets `cookie` (0: none) to tell its attachments apart.
+Result<LinkPtr> AttachToEvent(bpf_program* program, uint64_t event_id, uint64_t cookie) {
   perf_event_attr attributes{};
   attributes.type = PERF_TYPE_TRACEPOINT;
   attributes.size = sizeof(attributes);
-  attributes.config = *id;
+  attributes.config = event_id;
   // The program runs for every CPU and process, whatever the event is bound to.
   UniqueFd event(static_cast<int>(
       ::syscall(SYS_perf_event_open, &attributes, -1, 0, -1, PERF_FLAG_FD_CLOEXEC)));
-  if (!event) return FailErrno("perf_event_open for " + section);
-  LinkPtr link(bpf_program__attach_perf_event(program, event.get()));
-  if (!link) return FailErrno("cannot attach " + section);
+  if (!event) return FailErrno("perf_event_open for a tracepoint");
+  LIBBPF_OPTS(bpf_perf_event_opts, cookie_option, .bpf_cookie = cookie);
+  LinkPtr link(bpf_program__attach_perf_event_opts(program, event.get(), &cookie_option));
+  if (!link) return FailErrno("cannot attach to a tracepoint");
   event.Release();  // the link's now
   return link;
+}
+
+Result<std::vector<uint64_t>> EventIds(const Variant& variant, const Result<Tracefs>& tracefs) {
+  std::vector<uint64_t> ids;
+  for (const Tracepoint& tracepoint : variant.tracepoints) {
+    if (!tracefs) return tl::unexpected(tracefs.error());
+    Result<uint64_t> id = tracefs->EventId(tracepoint.group, tracepoint.name);
+    if (!id) return tl::unexpected(id.error());
+    ids.push_back(*id);
+  }
+  return ids;
 }
 
 }  // namespace
@@ -220,8 +238,10 @@ Result<LoadedProbes> LoadProbes(const CaptureOptions& options) {
                                       ": this kernel lacks its hooks");
       continue;
     }
-    if (variant.needs_tracefs && !tracefs) {
-      probes.report.remarks.push_back(tracefs.error().message);
+    Result<std::vector<uint64_t>> ids = EventIds(variant, tracefs);
+    if (!ids) {
+      last_error = ids.error();
+      probes.report.remarks.push_back(last_error.message);
       continue;
     }
     Result<SkeletonPtr> skeleton = TryLoad(options, probes.ring_bytes, variant, exit_says_last);
@@ -235,7 +255,8 @@ Result<LoadedProbes> LoadProbes(const CaptureOptions& options) {
     probes.report.tier = variant.tier;
     probes.report.attach_form = variant.attach_form;
     probes.report.unseen = Unseen(variant);
-    if (variant.needs_tracefs && tracefs->detached()) {
+    probes.event_ids = std::move(*ids);
+    if (!probes.event_ids.empty() && tracefs->detached()) {
       probes.report.remarks.push_back("tracefs is not mounted on this host; using an instance of our own");
     }
     probes.report.load_ns = MonotonicNs() - begin;
@@ -250,20 +271,19 @@ Result<LoadedProbes> LoadProbes(const CaptureOptions& options) {
 }
 
 Status AttachProbes(LoadedProbes& probes) {
-  Result<Tracefs> tracefs = Tracefs::Open();
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, probes.skeleton->obj) {
     if (!bpf_program__autoload(program) || program == probes.skeleton->progs.seed_sockets) continue;
-    LinkPtr link;
     if (bpf_program__type(program) == BPF_PROG_TYPE_TRACEPOINT) {
-      if (!tracefs) return tl::unexpected(tracefs.error());
-      Result<LinkPtr> attached = AttachByTracefs(*tracefs, program);
-      if (!attached) return tl::unexpected(attached.error());
-      link = std::move(*attached);
-    } else {
-      link.reset(bpf_program__attach(program));
-      if (!link) return FailErrno(std::string("cannot attach ") + bpf_program__section_name(program));
+      for (size_t i = 0; i < probes.event_ids.size(); ++i) {
+        Result<LinkPtr> link = AttachToEvent(program, probes.event_ids[i], i);
+        if (!link) return tl::unexpected(link.error());
+        probes.links.push_back(std::move(*link));
+      }
+      continue;
     }
+    LinkPtr link(bpf_program__attach(program));
+    if (!link) return FailErrno(std::string("cannot attach ") + bpf_program__section_name(program));
     probes.links.push_back(std::move(link));
   }
   return {};

@@ -27,6 +27,7 @@ using LinkPtr = std::unique_ptr<bpf_link, LinkDeleter>;
 struct LoadedProbes {
   SkeletonPtr skeleton;
   std::vector<LinkPtr> links;
+  std::vector<uint64_t> event_ids;  // of the tracepoints to attach by number
   CaptureReport report;
   size_t ring_bytes = 0;
 };

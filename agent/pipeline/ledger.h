@@ -83,7 +83,7 @@ class Ledger {
   static_assert(kMaxRows % kChunkRows == 0 && kMaxRows > kMaxServiceRows);
 
   Row* At(uint32_t row) const {
-    if (row >= count_.load(std::memory_order_acquire)) return nullptr;
+    if (row >= kMaxRows || row >= count_.load(std::memory_order_acquire)) return nullptr;
     return chunks_[row / kChunkRows].load(std::memory_order_acquire) + row % kChunkRows;
   }
   void Bump(uint32_t row, Counter Row::*counter) {

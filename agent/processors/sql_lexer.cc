@@ -1,6 +1,7 @@
 #include "agent/processors/sql_lexer.h"
 
 #include <array>
+#include <bit>
 #include <cstring>
 
 namespace zerotap {
@@ -88,12 +89,14 @@ constexpr KeywordEntry kKeywords[] = {
     {"TOP", K::kOperator}, {"DIV", K::kOperator}, {"MOD", K::kOperator}, {"XOR", K::kOperator},
 };
 
-// A word in upper case, zero-padded to two machine words, so that one compare tells equality.
+// A word in upper case, zero-padded to two (little-endian) machine words, so that one compare tells equality.
 struct PackedWord {
   uint64_t low = 0;
   uint64_t high = 0;
   constexpr bool operator==(const PackedWord&) const = default;
 };
+
+static_assert(std::endian::native == std::endian::little);
 
 constexpr size_t kSlots = 512;
 constexpr size_t SlotOf(const PackedWord& word) {
@@ -127,19 +130,21 @@ constexpr KeywordTable MakeKeywordTable() {
 }
 constexpr KeywordTable kKeywordTable = MakeKeywordTable();
 
-SqlKeyword FindKeyword(std::string_view word) {
-  if (word.size() < 2 || word.size() > kMaxKeywordSize) return SqlKeyword::kNone;
-  PackedWord packed;
-  for (size_t i = 0; i < word.size(); ++i) {
-    auto byte = static_cast<uint8_t>(word[i]);
-    if (byte >= 'a' && byte <= 'z') byte = static_cast<uint8_t>(byte - ('a' - 'A'));
-    if (byte < 'A' || byte > 'Z') return SqlKeyword::kNone;
-    if (i < 8) {
-      packed.low |= uint64_t{byte} << (8 * i);
-    } else {
-      packed.high |= uint64_t{byte} << (8 * (i - 8));
-    }
+// The keyword in the first `size` bytes of `text`. Clearing bit 5 makes letters upper case and makes a letter of nothing
+// else.
+SqlKeyword FindKeyword(std::string_view text, size_t size) {
+  if (size < 2 || size > kMaxKeywordSize) return SqlKeyword::kNone;
+  constexpr uint64_t kUpper = 0xDFDFDFDFDFDFDFDFull;
+  uint64_t halves[2] = {0, 0};
+  if (text.size() >= sizeof(halves)) {
+    std::memcpy(halves, text.data(), sizeof(halves));
+    uint64_t last = ~uint64_t{0} >> (8 * (8 - (size - 1) % 8 - 1));
+    halves[0] &= size > 8 ? ~uint64_t{0} : last;
+    halves[1] &= size > 8 ? last : 0;
+  } else {
+    std::memcpy(halves, text.data(), size);
   }
+  PackedWord packed{halves[0] & kUpper, halves[1] & kUpper};
   for (size_t slot = SlotOf(packed); kKeywordTable.keywords[slot] != SqlKeyword::kNone;
        slot = (slot + 1) % kSlots) {
     if (kKeywordTable.words[slot] == packed) return kKeywordTable.keywords[slot];
@@ -272,7 +277,7 @@ SqlToken SqlLexer::Word() {
       if (sql_[end + 1] == '"') return Quoted(end + 1);
     }
   }
-  SqlKeyword keyword = FindKeyword(sql_.substr(position_, size));
+  SqlKeyword keyword = FindKeyword(sql_.substr(position_), size);
   SqlToken token = Take(SqlTokenKind::kWord, end);
   token.keyword = keyword;
   return token;
@@ -307,8 +312,7 @@ SqlToken SqlLexer::Dollar() {
     return Take(parameter ? SqlTokenKind::kParameter : SqlTokenKind::kNumber, end);
   }
   while (end < sql_.size() && sql_[end] != '$' && Is(sql_[end], kWordPart)) ++end;
-  if (end >= sql_.size()) return TakeRest();
-  if (sql_[end] != '$') return Take(SqlTokenKind::kPunctuation, position_ + 1);
+  if (end >= sql_.size() || sql_[end] != '$') return Take(SqlTokenKind::kPunctuation, position_ + 1);
   std::string_view tag = sql_.substr(position_, end + 1 - position_);
   size_t close = sql_.find(tag, end + 1);
   if (close == std::string_view::npos) return TakeRest();

@@ -228,6 +228,9 @@ bool SqlSummary::StartStatement(const SqlToken& token) {
     case SqlKeyword::kReplace:
     case SqlKeyword::kWith:
       return false;
+    case SqlKeyword::kTrue:
+    case SqlKeyword::kFalse:
+      return true;  // a literal
     default:
       // Not a statement that we know: say nothing rather than repeat what may be a value.
       if (!explain_) muted_ = true;

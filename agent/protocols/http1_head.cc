@@ -361,6 +361,7 @@ void HeadAssembler::Start(size_t max_bytes) {
   line_start_ = 0;
   first_line_size_ = 0;
   excess_lines_ = 0;
+  excess_ = false;
   line_cut_ = false;
   line_has_text_ = false;
   done_ = false;
@@ -389,13 +390,14 @@ size_t HeadAssembler::Feed(std::string_view bytes) {
     at = end;
     if (!line_cut_) {
       size_t line_size = text_.size() - line_start_ + piece.size();
-      size_t room = max_bytes_ > line_start_ ? max_bytes_ - line_start_ : 0;
+      size_t room = !excess_ && max_bytes_ > line_start_ ? max_bytes_ - line_start_ : 0;
       if (line_size > std::max(room, kMaxExcessLine)) {
         if (first_line_size_ == 0) {
           too_long_ = true;
           break;
         }
         line_cut_ = true;
+        excess_ = true;
         text_.resize(line_start_);
       } else {
         text_.append(piece);
@@ -411,7 +413,8 @@ void HeadAssembler::EndLine() {
     first_line_size_ = text_.size();
   } else if (!line_has_text_) {
     done_ = true;
-  } else if (!line_cut_ && text_.size() > max_bytes_) {
+  } else if (!line_cut_ && (excess_ || text_.size() > max_bytes_)) {
+    excess_ = true;
     std::string_view line = std::string_view(text_).substr(line_start_);
     std::string_view name = Trim(line.substr(0, line.find(':')));
     bool frames = EqualsLower(name, "content-length") || EqualsLower(name, "transfer-encoding");

@@ -118,6 +118,7 @@ class HeadAssembler {
   size_t line_start_ = 0;
   size_t first_line_size_ = 0;
   uint32_t excess_lines_ = 0;
+  bool excess_ = false;         // the cap was reached
   bool line_cut_ = false;       // the line in progress is too long to be kept
   bool line_has_text_ = false;  // and has something else than its line end
   bool done_ = false;

@@ -461,6 +461,7 @@ void Http1Parser::OnResponseGap(const Gap& gap) {
 }
 
 void Http1Parser::MissRequests(DropReason reason) {
+  asked_ = true;
   LosePairing(reason, 0);
   request_.head.Release();
   request_.exact = false;

@@ -166,6 +166,7 @@ void Session::OnUnpairedFrame(const Frame& frame) {
 
 // An answer to something else than what was asked: the pairing is wrong.
 void Session::Unexpected(const Frame& frame) {
+  if (pairing_ == Pairing::kKnown) statements_.ClearOlder(UINT64_MAX);
   DropAll(HasHoles() ? DropReason::kCaptureGap : DropReason::kInvalid);
   StartSkipping(true);
   block_unsure_ = true;
@@ -231,6 +232,7 @@ bool Session::NextPart(Statement& statement, bool force) {
   } else {
     statement.part_begin = static_cast<uint32_t>(whole.size());
     statement.part_size = 0;
+    statement.incomplete = true;
     ++statement.parts_past_text;
   }
   statement.offset = statement.text_offset + statement.part_begin + statement.parts_past_text;
@@ -274,7 +276,7 @@ void Session::OnQueryAnswer(const Frame& frame) {
         Unexpected(frame);
         return;
       }
-      statement.incomplete = statement.incomplete || frame.cut;
+      if (frame.cut) CutTag(statement);
       EndWithTag(statement, tag, frame.mover);
       copy_in_ = false;
       return;
@@ -332,7 +334,7 @@ void Session::OnExecuteAnswer(const Frame& frame) {
     case 'C': {
       std::string_view tag = TextBody(frame.body);
       if (statement.check_tag && !tag.empty() && !TagFits(TextOf(statement), tag)) break;
-      statement.incomplete = statement.incomplete || frame.cut;
+      if (frame.cut) CutTag(statement);
       EndWithTag(statement, tag, frame.mover);
       copy_in_ = false;
       PopFront();
@@ -358,6 +360,12 @@ void Session::OnExecuteAnswer(const Frame& frame) {
       break;
   }
   Unexpected(frame);
+}
+
+// The tag was not captured to its end: the statement may have been any.
+void Session::CutTag(Statement& statement) {
+  statement.incomplete = true;
+  statements_.ClearOlder(statement.number);
 }
 
 void Session::BeginCopyIn() {
@@ -389,8 +397,10 @@ void Session::OnBatchError(const Frame& frame) {
 // The framing was lost and is found again at a ReadyForQuery. What the hole hid is certain only when one request for a
 // ReadyForQuery is outstanding and one statement of it is unanswered.
 void Session::OnReadyBehindHole(const Tail& tail, const Mover& mover) {
-  if (queue_.ready_points() != 1 || pairing_ == Pairing::kSkipping) {
-    const bool was_skipping = pairing_ == Pairing::kSkipping && queue_.empty() && !exact_skip_;
+  const bool lost = answers_lost_;
+  answers_lost_ = false;
+  if (queue_.ready_points() != 1 || pairing_ == Pairing::kSkipping || lost) {
+    const bool was_skipping = pairing_ == Pairing::kSkipping && queue_.empty() && !exact_skip_ && !lost;
     DropAll(DropReason::kCaptureGap);
     const bool strict = strict_;
     StartSkipping(true);

@@ -106,6 +106,11 @@ ParseStatus Session::OnFrontendFrame(const Frame& frame) {
 
 ParseStatus Session::OnStartup(const Frame& frame) {
   std::string_view body = frame.body;
+  if (frame.cut && body.size() < 4) {
+    OnFrontendHidden(frame.offset, frame.start_ns, true);
+    frontend_.LoseFraming();
+    return ParseStatus::kOk;
+  }
   const uint32_t code = body.size() >= 4 ? ReadUint32(body.data()) : 0;
   if (code == kSslRequestCode || code == kGssEncRequestCode) {
     if (frame.length != 4) return Invalid();
@@ -128,7 +133,7 @@ ParseStatus Session::OnStartup(const Frame& frame) {
     if (*name == "database") database_ = kept;
     if (*name == "application_name") application_name_ = kept;
   }
-  if (database_.empty()) database_ = user_;
+  if (database_.empty() && !frame.cut) database_ = user_;
   frontend_.set_startup(false);
   Push(OperationKind::kStartup, kNone);
   return ParseStatus::kOk;
@@ -224,8 +229,6 @@ uint32_t Session::JoinStatement(const Frame& frame, NamedEntry* entry, bool take
 bool Session::NameHidden(const Frame& frame, bool readable) {
   if (readable || !frame.cut) return false;
   OnFrontendHidden(frame.offset, frame.start_ns, true);
-  portals_.ClearOlder(UINT64_MAX);
-  if (frame.type == 'P' || frame.type == 'C') statements_.ClearOlder(UINT64_MAX);
   return true;
 }
 
@@ -358,6 +361,10 @@ void Session::OnSync(const Frame&) {
 
 void Session::OnFrontendHidden(uint64_t offset, uint64_t start_ns, bool lost) {
   frontend_.set_startup(false);
+  // A name that is in use is not given to another statement in a run of messages; lost bytes may be anything.
+  portals_.ClearOlder(UINT64_MAX);
+  statements_.Erase({});
+  if (lost) statements_.ClearOlder(UINT64_MAX);
   if (pairing_ == Pairing::kSkipping) {
     silent_ = false;
     strict_ = true;

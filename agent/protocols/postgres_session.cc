@@ -83,7 +83,10 @@ ParseStatus Session::OnGap(Direction direction, const Gap& gap) {
     queue_.statement(queue_.front().statement).incomplete = true;
   }
   if (backend_.Skip(gap, frame)) OnBackendFrame(frame);
-  if (!backend_.framed()) silent_ = false;
+  if (!backend_.framed()) {
+    silent_ = false;
+    answers_lost_ = answers_lost_ || gap.lost;
+  }
   return status_;
 }
 
@@ -175,6 +178,15 @@ void Session::Drop(Statement& statement, DropReason reason) {
   Begin(statement);
   statement.done = true;
   sink_.DropRequest(statement.work, reason);
+  // It may have made prepared statements, or unmade them.
+  char buffer[16];
+  std::string_view keyword = FirstKeyword(TextOf(statement), buffer);
+  for (std::string_view command : {"DEALLOCATE", "DISCARD", "PREPARE"}) {
+    if (keyword == command || (IsTruncated(statement) && command.substr(0, keyword.size()) == keyword)) {
+      statements_.ClearOlder(statement.number);
+    }
+  }
+  if (statement.text == kNone) statements_.ClearOlder(statement.number);
 }
 
 std::string_view Session::TextOf(const Statement& statement) const {
@@ -183,7 +195,8 @@ std::string_view Session::TextOf(const Statement& statement) const {
 }
 
 bool Session::IsTruncated(const Statement& statement) const {
-  return texts_.truncated(statement.text) && !(statement.in_parts && statement.splitter.at_semicolon());
+  const bool whole_part = statement.in_parts && statement.part_size > 0 && statement.splitter.at_semicolon();
+  return texts_.truncated(statement.text) && !whole_part;
 }
 
 void Session::FillFields(const Statement& statement, DatabaseFields& fields) const {
@@ -228,7 +241,7 @@ void Session::EndWithTag(Statement& statement, std::string_view text, const Move
   FillRows(statement, tag, fields);
   End(statement, fields, mover, {});
   AfterTag(tag, TextOf(statement));
-  ForgetPrepared(tag, TextOf(statement), statement.number);
+  ForgetPrepared(tag, IsTruncated(statement) ? std::string_view() : TextOf(statement), statement.number);
 }
 
 void Session::EndWithError(Statement& statement, const ErrorFields& error, bool cut, const Mover& mover) {
@@ -275,6 +288,7 @@ void Session::AfterTag(const CommandTag& tag, std::string_view text) {
   }
 }
 
+// `text` is empty when it is not known to its end. Whatever cannot be told apart is forgotten.
 void Session::ForgetPrepared(const CommandTag& tag, std::string_view text, uint64_t number) {
   if (!OneOf(tag.command, {"DEALLOCATE", "DEALLOCATE ALL", "DISCARD ALL", "PREPARE"})) return;
   char buffer[64];

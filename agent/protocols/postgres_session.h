@@ -76,6 +76,7 @@ class Session final : public Parser {
   void ResolveHiddenBatch(uint64_t sync, const Tail& tail, const Mover& mover);
   void Unexpected(const Frame& frame);
   void BeginCopyIn();
+  void CutTag(Statement& statement);
   void PopFront();
   void BeginFrontIfItsTurn();
   bool NextPart(Statement& statement, bool force);
@@ -120,6 +121,7 @@ class Session final : public Parser {
   bool ended_ = false;
   bool security_reply_pending_ = false;  // one byte answers SSLRequest or GSSENCRequest
   bool backend_seen_ = false;
+  bool answers_lost_ = false;  // the backend's framing was lost to lost bytes: requests may be lost as well
   uint32_t bad_frames_ = 0;  // since the pairing was known
 
   Pairing pairing_ = Pairing::kKnown;

@@ -27,14 +27,17 @@ static __always_inline void zt_initialize(struct zt_connection *connection, zt_u
 	connection->edge_bytes = zt_detect_edge;
 }
 
-/* Two threads may see a socket for the first time at once: the first to insert wins, both get the same state. */
-static __always_inline struct zt_connection *zt_insert(zt_u64 key, struct zt_connection *connection)
+static __always_inline struct zt_connection *zt_lookup(zt_u64 key)
+{
+	return bpf_map_lookup_elem(&connections, &key);
+}
+
+/* Two threads may see a socket for the first time at once: the first to insert wins, both use the same state. */
+static __always_inline void zt_insert(zt_u64 key, struct zt_connection *connection)
 {
 	bpf_map_update_elem(&connections, &key, connection, BPF_NOEXIST);
-	struct zt_connection *stored = bpf_map_lookup_elem(&connections, &key);
-	if (!stored)
+	if (!zt_lookup(key))
 		zt_count(ZT_COUNTER_CONNECTION_MAP_FULL);
-	return stored;
 }
 
 static __always_inline void zt_read_unix_path(char *to, struct unix_address *address)
@@ -70,17 +73,24 @@ static __always_inline void zt_read_addresses(struct zt_connection_opened_event 
 }
 
 /*
+ * The functions that are needed rarely are global and take numbers only (5.10 accepts nothing else): the verifier looks at
+ * each once, not once for every way that leads to it.
+ *
  * The room is reserved before the state says OPENED: whoever sees the flag gets a later place in the ring, so no data
  * overtakes this record. Two threads that send a connection's first bytes at the same instant may both write one; they
  * are equal.
  */
-static __noinline bool zt_emit_opened(struct sock *sk, struct zt_connection *connection,
-				      struct task_struct *task, zt_u64 cgroup_id)
+__weak __noinline int zt_emit_opened(zt_u64 key, zt_u64 task_address, zt_u64 cgroup_id)
 {
+	struct sock *sk = (struct sock *)key;
+	struct task_struct *task = (struct task_struct *)task_address;
+	struct zt_connection *connection = zt_lookup(key);
+	if (!connection)
+		return 0;
 	struct zt_connection_opened_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	if (!event) {
 		zt_count(ZT_COUNTER_RING_FULL);
-		return false;
+		return 0;
 	}
 	connection->flags |= ZT_CONNECTION_OPENED;
 	__builtin_memset(event, 0, sizeof(*event));
@@ -114,7 +124,7 @@ static __noinline bool zt_emit_opened(struct sock *sk, struct zt_connection *con
 		zt_read_addresses(event, sk);
 	}
 	bpf_ringbuf_submit(event, zt_wakeup());
-	return true;
+	return 1;
 }
 
 static __always_inline bool zt_is_told(struct zt_connection *connection)
@@ -122,15 +132,16 @@ static __always_inline bool zt_is_told(struct zt_connection *connection)
 	return (connection->flags & (ZT_CONNECTION_OPENED | ZT_CONNECTION_CLOSED)) == ZT_CONNECTION_OPENED;
 }
 
-static __noinline void zt_emit_closed(struct zt_connection *connection, zt_u64 now, zt_u32 error)
+__weak __noinline int zt_emit_closed(zt_u64 key, zt_u64 now, zt_u64 error)
 {
-	if (!zt_is_told(connection))
-		return;
+	struct zt_connection *connection = zt_lookup(key);
+	if (!connection || !zt_is_told(connection))
+		return 0;
 	connection->flags |= ZT_CONNECTION_CLOSED;
 	struct zt_connection_closed_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	if (!event) {
 		zt_count(ZT_COUNTER_RING_FULL);
-		return;
+		return 0;
 	}
 	event->header.time_ns = now;
 	event->header.size = sizeof(*event);
@@ -142,6 +153,15 @@ static __noinline void zt_emit_closed(struct zt_connection *connection, zt_u64 n
 	event->lost_events = connection->lost_total;
 	event->error = error;
 	bpf_ringbuf_submit(event, zt_wakeup());
+	return 1;
+}
+
+/* The state's end: told of, if its beginning was. */
+__weak __noinline int zt_forget(zt_u64 key, zt_u64 now, zt_u64 error)
+{
+	zt_emit_closed(key, now, error);
+	bpf_map_delete_elem(&connections, &key);
+	return 0;
 }
 
 static __always_inline void zt_emit_shutdown(struct zt_connection *connection, zt_u64 now, zt_u8 direction)
@@ -201,9 +221,9 @@ static __always_inline bool zt_peer_is_own(struct sock *sk, struct zt_connection
  * State for a socket that no hook has seen before. `direction` and `length` are the transfer in hand (2 and 0 if none):
  * if nothing but it has passed, the connection is seen from its start.
  */
-static __noinline struct zt_connection *zt_create(struct sock *sk, zt_u64 inode, zt_u64 now, zt_u8 direction,
-						  zt_u32 length)
+__weak __noinline int zt_create(zt_u64 key, zt_u64 inode, zt_u64 now, zt_u64 direction, zt_u64 length)
 {
+	struct sock *sk = (struct sock *)key;
 	struct zt_connection connection;
 	zt_initialize(&connection, now, inode);
 	connection.family = zt_family(sk);
@@ -234,13 +254,8 @@ static __noinline struct zt_connection *zt_create(struct sock *sk, zt_u64 inode,
 		if (sent || read)
 			connection.flags |= ZT_CONNECTION_MIDSTREAM;
 	}
-	return zt_insert((zt_u64)sk, &connection);
-}
-
-static __always_inline void zt_forget(zt_u64 key, struct zt_connection *connection, zt_u64 now, zt_u32 error)
-{
-	zt_emit_closed(connection, now, error);
-	bpf_map_delete_elem(&connections, &key);
+	zt_insert(key, &connection);
+	return 0;
 }
 
 #endif

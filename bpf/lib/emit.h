@@ -173,7 +173,7 @@ static __always_inline void zt_emit_plain(const struct zt_call *call, struct zt_
 }
 
 static __always_inline void zt_emit_gathered(const struct zt_call *call, struct zt_connection *connection,
-					     const zt_u32 room)
+					     const zt_u32 room, const bool with_tail)
 {
 	const zt_u32 half = room + ZT_MAX_EDGE;
 	struct zt_data_event *event = bpf_ringbuf_reserve(&events, sizeof(*event) + 2 * half, 0);
@@ -182,12 +182,13 @@ static __always_inline void zt_emit_gathered(const struct zt_call *call, struct 
 		return;
 	}
 	zt_u8 flags = call->flags;
-	zt_u32 tail = call->tail;
+	zt_u32 tail = with_tail ? call->tail : 0;
 	zt_u32 head = zt_copy_segments(event, 0, half, call, call->skip, call->head);
 	if (!head)
 		flags |= ZT_DATA_NO_PAYLOAD;
 	/* The last bytes are of use only whole. */
-	if (tail && zt_copy_segments(event, head, half, call, call->skip + call->piece - tail, tail) != tail)
+	if (with_tail && tail &&
+	    zt_copy_segments(event, head, half, call, call->skip + call->piece - tail, tail) != tail)
 		tail = 0;
 	zt_fill(event, call, connection, head, tail, flags);
 	bpf_ringbuf_submit(event, zt_wakeup());
@@ -209,11 +210,11 @@ static __noinline int zt_emit_piece(const struct zt_call *call, struct zt_connec
 static __noinline int zt_emit_segments(const struct zt_call *call, struct zt_connection *connection)
 {
 	if (call->head <= ZT_PAYLOAD_SMALL)
-		zt_emit_gathered(call, connection, ZT_PAYLOAD_SMALL);
+		zt_emit_gathered(call, connection, ZT_PAYLOAD_SMALL, true);
 	else if (call->head <= ZT_PAYLOAD_MEDIUM)
-		zt_emit_gathered(call, connection, ZT_PAYLOAD_MEDIUM);
+		zt_emit_gathered(call, connection, ZT_PAYLOAD_MEDIUM, true);
 	else
-		zt_emit_gathered(call, connection, ZT_PAYLOAD_LARGE);
+		zt_emit_gathered(call, connection, ZT_PAYLOAD_LARGE, true);
 	return 0;
 }
 
@@ -244,7 +245,7 @@ static __noinline int zt_emit_full_segments(struct zt_call *call, struct zt_conn
 		zt_forget_values(call);
 		if (call->left <= ZT_PAYLOAD_LARGE)
 			break;
-		zt_emit_gathered(call, connection, ZT_PAYLOAD_LARGE);
+		zt_emit_gathered(call, connection, ZT_PAYLOAD_LARGE, false);
 		call->skip += ZT_PAYLOAD_LARGE;
 		call->left -= ZT_PAYLOAD_LARGE;
 	}

@@ -293,4 +293,13 @@ struct user_mmsghdr64 {
 /* Keeps the compiler from proving a bound in a register that the verifier does not watch. */
 #define zt_barrier_var(variable) asm volatile("" : "+r"(variable))
 
+/* An argument of a BTF-attached program as a plain number: what the verifier knows as a pointer is not accepted where a
+ * number is wanted, and everything here reads by address. */
+static __always_inline __u64 zt_argument(__u64 *arguments, int index)
+{
+	__u64 value = 0;
+	bpf_probe_read_kernel(&value, sizeof(value), &arguments[index]);
+	return value;
+}
+
 #endif

@@ -16,7 +16,7 @@ static __always_inline struct zt_connection *zt_find(struct zt_call *call, struc
 	struct sock *sk = call->sk;
 	zt_u64 key = (zt_u64)sk;
 	zt_u64 inode = zt_socket_inode(socket);
-	struct zt_connection *connection = bpf_map_lookup_elem(&connections, &key);
+	struct zt_connection *connection = zt_lookup(key);
 	if (connection) {
 		if (connection->flags & ZT_CONNECTION_PENDING) {
 			/* Data in the SYN (TCP fast open) has no place in the stream yet. Else the hook at ESTABLISHED
@@ -29,14 +29,15 @@ static __always_inline struct zt_connection *zt_find(struct zt_call *call, struc
 			connection->inode = inode;
 			return connection;
 		}
-		zt_forget(key, connection, call->now, 0);
+		zt_forget(key, call->now, 0);
 	}
 	/* Sockets without a file are the kernel's own (network file systems): the call that is running is not theirs. */
 	if (!inode || !BPF_CORE_READ(socket, file))
 		return 0;
 	if (!zt_is_tcp(sk) && !zt_is_unix_stream(sk))
 		return 0;
-	return zt_create(sk, inode, call->now, call->message_flags & MSG_PEEK ? 2 : call->direction, call->length);
+	zt_create(key, inode, call->now, call->direction, call->flags & ZT_DATA_PEEK ? 0 : call->length);
+	return zt_lookup(key);
 }
 
 /* Stream position of the transfer's first byte. TCP: from the sequence numbers, so both ends agree and nothing that was
@@ -137,7 +138,7 @@ static __always_inline struct zt_connection *zt_begin(struct zt_call *call, stru
 	if (policy == ZT_PROCESS_SELF) {
 		if (!(connection->flags & ZT_CONNECTION_OWN)) {
 			zt_mark_own(sk, connection);
-			zt_emit_closed(connection, call->now, 0);
+			zt_emit_closed((zt_u64)sk, call->now, 0);
 		}
 		return 0;
 	}
@@ -149,7 +150,7 @@ static __always_inline struct zt_connection *zt_begin(struct zt_call *call, stru
 		if (zt_peer_is_own(sk, connection)) {
 			connection->flags |= ZT_CONNECTION_OWN;
 			connection->mode = ZT_VERDICT_IGNORE;
-			zt_emit_closed(connection, call->now, 0);
+			zt_emit_closed((zt_u64)sk, call->now, 0);
 		}
 	}
 	if (connection->mode == ZT_VERDICT_IGNORE || (connection->flags & ZT_CONNECTION_CLOSED)) {
@@ -157,7 +158,7 @@ static __always_inline struct zt_connection *zt_begin(struct zt_call *call, stru
 		return 0;
 	}
 	if (!(connection->flags & ZT_CONNECTION_OPENED) &&
-	    !zt_emit_opened(sk, connection, task, bpf_get_current_cgroup_id())) {
+	    !zt_emit_opened((zt_u64)sk, (zt_u64)task, bpf_get_current_cgroup_id())) {
 		__sync_fetch_and_add(&connection->lost, 1);
 		__sync_fetch_and_add(&connection->lost_total, 1);
 		return 0;
@@ -203,37 +204,28 @@ enum zt_call_kind {
 #define ZT_CALL_INGRESS 0x10
 #define ZT_CALL_HAS_FLAGS 0x20
 
+/* A table, not a switch: one load, and the verifier does not follow each kind on its own. */
+#define ZT_MAX_CALL_NUMBER 512
+const volatile zt_u8 zt_call_kinds[ZT_MAX_CALL_NUMBER] __weak = {
+	[NR_READ] = ZT_CALL_BYTES | ZT_CALL_INGRESS,
+	[NR_WRITE] = ZT_CALL_BYTES,
+	[NR_RECVFROM] = ZT_CALL_BYTES | ZT_CALL_INGRESS | ZT_CALL_HAS_FLAGS,
+	[NR_SENDTO] = ZT_CALL_BYTES | ZT_CALL_HAS_FLAGS,
+	[NR_READV] = ZT_CALL_SEGMENTS | ZT_CALL_INGRESS,
+	[NR_PREADV2] = ZT_CALL_SEGMENTS | ZT_CALL_INGRESS,
+	[NR_WRITEV] = ZT_CALL_SEGMENTS,
+	[NR_PWRITEV2] = ZT_CALL_SEGMENTS,
+	[NR_RECVMSG] = ZT_CALL_MESSAGE | ZT_CALL_INGRESS | ZT_CALL_HAS_FLAGS,
+	[NR_SENDMSG] = ZT_CALL_MESSAGE | ZT_CALL_HAS_FLAGS,
+	[NR_RECVMMSG] = ZT_CALL_MESSAGES | ZT_CALL_INGRESS | ZT_CALL_HAS_FLAGS,
+	[NR_SENDMMSG] = ZT_CALL_MESSAGES | ZT_CALL_HAS_FLAGS,
+	[NR_SENDFILE] = ZT_CALL_SENDFILE,
+	[NR_SPLICE] = ZT_CALL_SPLICE,
+};
+
 static __always_inline zt_u32 zt_call_kind(zt_u64 number)
 {
-	switch (number) {
-	case NR_READ:
-		return ZT_CALL_BYTES | ZT_CALL_INGRESS;
-	case NR_WRITE:
-		return ZT_CALL_BYTES;
-	case NR_RECVFROM:
-		return ZT_CALL_BYTES | ZT_CALL_INGRESS | ZT_CALL_HAS_FLAGS;
-	case NR_SENDTO:
-		return ZT_CALL_BYTES | ZT_CALL_HAS_FLAGS;
-	case NR_READV:
-	case NR_PREADV2:
-		return ZT_CALL_SEGMENTS | ZT_CALL_INGRESS;
-	case NR_WRITEV:
-	case NR_PWRITEV2:
-		return ZT_CALL_SEGMENTS;
-	case NR_RECVMSG:
-		return ZT_CALL_MESSAGE | ZT_CALL_INGRESS | ZT_CALL_HAS_FLAGS;
-	case NR_SENDMSG:
-		return ZT_CALL_MESSAGE | ZT_CALL_HAS_FLAGS;
-	case NR_RECVMMSG:
-		return ZT_CALL_MESSAGES | ZT_CALL_INGRESS | ZT_CALL_HAS_FLAGS;
-	case NR_SENDMMSG:
-		return ZT_CALL_MESSAGES | ZT_CALL_HAS_FLAGS;
-	case NR_SENDFILE:
-		return ZT_CALL_SENDFILE;
-	case NR_SPLICE:
-		return ZT_CALL_SPLICE;
-	}
-	return ZT_CALL_OTHER;
+	return number < ZT_MAX_CALL_NUMBER ? zt_call_kinds[number] : ZT_CALL_OTHER;
 }
 
 static __always_inline zt_u32 zt_call_flags(zt_u32 kind, const struct zt_syscall *syscall)
@@ -313,6 +305,7 @@ __noinline int zt_transfer(zt_u64 socket_address, zt_u64 what, zt_u64 sizes, zt_
 	} else if (call.direction == ZT_DIRECTION_INGRESS && (call.message_flags & MSG_TRUNC)) {
 		call.flags |= ZT_DATA_NO_PAYLOAD; /* TCP threw the bytes away */
 	}
+	zt_forget_values(&call);
 	zt_emit_data(&call, connection);
 	return 0;
 }

@@ -21,8 +21,8 @@ void WriteSpan(const Span& span, WireBuffer& out) {
   if (span.parent_span_id.valid()) out.Bytes(BytesTag(4), AsView(span.parent_span_id.Bytes()));
   WriteText(BytesTag(5), span.name, out);
   out.Varint(VarintTag(6), static_cast<uint64_t>(span.kind));
-  out.Fixed64(Fixed64Tag(7), span.start_unix_ns);
-  out.Fixed64(Fixed64Tag(8), span.end_unix_ns);
+  out.Fixed64UnlessZero(Fixed64Tag(7), span.start_unix_ns);
+  out.Fixed64UnlessZero(Fixed64Tag(8), span.end_unix_ns);
   WriteAttributes(BytesTag(9), span.attributes, out);
   if (span.status != SpanStatus::kUnset) {
     size_t status = out.BeginMessage(BytesTag(15));
@@ -45,7 +45,7 @@ uint64_t ZigZag(int32_t value) {
 void WriteExemplars(uint8_t tag, const std::vector<Exemplar>& exemplars, WireBuffer& out) {
   for (const Exemplar& exemplar : exemplars) {
     size_t message = out.BeginMessage(tag);
-    out.Fixed64(Fixed64Tag(2), exemplar.time_unix_ns);
+    out.Fixed64UnlessZero(Fixed64Tag(2), exemplar.time_unix_ns);
     out.Double(Fixed64Tag(3), exemplar.value);
     if (exemplar.span_id.valid()) out.Bytes(BytesTag(4), AsView(exemplar.span_id.Bytes()));
     if (exemplar.trace_id.valid()) out.Bytes(BytesTag(5), AsView(exemplar.trace_id.Bytes()));
@@ -54,8 +54,8 @@ void WriteExemplars(uint8_t tag, const std::vector<Exemplar>& exemplars, WireBuf
 }
 
 void WritePoint(const MetricDescriptor&, const NumberPoint& point, WireBuffer& out) {
-  out.Fixed64(Fixed64Tag(2), point.start_unix_ns);
-  out.Fixed64(Fixed64Tag(3), point.time_unix_ns);
+  out.Fixed64UnlessZero(Fixed64Tag(2), point.start_unix_ns);
+  out.Fixed64UnlessZero(Fixed64Tag(3), point.time_unix_ns);
   if (const auto* real = std::get_if<double>(&point.value)) {
     out.Double(Fixed64Tag(4), *real);
   } else {
@@ -65,12 +65,14 @@ void WritePoint(const MetricDescriptor&, const NumberPoint& point, WireBuffer& o
 }
 
 void WritePoint(const MetricDescriptor& descriptor, const HistogramPoint& point, WireBuffer& out) {
-  out.Fixed64(Fixed64Tag(2), point.start_unix_ns);
-  out.Fixed64(Fixed64Tag(3), point.time_unix_ns);
-  out.Fixed64(Fixed64Tag(4), point.count);
+  out.Fixed64UnlessZero(Fixed64Tag(2), point.start_unix_ns);
+  out.Fixed64UnlessZero(Fixed64Tag(3), point.time_unix_ns);
+  out.Fixed64UnlessZero(Fixed64Tag(4), point.count);
   out.Double(Fixed64Tag(5), point.sum);
-  out.Bytes(BytesTag(6), {reinterpret_cast<const char*>(point.bucket_counts.data()),
-                          point.bucket_counts.size() * sizeof(uint64_t)});
+  if (!point.bucket_counts.empty()) {
+    out.Bytes(BytesTag(6), {reinterpret_cast<const char*>(point.bucket_counts.data()),
+                            point.bucket_counts.size() * sizeof(uint64_t)});
+  }
   if (!descriptor.bounds.empty()) {
     out.Bytes(BytesTag(7), {reinterpret_cast<const char*>(descriptor.bounds.data()),
                             descriptor.bounds.size_bytes()});
@@ -85,17 +87,19 @@ void WritePoint(const MetricDescriptor& descriptor, const HistogramPoint& point,
 
 void WritePoint(const MetricDescriptor&, const ExponentialHistogramPoint& point, WireBuffer& out) {
   WriteAttributes(BytesTag(1), point.attributes, out);
-  out.Fixed64(Fixed64Tag(2), point.start_unix_ns);
-  out.Fixed64(Fixed64Tag(3), point.time_unix_ns);
-  out.Fixed64(Fixed64Tag(4), point.count);
+  out.Fixed64UnlessZero(Fixed64Tag(2), point.start_unix_ns);
+  out.Fixed64UnlessZero(Fixed64Tag(3), point.time_unix_ns);
+  out.Fixed64UnlessZero(Fixed64Tag(4), point.count);
   out.Double(Fixed64Tag(5), point.sum);
-  out.Varint(VarintTag(6), ZigZag(point.scale));
-  out.Fixed64(Fixed64Tag(7), point.zero_count);
+  out.VarintUnlessZero(VarintTag(6), ZigZag(point.scale));
+  out.Fixed64UnlessZero(Fixed64Tag(7), point.zero_count);
   size_t positive = out.BeginMessage(BytesTag(8));
-  out.Varint(VarintTag(1), ZigZag(point.positive_offset));
-  size_t counts = out.BeginMessage(BytesTag(2));
-  for (uint64_t count : point.positive_counts) out.Commit(PutVarint(out.Room(10), count));
-  out.EndMessage(counts);
+  out.VarintUnlessZero(VarintTag(1), ZigZag(point.positive_offset));
+  if (!point.positive_counts.empty()) {
+    size_t counts = out.BeginMessage(BytesTag(2));
+    for (uint64_t count : point.positive_counts) out.Commit(PutVarint(out.Room(10), count));
+    out.EndMessage(counts);
+  }
   out.EndMessage(positive);
   WriteExemplars(BytesTag(11), point.exemplars, out);
   if (point.count > 0) {

@@ -200,13 +200,12 @@ ExportOutcome HttpSender::Send(std::string_view body, uint64_t items) {
     }
     milliseconds elapsed((MonotonicNs() - start) / 1'000'000u);
     std::optional<milliseconds> delay = policy.Next(elapsed, retry_after);
-    if (!delay) {
-      outcome = GivenUp(result ? "it keeps answering " + std::to_string(result->status)
-                               : Printable(result.error().message, kShownColumns),
-                        items);
+    if (!delay && result) {
+      outcome = GivenUp("it keeps answering " + std::to_string(result->status), items);
       break;
     }
-    if (!Wait(*delay)) {
+    // That it cannot be reached has been said; what that costs is in the metrics.
+    if (!delay || !Wait(*delay)) {
       outcome = ExportOutcome{0, 0, items};
       break;
     }
@@ -229,10 +228,12 @@ ExportOutcome HttpSender::Accepted(const HttpResponse& response, uint64_t items)
   uint64_t rejected = partial.rejected_spans() > 0
                           ? std::min<uint64_t>(static_cast<uint64_t>(partial.rejected_spans()), items)
                           : 0;
-  if (rejected > 0 || !partial.error_message().empty()) {
-    Warn(rejected > 0 ? "partial" : "warning",
-         "it rejected " + std::to_string(rejected) + " of " + std::to_string(items) + ": " +
-             Printable(partial.error_message(), kShownColumns));
+  std::string said = Printable(partial.error_message(), kShownColumns);
+  if (rejected > 0) {
+    Warn("partial", "it rejected " + std::to_string(rejected) + " of " + std::to_string(items) +
+                        ": " + said);
+  } else if (!said.empty()) {
+    Warn("warning", "it took them with a warning: " + said);
   }
   return ExportOutcome{items - rejected, rejected, 0};
 }
@@ -259,8 +260,10 @@ void HttpSender::NoteFailedAttempt(const HttpResult& result) {
   std::string reason = Printable(result.error().message, kShownColumns);
   stats_->SetLastError(reason);
   if (!reachability_->MarkUnreachable(origin_)) return;
-  spdlog::warn("the collector at {} cannot be reached ({}); retrying, newest telemetry is kept",
-               origin_, reason);
+  spdlog::warn(
+      "the collector at {} cannot be reached ({}); going on and retrying, what cannot wait is "
+      "dropped and counted",
+      origin_, reason);
 }
 
 bool HttpSender::Wait(std::chrono::milliseconds delay) {

@@ -68,6 +68,13 @@ class WireBuffer {
     std::memcpy(at, &value, 8);
     Commit(at + 8);
   }
+  // proto3 leaves zeros out, except in a oneof and in optional fields.
+  void Fixed64UnlessZero(uint8_t tag, uint64_t value) {
+    if (value != 0) Fixed64(tag, value);
+  }
+  void VarintUnlessZero(uint8_t tag, uint64_t value) {
+    if (value != 0) Varint(tag, value);
+  }
   void Double(uint8_t tag, double value) { Fixed64(tag, std::bit_cast<uint64_t>(value)); }
   void Bytes(uint8_t tag, std::string_view bytes) {
     Commit(PutBytesField(Room(11 + bytes.size()), tag, bytes));

@@ -318,9 +318,17 @@ class Conversation {
 
 // `length` bytes of a data step from `from` on.
 inline Step SliceOf(const Step& step, size_t from, size_t length) {
-  Step slice = step;
+  Step slice;
+  slice.direction = step.direction;
   slice.bytes = step.bytes.substr(from, length);
   slice.offset = step.offset + from;
+  slice.start_ns = step.start_ns;
+  slice.end_ns = step.end_ns;
+  slice.tgid = step.tgid;
+  slice.tid = step.tid;
+  slice.blocking = step.blocking;
+  slice.context_id = step.context_id;
+  slice.parent_context_id = step.parent_context_id;
   return slice;
 }
 

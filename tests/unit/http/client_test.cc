@@ -169,7 +169,7 @@ TEST(HttpClientTest, StopFromAnotherThreadAbortsTheTransfer) {
   ASSERT_FALSE(result.has_value());
   EXPECT_EQ(result.error().failure, HttpFailure::kStopped);
   EXPECT_FALSE(result.error().retryable());
-  EXPECT_LT(returned_at - stopped_at, milliseconds(100));
+  EXPECT_LT(returned_at - stopped_at, milliseconds(300)) << "at once, on a busy machine";
 
   result = client->Post(collector.url("/"), {}, "x", kLong);
   ASSERT_FALSE(result.has_value());

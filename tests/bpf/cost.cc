@@ -1,0 +1,147 @@
+// What the kernel side costs: nanoseconds of BPF program time per socket call, by the kernel's own account, and what a call
+// takes with and without it. Usage: bpf_cost [a|b]. Reads its own traffic only.
+#include <bpf/bpf.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "agent/base/clock.h"
+#include "agent/base/unique_fd.h"
+#include "agent/capture/bpf_capture.h"
+
+namespace zerotap {
+namespace {
+
+constexpr int kBatch = 2000;
+constexpr int kBatches = 30;
+
+struct Pair {
+  UniqueFd first;
+  UniqueFd second;
+};
+
+Pair UnixPair() {
+  int fds[2] = {-1, -1};
+  ::socketpair(AF_UNIX, SOCK_STREAM, 0, fds);
+  return {UniqueFd(fds[0]), UniqueFd(fds[1])};
+}
+
+Pair TcpPair() {
+  UniqueFd listener(::socket(AF_INET, SOCK_STREAM, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(address);
+  ::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), size);
+  ::listen(listener.get(), 1);
+  ::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size);
+  Pair pair;
+  pair.first.Reset(::socket(AF_INET, SOCK_STREAM, 0));
+  ::connect(pair.first.get(), reinterpret_cast<sockaddr*>(&address), size);
+  pair.second.Reset(::accept(listener.get(), nullptr, nullptr));
+  int one = 1;
+  ::setsockopt(pair.first.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+  return pair;
+}
+
+// Median nanoseconds of a call (half of them sends, half receives).
+double RunCalls(const Pair& pair, size_t size, BpfCapture* capture) {
+  std::vector<char> bytes(size, 'x');
+  std::vector<double> batches;
+  for (int batch = 0; batch < kBatches; ++batch) {
+    uint64_t begin = MonotonicNs();
+    for (int i = 0; i < kBatch; ++i) {
+      if (::write(pair.first.get(), bytes.data(), size) < 0) std::abort();
+      if (::read(pair.second.get(), bytes.data(), size) < 0) std::abort();
+    }
+    batches.push_back(static_cast<double>(MonotonicNs() - begin) / (2.0 * kBatch));
+    if (capture != nullptr) (void)capture->Drain(0, [](ByteSpan) {});
+  }
+  std::nth_element(batches.begin(), batches.begin() + kBatches / 2, batches.end());
+  return batches[kBatches / 2];
+}
+
+struct Sum {
+  uint64_t runs = 0;
+  uint64_t time = 0;
+};
+Sum ProgramTime(const BpfCapture& capture) {
+  Sum sum;
+  for (const ProgramStatistics& program : capture.ReadCounters().programs) {
+    if (program.name.rfind("tier_", 0) != 0) continue;
+    sum.runs += program.run_count;
+    sum.time += program.run_time_ns;
+  }
+  return sum;
+}
+
+int Main(int argc, char** argv) {
+  std::vector<Pair> pairs;
+  const char* names[] = {"unix", "tcp"};
+  pairs.push_back(UnixPair());
+  pairs.push_back(TcpPair());
+  double bare[2];
+  for (int i = 0; i < 2; ++i) bare[i] = RunCalls(pairs[i], 256, nullptr);
+
+  CaptureOptions options;
+  options.exclude_self = false;
+  if (argc > 1) options.tier = std::strcmp(argv[1], "b") == 0 ? CaptureTier::kB : CaptureTier::kA;
+  auto capture = BpfCapture::Create(options);
+  if (!capture) {
+    std::fprintf(stderr, "%s\n", capture.error().message.c_str());
+    return 1;
+  }
+  std::printf("tier %s by %s\n%-6s %-28s %10s %10s %10s\n", (*capture)->report().tier == CaptureTier::kA ? "A" : "B",
+              (*capture)->report().attach_form.c_str(), "", "", "program ns", "call ns", "bare ns");
+  auto measure = [&](int which, const char* what, size_t size) {
+    double call = RunCalls(pairs[which], size, capture->get());
+    UniqueFd statistics(::bpf_enable_stats(BPF_STATS_RUN_TIME));
+    Sum before = ProgramTime(**capture);
+    RunCalls(pairs[which], size, capture->get());
+    Sum after = ProgramTime(**capture);
+    double runs = static_cast<double>(std::max<uint64_t>(1, after.runs - before.runs));
+    std::printf("%-6s %-28s %10.0f %10.0f %10.0f\n", names[which], what,
+                static_cast<double>(after.time - before.time) / runs, call, bare[which]);
+  };
+  for (int which : {0, 1}) {
+    // Learn the connections' numbers from their records.
+    std::vector<uint64_t> ids;
+    auto learn = [&ids](ByteSpan record) {
+      const auto* event = reinterpret_cast<const zt_data_event*>(record.data());
+      if (event->header.kind == ZT_EVENT_DATA && event->tgid == static_cast<uint32_t>(::getpid())) {
+        ids.push_back(event->connection_id);
+      }
+    };
+    char byte = 'x';
+    (void)(*capture)->Drain(0, [](ByteSpan) {});
+    if (::write(pairs[which].first.get(), &byte, 1) != 1 || ::read(pairs[which].second.get(), &byte, 1) != 1) return 1;
+    (void)(*capture)->Drain(0, learn);
+    auto verdict = [&](zt_verdict_mode mode) {
+      zt_verdict wanted{};
+      wanted.mode = static_cast<zt_u8>(mode);
+      for (uint64_t id : ids) (*capture)->SetVerdict(id, wanted);
+    };
+    verdict(ZT_VERDICT_ALL);
+    measure(which, "256 B captured", 256);
+    verdict(ZT_VERDICT_HEADS);
+    measure(which, "256 B, length only", 256);
+    verdict(ZT_VERDICT_IGNORE);
+    measure(which, "ignored connection", 256);
+    (*capture)->SetProcessPolicy(static_cast<uint32_t>(::getpid()), ZT_PROCESS_IGNORE);
+    measure(which, "ignored process", 256);
+    (*capture)->ForgetProcess(static_cast<uint32_t>(::getpid()));
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace zerotap
+
+int main(int argc, char** argv) { return zerotap::Main(argc, argv); }

@@ -114,8 +114,8 @@ std::optional<uint64_t> ParseByteSize(std::string_view text) {
 
 std::optional<uint64_t> ParseDuration(std::string_view text) { return ParseWithUnit(text, kTimeUnits); }
 
-std::string FormatByteSize(uint64_t bytes) { return FormatWithUnit(bytes, kByteUnits); }
-std::string FormatDuration(uint64_t nanoseconds) {
+std::string ByteSizeText(uint64_t bytes) { return FormatWithUnit(bytes, kByteUnits); }
+std::string DurationText(uint64_t nanoseconds) {
   return nanoseconds == 0 ? "0s" : FormatWithUnit(nanoseconds, kTimeUnits);
 }
 

@@ -18,8 +18,8 @@ std::optional<uint64_t> ParseByteSize(std::string_view text);
 std::optional<uint64_t> ParseDuration(std::string_view text);
 
 // The shortest text that the parsers above read back to the same value.
-std::string FormatByteSize(uint64_t bytes);
-std::string FormatDuration(uint64_t nanoseconds);
+std::string ByteSizeText(uint64_t bytes);
+std::string DurationText(uint64_t nanoseconds);
 
 std::string_view TrimSpace(std::string_view text);
 std::string ToLowerAscii(std::string_view text);

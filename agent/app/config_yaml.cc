@@ -87,11 +87,11 @@ class YamlReader : public ConfigVisitor {
                [](uint64_t number) { return std::to_string(number); });
   }
   void Bytes(std::string_view name, uint64_t& value, uint64_t min, uint64_t max) override {
-    ReadNumber(name, value, min, max, ParseByteSize, "a size such as 64KiB or 16MiB", FormatByteSize);
+    ReadNumber(name, value, min, max, ParseByteSize, "a size such as 64KiB or 16MiB", ByteSizeText);
   }
   void Duration(std::string_view name, uint64_t& value, uint64_t min, uint64_t max) override {
     ReadNumber(name, value, min, max, ParseDuration, "a duration with its unit such as 200ms, 1s or 5m",
-               FormatDuration);
+               DurationText);
   }
   void TextList(std::string_view name, std::vector<std::string>& value) override {
     ReadList(name, value, [](const std::string& text, std::string& item) {
@@ -358,10 +358,10 @@ class YamlPrinter : public ConfigVisitor {
     if (value >= min) Key(name) << value;
   }
   void Bytes(std::string_view name, uint64_t& value, uint64_t, uint64_t) override {
-    Key(name) << FormatByteSize(value);
+    Key(name) << ByteSizeText(value);
   }
   void Duration(std::string_view name, uint64_t& value, uint64_t min, uint64_t) override {
-    if (value >= min) Key(name) << FormatDuration(value);
+    if (value >= min) Key(name) << DurationText(value);
   }
   void TextList(std::string_view name, std::vector<std::string>& value) override {
     Key(name) << YAML::Flow << YAML::BeginSeq;

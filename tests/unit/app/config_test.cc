@@ -512,11 +512,11 @@ TEST(ConfigUnits, ParseAndFormat) {
   EXPECT_EQ(ParseDuration("0s"), 0u);
   EXPECT_FALSE(ParseDuration("5").has_value());
   EXPECT_FALSE(ParseDuration("s").has_value());
-  EXPECT_EQ(FormatByteSize(64u << 20), "64MiB");
-  EXPECT_EQ(FormatByteSize(1500), "1500B");
-  EXPECT_EQ(FormatByteSize(0), "0B");
-  EXPECT_EQ(FormatDuration(1'500'000'000), "1500ms");
-  EXPECT_EQ(FormatDuration(0), "0s");
+  EXPECT_EQ(ByteSizeText(64u << 20), "64MiB");
+  EXPECT_EQ(ByteSizeText(1500), "1500B");
+  EXPECT_EQ(ByteSizeText(0), "0B");
+  EXPECT_EQ(DurationText(1'500'000'000), "1500ms");
+  EXPECT_EQ(DurationText(0), "0s");
   EXPECT_FALSE(ParseNumber("nan").has_value());
   EXPECT_FALSE(ParseUnsigned("1x").has_value());
 }

@@ -47,6 +47,8 @@ static __always_inline void zt_on_connected(struct sock *sk, zt_u64 key)
 	connection->flags &= ~ZT_CONNECTION_PENDING;
 	if (connection->flags & ZT_CONNECTION_OWN)
 		zt_mark_own(sk, connection);
+	else /* before its first byte can arrive: the other end, if it is on this host, must find us known */
+		zt_emit_opened(key, bpf_get_current_task(), 0);
 }
 
 /* The server's end: a child of the listening socket that nobody has accepted yet. Which process will is unknown. */

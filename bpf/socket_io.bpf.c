@@ -16,9 +16,14 @@
 
 static __always_inline int zt_on_length(struct sock *sk, int result, zt_u32 message_flags, zt_u8 direction)
 {
+	zt_u64 what;
 	if (result < 0 || (message_flags & ZT_IGNORED_MESSAGE_FLAGS))
 		return 0;
+	if (!zt_is_wanted(bpf_get_current_pid_tgid() >> 32, &what))
+		return 0;
 	struct task_struct *task = bpf_get_current_task_btf();
+	if (task->flags & PF_KTHREAD)
+		return 0;
 	struct zt_syscall syscall;
 	zt_read_syscall(&syscall, (struct pt_regs *)bpf_task_pt_regs(task));
 	zt_u32 kind = zt_call_kind(syscall.number);
@@ -28,25 +33,19 @@ static __always_inline int zt_on_length(struct sock *sk, int result, zt_u32 mess
 		return 0;
 	if (task->flags & PF_IO_WORKER) {
 		kind = ZT_CALL_OTHER; /* the registers are of no call */
-	} else if (zt_is_compat(task)) {
+	} else if (task->thread_info.ZT_COMPAT_FIELD & ZT_COMPAT_BITS) {
 		kind = ZT_CALL_OTHER;
 		zt_count(ZT_COUNTER_COMPAT_CALL);
 	} else if (kind != ZT_CALL_OTHER && !(kind & ZT_CALL_INGRESS) != (direction == ZT_DIRECTION_EGRESS)) {
 		kind = ZT_CALL_OTHER;
 		zt_count(ZT_COUNTER_UNKNOWN_CALL);
 	}
-	/* A receive has O_NONBLOCK in its flags already; a send comes without any. */
-	if (direction == ZT_DIRECTION_EGRESS) {
+	if (direction == ZT_DIRECTION_EGRESS)
 		message_flags = zt_call_flags(kind, &syscall);
-		if (BPF_CORE_READ(sk, sk_socket, file, f_flags) & O_NONBLOCK)
-			flags |= ZT_DATA_NONBLOCKING;
-	} else if (message_flags & MSG_PEEK) {
+	else if (message_flags & MSG_PEEK)
 		flags |= ZT_DATA_PEEK;
-	}
-	if (message_flags & MSG_DONTWAIT)
-		flags |= ZT_DATA_NONBLOCKING;
-	return zt_transfer((zt_u64)sk, zt_what(kind, direction, flags, message_flags), result, syscall.argument[1],
-			   syscall.argument[2]);
+	return zt_transfer((zt_u64)sk, what | zt_what(kind, direction, flags, message_flags), result,
+			   syscall.argument[1], syscall.argument[2]);
 }
 
 /* Attached to both tracepoints, so that the verifier has to look at it only once. The cookie is the direction. */
@@ -129,13 +128,11 @@ static __always_inline int zt_on_exit(struct pt_regs *registers, long result)
 	zt_u32 kind = zt_call_kind(syscall.number);
 	if (kind == ZT_CALL_OTHER || (!result && !(kind & ZT_CALL_INGRESS)))
 		return 0;
-	zt_u32 tgid = bpf_get_current_pid_tgid() >> 32;
-	if (zt_policy(tgid) == ZT_PROCESS_IGNORE) {
-		zt_count(ZT_COUNTER_IGNORED_EVENTS);
+	zt_u64 what;
+	if (!zt_is_wanted(bpf_get_current_pid_tgid() >> 32, &what))
 		return 0;
-	}
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	if (zt_is_compat(task)) /* other numbers, and another layout of the arguments */
+	if (BPF_CORE_READ(task, thread_info.ZT_COMPAT_FIELD) & ZT_COMPAT_BITS)
 		return 0;
 
 	zt_u32 message_flags = zt_call_flags(kind, &syscall);
@@ -160,13 +157,13 @@ static __always_inline int zt_on_exit(struct pt_regs *registers, long result)
 	zt_u8 flags = 0;
 	if ((message_flags & MSG_PEEK) && direction == ZT_DIRECTION_INGRESS)
 		flags |= ZT_DATA_PEEK;
-	if ((message_flags & MSG_DONTWAIT) || (BPF_CORE_READ(file, f_flags) & O_NONBLOCK))
-		flags |= ZT_DATA_NONBLOCKING;
+	if (BPF_CORE_READ(file, f_flags) & O_NONBLOCK)
+		message_flags |= MSG_DONTWAIT;
 	if ((kind & 0xf) != ZT_CALL_MESSAGES)
-		return zt_transfer((zt_u64)sk, zt_what(kind, direction, flags, message_flags), result,
+		return zt_transfer((zt_u64)sk, what | zt_what(kind, direction, flags, message_flags), result,
 				   syscall.argument[1], syscall.argument[2]);
 
-	return zt_on_messages((zt_u64)sk, zt_what(ZT_CALL_MESSAGE, direction, flags, message_flags),
+	return zt_on_messages((zt_u64)sk, what | zt_what(ZT_CALL_MESSAGE, direction, flags, message_flags),
 			      syscall.argument[1], result);
 }
 

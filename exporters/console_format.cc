@@ -127,7 +127,7 @@ std::string DetailsText(const Span& span, size_t max_columns) {
 
 }  // namespace
 
-std::string FormatDuration(uint64_t nanoseconds) {
+std::string FormatSpanDuration(uint64_t nanoseconds) {
   char text[48];
   auto value = static_cast<double>(nanoseconds);
   if (nanoseconds < 999'500) {
@@ -196,7 +196,7 @@ void ConsoleFormat::AppendSpan(const ConsoleLine& line, size_t depth, bool paren
   Paint(kDim, TimeOfDay(line.start_unix_ns), out);
   out += "  ";
   Paint(line.duration_ns >= 1'000'000'000 ? kYellow : kBold,
-        PadLeft(FormatDuration(line.duration_ns), 8), out);
+        PadLeft(FormatSpanDuration(line.duration_ns), 8), out);
   out += "  ";
   Paint(kCyan, PadRight(line.service, kServiceColumns), out);
   out += "  ";
@@ -247,7 +247,7 @@ std::string ConsoleFormat::RedTable(std::vector<RedRow> rows, double seconds,
     std::snprintf(text, sizeof(text), "%6.1f %%", percent);
     Paint(row.errors > 0 ? kRed : kGreen, text, out);
     for (double value : {row.p50_seconds, row.p95_seconds}) {
-      out += "  " + PadLeft(FormatDuration(static_cast<uint64_t>(value * 1e9)), 8);
+      out += "  " + PadLeft(FormatSpanDuration(static_cast<uint64_t>(value * 1e9)), 8);
     }
     out += '\n';
   }

@@ -59,6 +59,6 @@ class ConsoleFormat {
 };
 
 // "87 µs", "1.24 ms", "12.3 s", "2m03s".
-std::string FormatDuration(uint64_t nanoseconds);
+std::string FormatSpanDuration(uint64_t nanoseconds);
 
 }  // namespace zerotap

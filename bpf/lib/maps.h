@@ -133,7 +133,7 @@ static __always_inline void zt_count(zt_u32 counter)
 {
 	zt_u64 *value = bpf_map_lookup_elem(&counters, &counter);
 	if (value)
-		__sync_fetch_and_add(value, 1);
+		(*value)++; /* this CPU's own */
 }
 
 static __always_inline zt_u32 zt_policy(zt_u32 tgid)

@@ -65,13 +65,13 @@ static __always_inline void zt_read_syscall(struct zt_syscall *call, struct pt_r
 #endif
 }
 
-static __always_inline bool zt_is_compat(struct task_struct *task)
-{
+/* Where struct thread_info tells that the task runs a 32-bit call: other numbers, another layout of the arguments. */
 #if defined(__TARGET_ARCH_x86)
-	return BPF_CORE_READ(task, thread_info.status) & TS_COMPAT;
+#define ZT_COMPAT_FIELD status
+#define ZT_COMPAT_BITS TS_COMPAT
 #else
-	return BPF_CORE_READ(task, thread_info.flags) & (1ull << TIF_32BIT);
+#define ZT_COMPAT_FIELD flags
+#define ZT_COMPAT_BITS (1ull << TIF_32BIT)
 #endif
-}
 
 #endif

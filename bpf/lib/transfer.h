@@ -116,54 +116,75 @@ static __always_inline void zt_take_verdict(struct zt_connection *connection)
 	connection->edge_bytes = said.verdict.edge_bytes;
 }
 
-/* The connection to write a record for, with the call's position and times filled in; null if nobody wants one. */
-static __always_inline struct zt_connection *zt_begin(struct zt_call *call, struct task_struct *task)
+/* Bits of zt_transfer's `what` beside the ZT_DATA_* flags. */
+#define ZT_WHAT_OWN_PROCESS (1ull << 24)
+
+/* Is this task's traffic looked at? Gives the bits to hand on. The first thing that any hook asks. */
+static __always_inline bool zt_is_wanted(zt_u32 tgid, zt_u64 *what)
 {
-	zt_u64 ids = bpf_get_current_pid_tgid();
-	call->tgid = ids >> 32;
-	call->tid = (zt_u32)ids;
-	zt_u32 policy = zt_policy(call->tgid);
-	if (policy == ZT_PROCESS_IGNORE) {
-		zt_count(ZT_COUNTER_IGNORED_EVENTS);
-		return 0;
-	}
-	if (BPF_CORE_READ(task, flags) & PF_KTHREAD)
-		return 0;
-	call->now = bpf_ktime_get_ns();
+	zt_u32 policy = zt_policy(tgid);
+	*what = policy == ZT_PROCESS_SELF ? ZT_WHAT_OWN_PROCESS : 0;
+	if (policy != ZT_PROCESS_IGNORE)
+		return true;
+	zt_count(ZT_COUNTER_IGNORED_EVENTS);
+	return false;
+}
+
+static __always_inline void zt_disown(struct zt_call *call, struct zt_connection *connection)
+{
+	connection->flags |= ZT_CONNECTION_OWN;
+	connection->mode = ZT_VERDICT_IGNORE;
+	zt_emit_closed((zt_u64)call->sk, call->now, 0);
+}
+
+/* The connection to write a record for, with the call's position and times filled in; null if nobody wants one. */
+static __always_inline struct zt_connection *zt_begin(struct zt_call *call, bool own_process)
+{
 	struct sock *sk = call->sk;
 	struct socket *socket = BPF_CORE_READ(sk, sk_socket);
 	struct zt_connection *connection = zt_find(call, socket);
 	if (!connection)
 		return 0;
-	if (policy == ZT_PROCESS_SELF) {
+	if (own_process) {
 		if (!(connection->flags & ZT_CONNECTION_OWN)) {
 			zt_mark_own(sk, connection);
-			zt_emit_closed((zt_u64)sk, call->now, 0);
+			zt_disown(call, connection);
 		}
 		return 0;
 	}
+	if (connection->mode == ZT_VERDICT_IGNORE || (connection->flags & ZT_CONNECTION_CLOSED)) {
+		if (!(call->flags & ZT_DATA_PEEK))
+			__sync_fetch_and_add(&connection->bytes[call->direction & 1], call->length);
+		zt_count(ZT_COUNTER_IGNORED_EVENTS);
+		return 0;
+	}
 	zt_place(call, connection);
-	if (connection->mode != ZT_VERDICT_IGNORE)
-		zt_take_verdict(connection);
-	if (connection->own_checks < ZT_OWN_CHECKS && !(connection->flags & ZT_CONNECTION_OWN)) {
+	zt_take_verdict(connection);
+	if (connection->own_checks < ZT_OWN_CHECKS) {
 		connection->own_checks++;
 		if (zt_peer_is_own(sk, connection)) {
-			connection->flags |= ZT_CONNECTION_OWN;
-			connection->mode = ZT_VERDICT_IGNORE;
-			zt_emit_closed((zt_u64)sk, call->now, 0);
+			zt_disown(call, connection);
+			return 0;
 		}
 	}
-	if (connection->mode == ZT_VERDICT_IGNORE || (connection->flags & ZT_CONNECTION_CLOSED)) {
+	if (connection->mode == ZT_VERDICT_IGNORE) {
 		zt_count(ZT_COUNTER_IGNORED_EVENTS);
 		return 0;
 	}
 	if (!(connection->flags & ZT_CONNECTION_OPENED) &&
-	    !zt_emit_opened((zt_u64)sk, (zt_u64)task, bpf_get_current_cgroup_id())) {
+	    !zt_emit_opened((zt_u64)sk, bpf_get_current_task(), bpf_get_current_cgroup_id())) {
 		__sync_fetch_and_add(&connection->lost, 1);
 		__sync_fetch_and_add(&connection->lost_total, 1);
 		return 0;
 	}
+	zt_u64 ids = bpf_get_current_pid_tgid();
+	call->tgid = ids >> 32;
+	call->tid = (zt_u32)ids;
 	zt_time(call, connection);
+	/* A receive comes with its file's O_NONBLOCK among its flags, a send does not. */
+	if ((call->message_flags & MSG_DONTWAIT) ||
+	    (call->direction == ZT_DIRECTION_EGRESS && (BPF_CORE_READ(socket, file, f_flags) & O_NONBLOCK)))
+		call->flags |= ZT_DATA_NONBLOCKING;
 	return connection;
 }
 
@@ -263,12 +284,11 @@ static __always_inline bool zt_is_end(struct zt_call *call)
 
 /*
  * One transfer. A global function of numbers, so that it is verified once, whatever its callers know of the values.
- * `what`: kind | direction << 8 | ZT_DATA_* << 16 | MSG_* << 32. `sizes`: length | bytes of the same call behind them << 32.
+ * `what`: kind | direction << 8 | ZT_DATA_* << 16 | ZT_WHAT_* | MSG_* << 32. `sizes`: length | bytes of the same call behind them << 32.
  * `address`, `count`: where the bytes are, as `kind` has it.
  */
 __noinline int zt_transfer(zt_u64 socket_address, zt_u64 what, zt_u64 sizes, zt_u64 address, zt_u64 count)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	struct zt_call call;
 	__builtin_memset(&call, 0, sizeof(call));
 	call.sk = (struct sock *)socket_address;
@@ -277,7 +297,8 @@ __noinline int zt_transfer(zt_u64 socket_address, zt_u64 what, zt_u64 sizes, zt_
 	call.message_flags = what >> 32;
 	call.length = sizes;
 	call.behind = sizes >> 32;
-	struct zt_connection *connection = zt_begin(&call, task);
+	call.now = bpf_ktime_get_ns();
+	struct zt_connection *connection = zt_begin(&call, what & ZT_WHAT_OWN_PROCESS);
 	if (!connection)
 		return 0;
 	switch (what & 0xf) {

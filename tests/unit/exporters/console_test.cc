@@ -289,18 +289,18 @@ TEST(ConsoleOutputTest, StopEndsAStalledWrite) {
 }
 
 TEST(FormatDurationTest, ThreeDigitsAndAUnit) {
-  EXPECT_EQ(FormatDuration(0), "0 µs");
-  EXPECT_EQ(FormatDuration(87'400), "87 µs");
-  EXPECT_EQ(FormatDuration(999'499), "999 µs");
-  EXPECT_EQ(FormatDuration(999'500), "1.00 ms");
-  EXPECT_EQ(FormatDuration(1'234'000), "1.23 ms");
-  EXPECT_EQ(FormatDuration(12'340'000), "12.3 ms");
-  EXPECT_EQ(FormatDuration(345'600'000), "346 ms");
-  EXPECT_EQ(FormatDuration(1'234'000'000), "1.23 s");
-  EXPECT_EQ(FormatDuration(12'340'000'000), "12.3 s");
-  EXPECT_EQ(FormatDuration(59'999'000'000), "1m00s");
-  EXPECT_EQ(FormatDuration(123'000'000'000), "2m03s");
-  EXPECT_FALSE(FormatDuration(UINT64_MAX).empty());
+  EXPECT_EQ(FormatSpanDuration(0), "0 µs");
+  EXPECT_EQ(FormatSpanDuration(87'400), "87 µs");
+  EXPECT_EQ(FormatSpanDuration(999'499), "999 µs");
+  EXPECT_EQ(FormatSpanDuration(999'500), "1.00 ms");
+  EXPECT_EQ(FormatSpanDuration(1'234'000), "1.23 ms");
+  EXPECT_EQ(FormatSpanDuration(12'340'000), "12.3 ms");
+  EXPECT_EQ(FormatSpanDuration(345'600'000), "346 ms");
+  EXPECT_EQ(FormatSpanDuration(1'234'000'000), "1.23 s");
+  EXPECT_EQ(FormatSpanDuration(12'340'000'000), "12.3 s");
+  EXPECT_EQ(FormatSpanDuration(59'999'000'000), "1m00s");
+  EXPECT_EQ(FormatSpanDuration(123'000'000'000), "2m03s");
+  EXPECT_FALSE(FormatSpanDuration(UINT64_MAX).empty());
 }
 
 Metric HistogramMetric(const ResourcePtr& resource, std::vector<uint64_t> counts, bool error,

@@ -1,0 +1,73 @@
+// What of the capture room needs no privilege; tests/bpf has the rest.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <set>
+#include <string>
+
+#include "agent/capture/bpf_capture.h"
+#include "agent/capture/probe_loader.h"
+
+namespace zerotap {
+namespace {
+
+TEST(RingBytesTest, ArePowersOfTwoAndWholePages) {
+  const size_t page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  EXPECT_EQ(RoundUpRingBytes(0), page);
+  EXPECT_EQ(RoundUpRingBytes(1), page);
+  EXPECT_EQ(RoundUpRingBytes(page), page);
+  EXPECT_EQ(RoundUpRingBytes(page + 1), 2 * page);
+  EXPECT_EQ(RoundUpRingBytes(16u << 20), 16u << 20);
+  EXPECT_EQ(RoundUpRingBytes((16u << 20) + 1), 32u << 20);
+  EXPECT_EQ(RoundUpRingBytes(size_t{1} << 40), size_t{1} << 30) << "the kernel's own limit is near";
+}
+
+TEST(CounterNameTest, EveryCounterHasItsOwn) {
+  std::set<std::string> names;
+  for (int counter = 0; counter < ZT_COUNTER_COUNT; ++counter) {
+    std::string name = CounterName(static_cast<zt_counter>(counter));
+    EXPECT_NE(name, "unknown") << counter;
+    EXPECT_TRUE(names.insert(name).second) << name;
+  }
+}
+
+TEST(CaptureCountersTest, MissesAreSummedOverPrograms) {
+  CaptureCounters counters;
+  EXPECT_EQ(counters.recursion_misses(), 0u);
+  counters.programs.resize(3);
+  counters.programs[0].recursion_misses = 2;
+  counters.programs[2].recursion_misses = 5;
+  EXPECT_EQ(counters.recursion_misses(), 7u);
+}
+
+TEST(VerdictSlotTest, SlotsAreInRangeAndTagsAreNeverZero) {
+  std::set<uint32_t> slots;
+  for (uint64_t time = 1; time < 4096; ++time) {
+    uint64_t connection_id = (time * 1'000'003) << 8 | (time & 1);
+    EXPECT_LT(zt_verdict_slot(connection_id), ZT_VERDICT_SLOTS);
+    EXPECT_NE(zt_verdict_tag(connection_id), 0u);
+    slots.insert(zt_verdict_slot(connection_id));
+  }
+  EXPECT_GT(slots.size(), 3800u) << "connections of one burst spread over the slots";
+}
+
+TEST(BpfCaptureTest, WithoutPrivilegeTheErrorNamesTheRemedy) {
+  if (::geteuid() == 0) {
+    // In a child, so that the rest of the tests keeps its privilege.
+    EXPECT_EXIT(
+        {
+          if (::setuid(65534) != 0) std::_Exit(3);
+          auto capture = BpfCapture::Create(CaptureOptions{});
+          bool good = !capture && capture.error().message.find("root") != std::string::npos;
+          std::_Exit(good ? 0 : 1);
+        },
+        ::testing::ExitedWithCode(0), "");
+    return;
+  }
+  auto capture = BpfCapture::Create(CaptureOptions{});
+  ASSERT_FALSE(capture);
+  EXPECT_NE(capture.error().message.find("root"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace zerotap

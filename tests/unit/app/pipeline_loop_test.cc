@@ -108,7 +108,8 @@ class FakeSource : public EventSource {
       std::memcpy(&header, record.data(), sizeof(header));
       handler(ByteSpan(reinterpret_cast<const std::byte*>(record.data()), header.size));
     }
-    if (taken.empty() && timeout_ms > 0) std::this_thread::sleep_for(std::chrono::milliseconds(timeout_ms));
+    if (taken.empty() && timeout_ms > 0)
+      std::this_thread::sleep_for(std::chrono::milliseconds(timeout_ms));
     return taken.size();
   }
 
@@ -160,7 +161,8 @@ class PipelineLoopTest : public testing::Test {
       counts.counters[ZT_COUNTER_RING_FULL] = 3;
       return counts;
     };
-    auto loop = PipelineLoop::Create(options_, source_, control_, hooks, sinks, self, std::move(recording));
+    auto loop =
+        PipelineLoop::Create(options_, source_, control_, hooks, sinks, self, std::move(recording));
     ASSERT_TRUE(loop.has_value()) << loop.error().message;
     loop_ = std::move(*loop);
   }
@@ -203,7 +205,8 @@ class PipelineLoopTest : public testing::Test {
   }
 
   const std::string path_ =
-      (std::filesystem::temp_directory_path() / ("zerotap-loop-" + std::to_string(::getpid()))).string();
+      (std::filesystem::temp_directory_path() / ("zerotap-loop-" + std::to_string(::getpid())))
+          .string();
   PipelineLoopOptions options_;
   FakeSource source_;
   FakeControl control_;
@@ -260,9 +263,12 @@ TEST_F(PipelineLoopTest, LastMetricsLeaveAtTheEnd) {
   int64_t seen = -1;
   int64_t ring_full = -1;
   for (const Metric& metric : collections_[0]) {
-    if (metric.descriptor->name == semconv::kHttpServerRequestDuration) requests += metric.histograms[0].count;
-    if (metric.descriptor->name == "zerotap.requests.seen") seen = std::get<int64_t>(metric.numbers[0].value);
-    if (metric.descriptor->name == "zerotap.kernel.losses") ring_full = std::get<int64_t>(metric.numbers[0].value);
+    if (metric.descriptor->name == semconv::kHttpServerRequestDuration)
+      requests += metric.histograms[0].count;
+    if (metric.descriptor->name == "zerotap.requests.seen")
+      seen = std::get<int64_t>(metric.numbers[0].value);
+    if (metric.descriptor->name == "zerotap.kernel.losses")
+      ring_full = std::get<int64_t>(metric.numbers[0].value);
   }
   EXPECT_EQ(requests, 1u);
   EXPECT_EQ(seen, 1);
@@ -316,8 +322,9 @@ TEST_F(PipelineLoopTest, StormOfExecsIsNotAllResolvedAtOnce) {
   for (uint32_t pid = 1000; pid < 2000; ++pid) source_.Put(Exec(pid));
   loop_->Start();
   loop_->Stop();
-  const auto resolved = std::count_if(notes_.begin(), notes_.end(),
-                                      [](const std::string& note) { return note.rfind("resolve", 0) == 0; });
+  const auto resolved = std::count_if(notes_.begin(), notes_.end(), [](const std::string& note) {
+    return note.rfind("resolve", 0) == 0;
+  });
   EXPECT_GE(resolved, 10);
   EXPECT_LE(resolved, 20);
 }
@@ -347,7 +354,8 @@ TEST_F(PipelineLoopTest, MalformedRecordsAreCounted) {
   source_.Put(Record(2, 0));
   Record lying = Exec(5);
   const uint32_t size = 20;  // shorter than an exec record
-  std::memcpy(reinterpret_cast<char*>(lying.data()) + offsetof(zt_event_header, size), &size, sizeof(size));
+  std::memcpy(reinterpret_cast<char*>(lying.data()) + offsetof(zt_event_header, size), &size,
+              sizeof(size));
   source_.Put(lying);
   loop_->Start();
   loop_->Stop();
@@ -360,8 +368,8 @@ std::vector<std::string> Describe(const std::vector<Span>& spans) {
   std::vector<std::string> result;
   for (const Span& span : spans) {
     result.push_back(span.trace_id.Hex() + " " + span.span_id.Hex() + " " + span.name + " " +
-                     std::to_string(span.start_unix_ns) + " " + std::to_string(span.end_unix_ns) + " " +
-                     ResourceToJson(*span.resource));
+                     std::to_string(span.start_unix_ns) + " " + std::to_string(span.end_unix_ns) +
+                     " " + ResourceToJson(*span.resource));
   }
   return result;
 }
@@ -372,7 +380,8 @@ TEST_F(PipelineLoopTest, ReplayOfTheRecordingGivesTheSameSpans) {
     spans_.clear();
     options_.pipeline.id_seed = 5;
     options_.wall_offset_ns = RealtimeMinusMonotonicNs();
-    auto recording = RecordingWriter::Create(path_, {options_.pipeline.id_seed, options_.wall_offset_ns});
+    auto recording =
+        RecordingWriter::Create(path_, {options_.pipeline.id_seed, options_.wall_offset_ns});
     ASSERT_TRUE(recording.has_value());
     Create(std::move(*recording));
     loop_->Start();

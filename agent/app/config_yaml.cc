@@ -40,8 +40,6 @@ class YamlReader : public ConfigVisitor {
     std::optional<YAML::Node> node = Find(name);
     Frame frame;
     frame.path = Path(name);
-    frame.known.clear();
-    frame.is_list = true;
     if (node && !node->IsNull() && !node->IsSequence()) {
       Complain(*node, frame.path, "must be a list, each item after a dash");
       node.reset();
@@ -138,7 +136,6 @@ class YamlReader : public ConfigVisitor {
     std::optional<YAML::Node> node;  // empty: nothing in the file
     std::string path;
     std::vector<std::string> known;  // keys that the schema asked for
-    bool is_list = false;
   };
 
   std::string Path(std::string_view name) const {

@@ -140,23 +140,25 @@ static __always_inline void zt_emit_bare(const struct zt_call *call, struct zt_c
 }
 
 static __always_inline void zt_emit_plain(const struct zt_call *call, struct zt_connection *connection,
-					  const zt_u32 room)
+					  const zt_u32 room, const bool with_tail)
 {
-	struct zt_data_event *event = bpf_ringbuf_reserve(&events, sizeof(*event) + room + ZT_MAX_EDGE, 0);
+	struct zt_data_event *event =
+		bpf_ringbuf_reserve(&events, sizeof(*event) + room + (with_tail ? ZT_MAX_EDGE : 0), 0);
 	if (!event) {
 		zt_record_lost(connection);
 		return;
 	}
 	void *payload = event + 1;
+	void *from = (void *)(call->buffer + call->skip);
 	zt_u8 flags = call->flags;
+	zt_u32 tail = with_tail ? call->tail : 0;
 	zt_u32 head = call->head;
 	zt_barrier_var(head);
 	if (head > room)
 		head = room;
-	zt_u32 tail = call->tail;
-	bool fault = bpf_probe_read_user(payload, head, (void *)(call->buffer + call->skip));
-	if (!fault && tail) {
-		void *from = (void *)(call->buffer + call->skip + call->piece - tail);
+	bool fault = bpf_probe_read_user(payload, head, from);
+	if (with_tail && !fault) {
+		from += call->piece - tail;
 		zt_barrier_var(tail);
 		if (tail > ZT_MAX_EDGE)
 			tail = ZT_MAX_EDGE;
@@ -194,16 +196,30 @@ static __always_inline void zt_emit_gathered(const struct zt_call *call, struct 
 	bpf_ringbuf_submit(event, zt_wakeup());
 }
 
-static __noinline int zt_emit_piece(const struct zt_call *call, struct zt_connection *connection)
+/* The usual case: everything is wanted. Small records keep the ring's memory in the caches. */
+static __noinline int zt_emit_whole(const struct zt_call *call, struct zt_connection *connection)
+{
+	if (call->head <= ZT_PAYLOAD_TINY)
+		zt_emit_plain(call, connection, ZT_PAYLOAD_TINY, false);
+	else if (call->head <= ZT_PAYLOAD_SMALL)
+		zt_emit_plain(call, connection, ZT_PAYLOAD_SMALL, false);
+	else if (call->head <= ZT_PAYLOAD_MEDIUM)
+		zt_emit_plain(call, connection, ZT_PAYLOAD_MEDIUM, false);
+	else if (call->head <= ZT_PAYLOAD_LARGE)
+		zt_emit_plain(call, connection, ZT_PAYLOAD_LARGE, false);
+	else
+		zt_emit_plain(call, connection, ZT_PAYLOAD_HUGE, false);
+	return 0;
+}
+
+static __noinline int zt_emit_edges(const struct zt_call *call, struct zt_connection *connection)
 {
 	if (call->head <= ZT_PAYLOAD_SMALL)
-		zt_emit_plain(call, connection, ZT_PAYLOAD_SMALL);
-	else if (call->head <= ZT_PAYLOAD_MEDIUM)
-		zt_emit_plain(call, connection, ZT_PAYLOAD_MEDIUM);
+		zt_emit_plain(call, connection, ZT_PAYLOAD_SMALL, true);
 	else if (call->head <= ZT_PAYLOAD_LARGE)
-		zt_emit_plain(call, connection, ZT_PAYLOAD_LARGE);
+		zt_emit_plain(call, connection, ZT_PAYLOAD_LARGE, true);
 	else
-		zt_emit_plain(call, connection, ZT_PAYLOAD_HUGE);
+		zt_emit_plain(call, connection, ZT_PAYLOAD_HUGE, true);
 	return 0;
 }
 
@@ -232,7 +248,7 @@ static __noinline int zt_emit_full_pieces(struct zt_call *call, struct zt_connec
 		zt_forget_values(call);
 		if (call->left <= ZT_PAYLOAD_HUGE)
 			break;
-		zt_emit_plain(call, connection, ZT_PAYLOAD_HUGE);
+		zt_emit_plain(call, connection, ZT_PAYLOAD_HUGE, false);
 		call->skip += ZT_PAYLOAD_HUGE;
 		call->left -= ZT_PAYLOAD_HUGE;
 	}
@@ -322,8 +338,10 @@ static __always_inline void zt_emit_data(struct zt_call *call, struct zt_connect
 	zt_forget_values(call);
 	if (call->segments)
 		zt_emit_segments(call, connection);
+	else if (call->tail)
+		zt_emit_edges(call, connection);
 	else
-		zt_emit_piece(call, connection);
+		zt_emit_whole(call, connection);
 }
 
 #endif

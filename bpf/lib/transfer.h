@@ -326,7 +326,6 @@ __noinline int zt_transfer(zt_u64 socket_address, zt_u64 what, zt_u64 sizes, zt_
 	} else if (call.direction == ZT_DIRECTION_INGRESS && (call.message_flags & MSG_TRUNC)) {
 		call.flags |= ZT_DATA_NO_PAYLOAD; /* TCP threw the bytes away */
 	}
-	zt_forget_values(&call);
 	zt_emit_data(&call, connection);
 	return 0;
 }

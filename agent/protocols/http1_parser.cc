@@ -292,7 +292,7 @@ Http1Parser::Step Http1Parser::ReadResponses(std::string_view bytes, const Chunk
     if (in.stage == Stage::kBody) {
       bytes.remove_prefix(in.body.Consume(bytes));
       if (in.body.invalid()) return RefuseResponse();
-      if (in.body.done()) FinishResponse(chunk.end_ns, {}, /*incomplete=*/false);
+      if (in.body.done()) FinishResponse(chunk.end_ns, {}, /*incomplete=*/end_uncertain_);
       continue;
     }
     const bool had_first_line = in.head.has_first_line();
@@ -338,6 +338,7 @@ Http1Parser::Step Http1Parser::OnPairedResponse(const ResponseHead& head, const 
   const PendingRequest& request = pending_.front();
   paired_ = true;
   asked_ = false;
+  end_uncertain_ = false;
   response_.exact = true;
   status_code_ = head.status;
   response_fields_.Clear();
@@ -447,6 +448,7 @@ void Http1Parser::OnResponseGap(const Gap& gap) {
     MissResponses(ReasonOf(gap));
     return;
   }
+  const bool was_lost = response_.body.framing_lost();
   uint64_t taken = response_.body.Skip(gap.length);
   const uint64_t end_ns = gap.lost ? response_.last_ns : gap.end_ns;
   if (response_.body.done()) {
@@ -457,6 +459,7 @@ void Http1Parser::OnResponseGap(const Gap& gap) {
     if (paired_ && pending_.size() == 1 && !HasOverflow() && !gap.lost) {
       // The response itself is known and its end may still show. (After a lost gap it may be that
       // of another one.)
+      if (!was_lost && !synced_) end_uncertain_ = true;  // or that of a request that was missed
       LosePairing(ReasonOf(gap), 0);
       return;
     }

@@ -2,17 +2,14 @@
 // their responses.
 //
 // Responses come in the order of their requests, so pairing is counting, and it must never be off
-// by one:
-// - While nothing was missed (`synced_`), the n-th final response belongs to the n-th request.
-// - A hole that may hide a response drops every request in flight; a hole that may hide a request
-// leaves those
-//   before it and drops those after it. Then requests are dropped until a request arrives when
-//   nothing can be outstanding: the response direction spoke last and no request was left. That
-//   proves it only for a client which does not pipeline; with one that was seen pipelining, pairing
-//   is not taken up again.
-// - A response without a request is stepped over. If it started after a request that is reported
-// later had
-//   started, it was the answer to that one, which is dropped then.
+// by one. While nothing was missed (`synced_`), the n-th final response belongs to the n-th
+// request. A hole that may hide a response drops every request in flight; a hole that may hide a
+// request leaves those before it and drops those after it. Then requests are dropped until one
+// arrives when nothing can be outstanding: the response direction spoke last and no request was
+// left. That proves it only for a client which does not pipeline; with one that was seen
+// pipelining, pairing is not taken up again.
+// A response without a request is stepped over. When a request that is reported later had started
+// before it, it was the answer to that one, which is dropped then.
 #pragma once
 
 #include <cstdint>
@@ -108,7 +105,8 @@ class Http1Parser final : public Parser {
   size_t pending_bytes_ = 0;  // text held by pending_
 
   // The response that is being read.
-  bool paired_ = false;  // belongs to pending_.front(); else nobody waits for it
+  bool paired_ = false;         // belongs to pending_.front(); else nobody waits for it
+  bool end_uncertain_ = false;  // its framing was lost, and so was perhaps another one's beginning
   uint16_t status_code_ = 0;
   StoredFields response_fields_;
 

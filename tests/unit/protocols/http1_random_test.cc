@@ -2,6 +2,8 @@
 // reported is a right one.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdio>
 #include <string>
 #include <utility>
 #include <vector>
@@ -118,7 +120,7 @@ Conversation WithoutSomeSteps(const Conversation& talk, Generator& random) {
 
 class Http1RandomTest : public ::testing::TestWithParam<uint64_t /*depth*/> {
  protected:
-  static constexpr uint64_t kRounds = 4000;
+  static constexpr uint64_t kRounds = 1000;
 };
 
 TEST_P(Http1RandomTest, WholeConversationsAreReadWhole) {

@@ -8,6 +8,7 @@
  *
  * Tier B, kernel >= 5.10: the exit of every system call, then from the file descriptor to the socket.
  */
+#define ZT_DIRECT_READS
 #include "bpf/lib/transfer.h"
 
 #define ZT_MAX_MESSAGES 16

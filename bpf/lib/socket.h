@@ -8,12 +8,12 @@
 
 static __always_inline zt_u64 zt_socket_inode(struct socket *socket)
 {
-	return socket ? BPF_CORE_READ((struct socket_alloc *)socket, vfs_inode.i_ino) : 0;
+	return socket ? ZT_READ(struct socket_alloc, socket, vfs_inode.i_ino) : 0;
 }
 
 static __always_inline zt_u16 zt_family(struct sock *sk)
 {
-	return BPF_CORE_READ(sk, __sk_common.skc_family);
+	return ZT_READ(struct sock, sk, __sk_common.skc_family);
 }
 
 static __always_inline bool zt_is_tcp(struct sock *sk)

@@ -29,14 +29,14 @@ static __always_inline struct zt_connection *zt_find(struct zt_call *call, struc
 			connection->inode = inode;
 			return connection;
 		}
-		zt_forget(key, call->now, 0);
+		zt_forget(key, bpf_ktime_get_ns(), 0);
 	}
 	/* Sockets without a file are the kernel's own (network file systems): the call that is running is not theirs. */
 	if (!inode || !BPF_CORE_READ(socket, file))
 		return 0;
 	if (!zt_is_tcp(sk) && !zt_is_unix_stream(sk))
 		return 0;
-	zt_create(key, inode, call->now, call->direction, call->flags & ZT_DATA_PEEK ? 0 : call->length);
+	zt_create(key, inode, bpf_ktime_get_ns(), call->direction, call->flags & ZT_DATA_PEEK ? 0 : call->length);
 	return zt_lookup(key);
 }
 
@@ -49,10 +49,9 @@ static __always_inline void zt_place(struct zt_call *call, struct zt_connection 
 	call->offset = expected;
 	if (connection->family != AF_UNIX) {
 		struct sock *sk = call->sk;
-		struct tcp_sock *tcp = (struct tcp_sock *)sk;
 		zt_u64 end = call->direction == ZT_DIRECTION_EGRESS ?
-				     zt_extend(expected, BPF_CORE_READ(tcp, write_seq), connection->first_out) :
-				     zt_extend(expected, BPF_CORE_READ(tcp, copied_seq), connection->first_in);
+				     zt_extend(expected, ZT_READ(struct tcp_sock, sk, write_seq), connection->first_out) :
+				     zt_extend(expected, ZT_READ(struct tcp_sock, sk, copied_seq), connection->first_in);
 		call->offset = peek ? end : end - call->length - call->behind;
 		if (call->offset != expected) {
 			/* The peer's FIN takes a sequence number of its own, consumed with the last bytes. */
@@ -84,9 +83,8 @@ static __always_inline void zt_time(struct zt_call *call, struct zt_connection *
 	call->start = call->now;
 	call->end = call->now;
 	if (call->direction == ZT_DIRECTION_EGRESS && connection->family != AF_UNIX) {
-		struct tcp_sock *tcp = (struct tcp_sock *)call->sk;
-		zt_u64 start = BPF_CORE_READ(tcp, first_tx_mstamp) * 1000;
-		zt_u64 end = BPF_CORE_READ(tcp, tcp_clock_cache);
+		zt_u64 start = ZT_READ(struct tcp_sock, call->sk, first_tx_mstamp) * 1000;
+		zt_u64 end = ZT_READ(struct tcp_sock, call->sk, tcp_clock_cache);
 		if (start < connection->last_event_ns)
 			start = connection->last_event_ns;
 		if (start && start < call->now)
@@ -130,18 +128,24 @@ static __always_inline bool zt_is_wanted(zt_u32 tgid, zt_u64 *what)
 	return false;
 }
 
+static __always_inline zt_u32 zt_file_flags(struct socket *socket)
+{
+	struct file *file = ZT_READ(struct socket, socket, file);
+	return ZT_READ(struct file, file, f_flags);
+}
+
 static __always_inline void zt_disown(struct zt_call *call, struct zt_connection *connection)
 {
 	connection->flags |= ZT_CONNECTION_OWN;
 	connection->mode = ZT_VERDICT_IGNORE;
-	zt_emit_closed((zt_u64)call->sk, call->now, 0);
+	zt_emit_closed((zt_u64)call->sk, bpf_ktime_get_ns(), 0);
 }
 
 /* The connection to write a record for, with the call's position and times filled in; null if nobody wants one. */
 static __always_inline struct zt_connection *zt_begin(struct zt_call *call, bool own_process)
 {
 	struct sock *sk = call->sk;
-	struct socket *socket = BPF_CORE_READ(sk, sk_socket);
+	struct socket *socket = ZT_READ(struct sock, sk, sk_socket);
 	struct zt_connection *connection = zt_find(call, socket);
 	if (!connection)
 		return 0;
@@ -158,6 +162,7 @@ static __always_inline struct zt_connection *zt_begin(struct zt_call *call, bool
 		zt_count(ZT_COUNTER_IGNORED_EVENTS);
 		return 0;
 	}
+	call->now = bpf_ktime_get_ns();
 	zt_place(call, connection);
 	zt_take_verdict(connection);
 	if (connection->own_checks < ZT_OWN_CHECKS) {
@@ -183,7 +188,7 @@ static __always_inline struct zt_connection *zt_begin(struct zt_call *call, bool
 	zt_time(call, connection);
 	/* A receive comes with its file's O_NONBLOCK among its flags, a send does not. */
 	if ((call->message_flags & MSG_DONTWAIT) ||
-	    (call->direction == ZT_DIRECTION_EGRESS && (BPF_CORE_READ(socket, file, f_flags) & O_NONBLOCK)))
+	    (call->direction == ZT_DIRECTION_EGRESS && (zt_file_flags(socket) & O_NONBLOCK)))
 		call->flags |= ZT_DATA_NONBLOCKING;
 	return connection;
 }
@@ -297,7 +302,6 @@ __noinline int zt_transfer(zt_u64 socket_address, zt_u64 what, zt_u64 sizes, zt_
 	call.message_flags = what >> 32;
 	call.length = sizes;
 	call.behind = sizes >> 32;
-	call.now = bpf_ktime_get_ns();
 	struct zt_connection *connection = zt_begin(&call, what & ZT_WHAT_OWN_PROCESS);
 	if (!connection)
 		return 0;

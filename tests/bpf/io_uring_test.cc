@@ -1,4 +1,5 @@
-// io_uring: tier A sees lengths, tier B nothing; in both, what follows stands at its right place in the stream.
+// io_uring: tier A sees lengths, tier B nothing; in both, what follows stands at its right place in
+// the stream.
 #include <linux/io_uring.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -21,7 +22,8 @@ class SmallRing {
     size_t completion_size = parameters.cq_off.cqes + parameters.cq_entries * sizeof(io_uring_cqe);
     submission_ = Map(size, IORING_OFF_SQ_RING);
     completion_ = Map(completion_size, IORING_OFF_CQ_RING);
-    entries_ = reinterpret_cast<io_uring_sqe*>(Map(parameters.sq_entries * sizeof(io_uring_sqe), IORING_OFF_SQES));
+    entries_ = reinterpret_cast<io_uring_sqe*>(
+        Map(parameters.sq_entries * sizeof(io_uring_sqe), IORING_OFF_SQES));
     offsets_ = parameters;
   }
   explicit operator bool() const { return static_cast<bool>(fd_) && entries_ != nullptr; }
@@ -36,7 +38,8 @@ class SmallRing {
     entries_[index].len = size;
     At(submission_, offsets_.sq_off.array)[index] = index;
     __atomic_store_n(&tail, tail + 1, __ATOMIC_RELEASE);
-    if (::syscall(SYS_io_uring_enter, fd_.get(), 1, 1, IORING_ENTER_GETEVENTS, nullptr, 0) < 0) return -errno;
+    if (::syscall(SYS_io_uring_enter, fd_.get(), 1, 1, IORING_ENTER_GETEVENTS, nullptr, 0) < 0)
+      return -errno;
     uint32_t& head = *At(completion_, offsets_.cq_off.head);
     auto* completions = reinterpret_cast<io_uring_cqe*>(completion_ + offsets_.cq_off.cqes);
     int result = completions[head & *At(completion_, offsets_.cq_off.ring_mask)].res;
@@ -47,9 +50,12 @@ class SmallRing {
  private:
   char* Map(size_t size, off_t offset) {
     void* address = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), offset);
-    return address == MAP_FAILED ? nullptr : static_cast<char*>(address);  // for the test's lifetime
+    return address == MAP_FAILED ? nullptr
+                                 : static_cast<char*>(address);  // for the test's lifetime
   }
-  static uint32_t* At(char* base, uint32_t offset) { return reinterpret_cast<uint32_t*>(base + offset); }
+  static uint32_t* At(char* base, uint32_t offset) {
+    return reinterpret_cast<uint32_t*>(base + offset);
+  }
   UniqueFd fd_;
   io_uring_params offsets_{};
   char* submission_ = nullptr;
@@ -106,7 +112,8 @@ TEST_P(IoUringTest, LengthsWithoutBytesAndRightPlaces) {
 std::string TierName(const ::testing::TestParamInfo<CaptureTier>& info) {
   return info.param == CaptureTier::kA ? "TierA" : "TierB";
 }
-INSTANTIATE_TEST_SUITE_P(All, IoUringTest, ::testing::Values(CaptureTier::kA, CaptureTier::kB), TierName);
+INSTANTIATE_TEST_SUITE_P(All, IoUringTest, ::testing::Values(CaptureTier::kA, CaptureTier::kB),
+                         TierName);
 
 }  // namespace
 }  // namespace zerotap

@@ -1,1 +1,46 @@
-int main() { return 0; }
+// The composition root: what was asked for, with which settings, and the exit code. Errors go to
+// standard error, so that standard output carries spans alone.
+#include <cstdio>
+#include <string>
+#include <string_view>
+
+#include "agent/app/command_line.h"
+#include "agent/app/config.h"
+#include "agent/app/config_yaml.h"
+#include "agent/app/replay_command.h"
+#include "agent/app/runner.h"
+#include "agent/base/log.h"
+
+namespace {
+
+void Print(std::FILE* stream, std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stream);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using namespace zerotap;
+  const CommandLine line = ParseCommandLine(argc, argv);
+  if (line.command == CommandLine::Command::kExit) {
+    Print(line.exit_code == kExitOk ? stdout : stderr, line.output);
+    return line.exit_code;
+  }
+  const Result<LoadedConfig> loaded = LoadConfig(line.overrides, ProcessEnvironment());
+  if (!loaded) {
+    Print(stderr,
+          "zerotap: wrong configuration, nothing was started:\n" + loaded.error().message + "\n");
+    return kExitBadConfig;
+  }
+  SetUpLogging(loaded->config.log_level);
+  for (const std::string& warning : loaded->warnings) spdlog::warn("{}", warning);
+  switch (line.command) {
+    case CommandLine::Command::kPrintConfig:
+      Print(stdout, PrintYamlConfig(loaded->config));
+      return kExitOk;
+    case CommandLine::Command::kReplay:
+      return RunReplay(line.replay_path, loaded->config, line.replay_metrics, stdout);
+    default:
+      return RunAgent(loaded->config, {line.record_path, line.duration_seconds});
+  }
+}

@@ -46,6 +46,8 @@ static __always_inline void zt_on_connected(struct sock *sk, zt_u64 key)
 	connection->flags &= ~ZT_CONNECTION_PENDING;
 	if (connection->flags & ZT_CONNECTION_OWN)
 		zt_mark_own(sk, connection);
+	else /* before its first byte can arrive: the other end, if it is on this host, must find us known */
+		zt_emit_opened(key, 0, 0); /* any task may be the running one */
 }
 
 /* The server's end: a child of the listening socket that nobody has accepted yet. Which process
@@ -80,6 +82,8 @@ static __always_inline void zt_on_child(struct sock *sk, zt_u64 key)
 		connection.mode = ZT_VERDICT_IGNORE;
 	}
 	zt_insert(key, &connection);
+	if (!(connection.flags & ZT_CONNECTION_OWN))
+		zt_emit_opened(key, 0, 0);
 }
 
 static __always_inline void zt_on_listen(struct sock *sk, bool listening)

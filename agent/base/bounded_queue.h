@@ -23,6 +23,7 @@ class BoundedQueue {
     {
       std::lock_guard lock(mutex_);
       if (closed_) return item;
+      if (capacity_ == 0) return item;
       if (items_.size() >= capacity_) {
         dropped = std::move(items_.front());
         items_.pop_front();

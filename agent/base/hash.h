@@ -25,7 +25,7 @@ inline uint64_t HashText(std::string_view text, uint64_t seed = 0) {
     text.remove_prefix(8);
   }
   uint64_t word = 0;
-  std::memcpy(&word, text.data(), text.size());
+  if (!text.empty()) std::memcpy(&word, text.data(), text.size());  // data() may be null
   return CombineHash(hash, word);
 }
 

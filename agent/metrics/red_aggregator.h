@@ -27,7 +27,8 @@ class RedAggregator {
   explicit RedAggregator(RedOptions options);
   ~RedAggregator();
 
-  // `attributes`: borrowed; string and int values only. `descriptor` must be static. `exemplar`: null when not sampled.
+  // `attributes`: values are borrowed and string or int, keys are static (semconv.h), always given in the same order.
+  // `descriptor` must be static. `exemplar`: null when not sampled.
   void Record(const ResourcePtr& resource, const MetricDescriptor& descriptor,
               std::span<const Attribute> attributes, double value, uint64_t now_unix_ns,
               const Exemplar* exemplar);

@@ -1,15 +1,14 @@
 // Accounts for every request that was seen, to the unit, by process, protocol and role:
 //   seen = emitted + filtered + sampled_out + sum(dropped by reason) + in flight.
-// In flight includes spans that wait in an export queue. Written by the pipeline thread (Seen ... ) and by the export
-// threads (what became of a queued span), so counts are relaxed atomics; rows are never removed while the agent runs, rows of
-// processes that ended are folded into one row per (service, protocol, role) when there are too many.
+// In flight includes spans that wait in an export queue. Written by the pipeline thread (Seen ... )
+// and by the export threads (what became of a queued span), so counts are atomics; rows are never
+// removed while the agent runs; when there are too many, further processes are counted in one row
+// per (service, protocol, role).
 #pragma once
 
 #include <array>
 #include <atomic>
 #include <cstdint>
-#include <deque>
-#include <mutex>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -32,7 +31,7 @@ struct LedgerCounts {
 
 struct LedgerRow {
   std::string service;
-  uint32_t pid = 0;  // 0: several that ended
+  uint32_t pid = 0;  // 0: several processes
   std::string protocol;
   Role role = Role::kUnknown;
   LedgerCounts counts;
@@ -40,17 +39,30 @@ struct LedgerRow {
 
 class Ledger {
  public:
+  // Beyond the first, new processes share a row per service (pid 0); beyond the second, new
+  // services share a row per protocol and role.
+  static constexpr uint32_t kMaxProcessRows = 4096;
+  static constexpr uint32_t kMaxServiceRows = 8192;
+  static constexpr std::string_view kOtherServices = "(other services)";
+
   Ledger();
+  ~Ledger();
+  Ledger(const Ledger&) = delete;
+  Ledger& operator=(const Ledger&) = delete;
 
   // The row for these; stable for the life of the ledger. Pipeline thread only.
   uint32_t RowFor(std::string_view service, uint32_t pid, std::string_view protocol, Role role);
 
-  void Seen(uint32_t row) { Bump(rows_[row].seen); }
-  void Emitted(uint32_t row) { Bump(rows_[row].emitted); }
-  void Filtered(uint32_t row) { Bump(rows_[row].filtered); }
-  void SampledOut(uint32_t row) { Bump(rows_[row].sampled_out); }
+  // Any thread that was given the row. A row that never was handed out is ignored.
+  void Seen(uint32_t row) { Bump(row, &Row::seen); }
+  void Emitted(uint32_t row) { Bump(row, &Row::emitted); }
+  void Filtered(uint32_t row) { Bump(row, &Row::filtered); }
+  void SampledOut(uint32_t row) { Bump(row, &Row::sampled_out); }
   void Dropped(uint32_t row, DropReason reason) {
-    Bump(rows_[row].dropped[static_cast<size_t>(reason)]);
+    Row* target = At(row);
+    if (target != nullptr && reason < DropReason::kCount) {
+      target->dropped[static_cast<size_t>(reason)].fetch_add(1, std::memory_order_release);
+    }
   }
 
   // Any thread.
@@ -61,18 +73,34 @@ class Ledger {
   using Counter = std::atomic<uint64_t>;
   struct Row {
     std::string service;
-    uint32_t pid;
+    uint32_t pid = 0;
     std::string protocol;
-    Role role;
+    Role role = Role::kUnknown;
     Counter seen{0}, emitted{0}, filtered{0}, sampled_out{0};
     std::array<Counter, static_cast<size_t>(DropReason::kCount)> dropped{};
   };
-  static void Bump(Counter& counter) { counter.fetch_add(1, std::memory_order_relaxed); }
+  // Rows live in chunks that never move, found through atomic pointers: threads count into them
+  // while the pipeline thread adds more, without a lock.
+  static constexpr uint32_t kChunkRows = 64;
+  static constexpr uint32_t kMaxRows = 8256;
+  static_assert(kMaxRows % kChunkRows == 0 && kMaxRows > kMaxServiceRows);
+
+  Row* At(uint32_t row) const {
+    if (row >= kMaxRows || row >= count_.load(std::memory_order_acquire)) return nullptr;
+    return chunks_[row / kChunkRows].load(std::memory_order_acquire) + row % kChunkRows;
+  }
+  void Bump(uint32_t row, Counter Row::*counter) {
+    if (Row* target = At(row)) (target->*counter).fetch_add(1, std::memory_order_release);
+  }
+  const uint32_t* Find(std::string_view service, uint32_t pid, std::string_view protocol,
+                       Role role);
+  uint32_t NewRow(std::string_view service, uint32_t pid, std::string_view protocol, Role role);
   static LedgerCounts Read(const Row& row);
 
-  mutable std::mutex mutex_;  // guards the growth of rows_ against Snapshot
-  std::deque<Row> rows_;
-  std::unordered_map<std::string, uint32_t> index_;
+  std::array<std::atomic<Row*>, kMaxRows / kChunkRows> chunks_{};
+  std::atomic<uint32_t> count_{0};  // rows published
+  std::unordered_map<std::string, uint32_t> index_;  // pipeline thread only, like key_
+  std::string key_;
 };
 
 }  // namespace zerotap

@@ -4,6 +4,7 @@
 // time. Rules: OpenTelemetry semantic conventions v1.44, docs/db/database-spans.md (sanitization, generating a summary).
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -16,6 +17,8 @@ struct SanitizedSql {
 };
 
 // Fills `out`, reusing its capacity (no allocation in steady state). At most `max_text_bytes` of text are kept.
-void SanitizeSql(std::string_view sql, size_t max_text_bytes, SanitizedSql& out);
+// `truncated`: the statement goes on behind `sql`; its last token, which may be the head of anything, becomes ?.
+void SanitizeSql(std::string_view sql, size_t max_text_bytes, SanitizedSql& out,
+                 bool truncated = false);
 
 }  // namespace zerotap

@@ -60,6 +60,11 @@ void AttributeSet::AddOwnedKey(std::string_view key, const std::vector<std::stri
   OwnKey(entries_.back(), key);
 }
 
+void AttributeSet::AddOwnedKeyOf(std::string_view key, const AttributeValue& value) {
+  std::visit([this, key](const auto& typed) { Add(key, typed); }, value);
+  OwnKey(entries_.back(), key);
+}
+
 std::string_view AttributeSet::KeyOf(const Entry& entry) const {
   return {entry.key != nullptr ? entry.key : text_.data() + entry.key_offset, entry.key_size};
 }

@@ -34,7 +34,13 @@ class AttributeSet {
   // For keys made at run time (http.request.header.<name>): the key is copied.
   void AddOwnedKey(std::string_view key, std::string_view value);
   void AddOwnedKey(std::string_view key, const std::vector<std::string_view>& values);
+  void AddOwnedKeyOf(std::string_view key, const AttributeValue& value);  // of any type
 
+  // Room for that many attributes and text bytes, to save reallocations.
+  void Reserve(size_t attributes, size_t text_bytes) {
+    entries_.reserve(attributes);
+    text_.reserve(text_bytes);
+  }
   size_t size() const { return entries_.size(); }
   bool empty() const { return entries_.empty(); }
   // The i-th attribute in insertion order; views are valid until the set is changed or destroyed.

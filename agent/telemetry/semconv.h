@@ -54,6 +54,8 @@ inline constexpr std::string_view kNetworkProtocolVersion = "network.protocol.ve
 inline constexpr std::string_view kNetworkTransport = "network.transport";
 inline constexpr std::string_view kErrorType = "error.type";
 
+inline constexpr std::string_view kCaptureIncomplete = "zerotap.capture.incomplete";
+
 // Resource
 inline constexpr std::string_view kServiceName = "service.name";
 inline constexpr std::string_view kServiceNamespace = "service.namespace";
@@ -74,6 +76,7 @@ inline constexpr std::string_view kHostId = "host.id";
 inline constexpr std::string_view kHostArch = "host.arch";
 inline constexpr std::string_view kOsType = "os.type";
 inline constexpr std::string_view kContainerId = "container.id";
+inline constexpr std::string_view kContainerName = "container.name";
 inline constexpr std::string_view kSystemdUnit = "zerotap.systemd.unit";
 inline constexpr std::string_view kTelemetrySdkName = "telemetry.sdk.name";
 inline constexpr std::string_view kTelemetrySdkLanguage = "telemetry.sdk.language";

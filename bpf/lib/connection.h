@@ -106,8 +106,12 @@ __weak __noinline int zt_emit_opened(zt_u64 key, zt_u64 task_address, zt_u64 cgr
 	event->cgroup_id = cgroup_id;
 	event->netns = zt_netns(sk);
 	event->tgid = BPF_CORE_READ(task, tgid);
-	event->tid = BPF_CORE_READ(task, pid);
-	BPF_CORE_READ_INTO(&event->comm, task, comm);
+	if (event->tgid) {
+		event->tid = BPF_CORE_READ(task, pid);
+		BPF_CORE_READ_INTO(&event->comm, task, comm);
+	} else {
+		event->tgid = connection->tgid;
+	}
 	event->family = connection->family;
 	event->role = connection->role;
 	if (connection->flags & ZT_CONNECTION_MIDSTREAM)

@@ -1,0 +1,39 @@
+// What the user typed.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "agent/app/config.h"
+
+namespace zerotap {
+
+// What main() returns; documented in --help and docs/operations.md.
+enum ExitCode : int {
+  kExitOk = 0,
+  kExitRuntimeFailure = 1,
+  kExitBadConfig = 2,
+  kExitNotPermitted = 3,  // a privilege or a kernel feature is missing
+};
+
+struct CommandLine {
+  enum class Command : uint8_t {
+    kRun,
+    kReplay,
+    kPrintConfig,
+    kExit,  // nothing to do but print `output` and return `exit_code`
+  };
+  Command command = Command::kRun;
+  ConfigOverrides overrides;
+  std::string record_path;
+  std::string replay_path;
+  bool replay_metrics = false;
+  uint64_t duration_seconds = 0;  // 0: until a signal
+  std::string output;
+  int exit_code = kExitOk;
+};
+
+CommandLine ParseCommandLine(int argc, const char* const* argv);
+
+}  // namespace zerotap

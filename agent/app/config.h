@@ -1,0 +1,116 @@
+// Every setting of zerotap and where it comes from: command line, then OTEL_* variables, then one
+// YAML file, then the defaults below (docs/configuration.md). A wrong setting stops the start;
+// LoadConfig never throws.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "agent/base/result.h"
+#include "agent/pipeline/pipeline.h"
+#include "agent/process/target_selector.h"
+
+namespace zerotap {
+
+using NamedValue = std::pair<std::string, std::string>;
+
+struct CaptureConfig {
+  std::string tier = "auto";  // auto, a, b
+  uint64_t ring_bytes = 32 * 1024 * 1024;
+  uint64_t max_connections = 65536;     // tracked at one time, in the kernel and here
+  uint64_t detect_budget_bytes = 4096;  // of each run, until the protocol is known
+};
+
+// Of both signals or of one; in the second case empty or 0 means "as for both".
+struct OtlpSettings {
+  std::string endpoint;
+  std::vector<NamedValue> headers;
+  std::string compression;  // gzip, none
+  uint64_t timeout_ns = 0;
+  std::string certificate;
+  std::string client_key;
+  std::string client_certificate;
+};
+
+struct ExportConfig {
+  std::vector<std::string> traces;  // otlp, console, file, none; after LoadConfig never empty
+  std::vector<std::string> metrics;
+  uint64_t flush_interval_ns = 1'000'000'000;
+  uint64_t queue_size = 50'000;  // spans, per exporter
+  uint64_t queue_bytes = 64 * 1024 * 1024;
+  uint64_t max_batch_size = 8192;  // spans per request
+  OtlpSettings otlp = {{}, {}, "gzip", 10'000'000'000, {}, {}, {}};
+  OtlpSettings otlp_traces;
+  OtlpSettings otlp_metrics;
+  std::string console_color = "auto";  // auto, always, never
+  std::string file_path;
+  uint64_t file_max_bytes = 0;  // 0: no limit
+};
+
+struct MetricsConfig {
+  uint64_t interval_ns = 0;  // 0: 60 s, or 10 s when nothing but the console shows them
+  std::string temporality = "cumulative";  // cumulative, delta, lowmemory
+  std::string histogram = "explicit";      // explicit, exponential
+  std::string exemplars = "trace_based";   // trace_based, off
+};
+
+// What describes the agent itself in its own metrics.
+struct AgentConfig {
+  std::string service_name = "zerotap";
+  std::vector<NamedValue> resource_attributes;
+};
+
+struct Config {
+  CaptureConfig capture;
+  TargetOptions targets;
+  std::vector<ServiceNameRule> services;
+  std::vector<NamedValue> resource_attributes;  // for every process that has them not
+  PipelineOptions pipeline;
+  MetricsConfig metrics;
+  ExportConfig exports;
+  AgentConfig agent;
+  std::string health_address = "127.0.0.1:8686";  // or off
+  std::string log_level = "info";
+  bool disabled = false;  // OTEL_SDK_DISABLED
+};
+
+// What the command line says; it wins over everything else.
+struct ConfigOverrides {
+  std::string config_path;
+  std::optional<std::string> exporters;  // comma list, both signals
+  std::optional<std::string> endpoint;
+  std::optional<std::string> capture_tier;
+  std::optional<std::string> sampler;  // NAME or NAME=ARGUMENT
+  std::optional<std::string> health;
+  std::optional<std::string> log_level;
+};
+
+// Value of an environment variable; empty when it is not set.
+using Environment = std::function<std::optional<std::string>(const std::string& name)>;
+Environment ProcessEnvironment();
+
+struct LoadedConfig {
+  Config config;
+  std::vector<std::string> warnings;  // to be logged once logging is set up
+};
+
+// The error has one line for each thing that is wrong.
+Result<LoadedConfig> LoadConfig(const ConfigOverrides& overrides, const Environment& environment);
+
+enum class Signal : uint8_t { kTraces, kMetrics };
+// The settings of one signal with everything filled in and `endpoint` being the URL to post to.
+OtlpSettings ResolveOtlp(const ExportConfig& exports, Signal signal);
+
+struct HostPort {
+  std::string host;
+  uint16_t port = 0;
+};
+// "127.0.0.1:8686", "[::1]:8686", ":8686" (all addresses).
+Result<HostPort> ParseHostPort(std::string_view text);
+
+}  // namespace zerotap

@@ -1,0 +1,137 @@
+#include "agent/app/exporter_set.h"
+
+#include <thread>
+#include <utility>
+
+#include "agent/app/version.h"
+#include "exporters/factory.h"
+
+namespace zerotap {
+namespace {
+
+OtlpOptions OtlpOptionsOf(const ExportConfig& exports, Signal signal) {
+  const OtlpSettings settings = ResolveOtlp(exports, signal);
+  OtlpOptions options;
+  options.signal_endpoint = settings.endpoint;
+  options.headers = settings.headers;
+  options.timeout = std::chrono::milliseconds(settings.timeout_ns / 1'000'000);
+  options.gzip = settings.compression == "gzip";
+  options.ca_file = settings.certificate;
+  options.client_certificate_file = settings.client_certificate;
+  options.client_key_file = settings.client_key;
+  return options;
+}
+
+ColorMode ColorModeOf(const std::string& color) {
+  if (color == "always") return ColorMode::kAlways;
+  return color == "never" ? ColorMode::kNever : ColorMode::kAuto;
+}
+
+SpanBatcherOptions BatcherOptionsOf(const ExportConfig& exports) {
+  SpanBatcherOptions options;
+  options.tick = std::chrono::milliseconds(exports.flush_interval_ns / 1'000'000);
+  options.max_queue_spans = exports.queue_size;
+  options.max_queue_bytes = exports.queue_bytes;
+  options.max_batch_spans = exports.max_batch_size;
+  return options;
+}
+
+SpanFateCallback FatesInto(Ledger& ledger) {
+  return [&ledger](std::span<const Span> spans, SpanFate fate) {
+    for (const Span& span : spans) {
+      switch (fate) {
+        case SpanFate::kExported:
+          ledger.Emitted(span.ledger_row);
+          break;
+        case SpanFate::kRejected:
+          ledger.Dropped(span.ledger_row, DropReason::kExportRejected);
+          break;
+        case SpanFate::kFailed:
+          ledger.Dropped(span.ledger_row, DropReason::kExportFailed);
+          break;
+        case SpanFate::kQueueDropped:
+          ledger.Dropped(span.ledger_row, DropReason::kSpanQueueFull);
+          break;
+      }
+    }
+  };
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ExporterSet>> ExporterSet::Create(const Config& config, Ledger& ledger) {
+  const ExportConfig& exports = config.exports;
+  ExporterOptions options;
+  options.agent_version = std::string(kVersion);
+  options.traces = OtlpOptionsOf(exports, Signal::kTraces);
+  options.metrics = OtlpOptionsOf(exports, Signal::kMetrics);
+  options.file_path = exports.file_path;
+  options.file_max_bytes = exports.file_max_bytes;
+  options.console_color = ColorModeOf(exports.console_color);
+  ExporterFactory factory(std::move(options));
+
+  std::unique_ptr<ExporterSet> set(new ExporterSet);
+  for (const std::string& name : exports.traces) {
+    auto stats = std::make_shared<ExportStats>();
+    auto exporter = factory.MakeSpanExporter(name, stats);
+    if (!exporter) return tl::unexpected<Error>(exporter.error());
+    SpanBatcherOptions batcher = BatcherOptionsOf(exports);
+    ExporterFactory::AdjustBatcher(name, batcher);
+    SpanFateCallback fates;
+    if (set->spans_.empty()) fates = FatesInto(ledger);
+    set->spans_.push_back(
+        std::make_unique<SpanBatcher>(std::move(*exporter), batcher, stats, std::move(fates)));
+    set->named_.push_back({name, "traces", std::move(stats)});
+  }
+  for (const std::string& name : exports.metrics) {
+    auto stats = std::make_shared<ExportStats>();
+    auto exporter = factory.MakeMetricExporter(name, stats);
+    if (!exporter) return tl::unexpected<Error>(exporter.error());
+    set->metrics_.push_back(
+        std::make_unique<MetricBatcher>(std::move(*exporter), MetricBatcherOptions{}, stats));
+    set->named_.push_back({name, "metrics", std::move(stats)});
+  }
+  return set;
+}
+
+void ExporterSet::PushSpans(std::vector<Span>&& spans) {
+  for (size_t i = 0; i + 1 < spans_.size(); ++i) spans_[i]->Push(std::vector<Span>(spans));
+  if (!spans_.empty()) spans_.back()->Push(std::move(spans));
+}
+
+void ExporterSet::PushMetrics(std::vector<Metric>&& metrics) {
+  for (size_t i = 0; i + 1 < metrics_.size(); ++i) metrics_[i]->Push(std::vector<Metric>(metrics));
+  if (!metrics_.empty()) metrics_.back()->Push(std::move(metrics));
+}
+
+void ExporterSet::Shutdown(std::chrono::steady_clock::time_point deadline) {
+  std::vector<std::thread> threads;
+  for (auto& batcher : spans_) {
+    threads.emplace_back([&batcher, deadline] { batcher->Shutdown(deadline); });
+  }
+  for (auto& batcher : metrics_) {
+    threads.emplace_back([&batcher, deadline] { batcher->Shutdown(deadline); });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+std::vector<ExporterCounts> ExporterSet::Counts() const {
+  std::vector<ExporterCounts> result;
+  for (const Named& named : named_) {
+    const ExportStatsSnapshot stats = named.stats->Snapshot();
+    ExporterCounts counts;
+    counts.exporter = named.exporter;
+    counts.signal = named.signal;
+    counts.queued = stats.queued + stats.in_flight;
+    counts.exported = stats.exported;
+    counts.rejected = stats.rejected;
+    counts.failed = stats.failed;
+    counts.dropped = stats.dropped;
+    counts.retries = stats.retries;
+    counts.bytes_sent = stats.bytes_sent;
+    result.push_back(std::move(counts));
+  }
+  return result;
+}
+
+}  // namespace zerotap

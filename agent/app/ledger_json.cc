@@ -1,0 +1,72 @@
+#include "agent/app/ledger_json.h"
+
+#include <nlohmann/json.hpp>
+
+namespace zerotap {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string_view RoleName(Role role) {
+  switch (role) {
+    case Role::kClient:
+      return "client";
+    case Role::kServer:
+      return "server";
+    case Role::kUnknown:
+      break;
+  }
+  return "unknown";
+}
+
+void PutCounts(const LedgerCounts& counts, Json& out) {
+  out["seen"] = counts.seen;
+  out["emitted"] = counts.emitted;
+  out["filtered"] = counts.filtered;
+  out["sampled_out"] = counts.sampled_out;
+  Json dropped = Json::object();
+  for (size_t i = 0; i < counts.dropped.size(); ++i) {
+    if (counts.dropped[i] != 0)
+      dropped[std::string(DropReasonName(static_cast<DropReason>(i)))] = counts.dropped[i];
+  }
+  out["dropped"] = std::move(dropped);
+  out["in_flight"] = InFlight(counts);
+}
+
+void Sum(const LedgerCounts& counts, LedgerCounts& total) {
+  total.seen += counts.seen;
+  total.emitted += counts.emitted;
+  total.filtered += counts.filtered;
+  total.sampled_out += counts.sampled_out;
+  for (size_t i = 0; i < counts.dropped.size(); ++i) total.dropped[i] += counts.dropped[i];
+}
+
+}  // namespace
+
+uint64_t InFlight(const LedgerCounts& counts) {
+  const uint64_t ended =
+      counts.emitted + counts.filtered + counts.sampled_out + counts.dropped_total();
+  return counts.seen > ended ? counts.seen - ended : 0;
+}
+
+std::string LedgerJson(const std::vector<LedgerRow>& rows) {
+  Json list = Json::array();
+  LedgerCounts total;
+  for (const LedgerRow& row : rows) {
+    Json entry;
+    entry["service"] = row.service;
+    entry["pid"] = row.pid;
+    entry["protocol"] = row.protocol;
+    entry["role"] = RoleName(row.role);
+    PutCounts(row.counts, entry);
+    Sum(row.counts, total);
+    list.push_back(std::move(entry));
+  }
+  Json result;
+  result["rows"] = std::move(list);
+  PutCounts(total, result["total"]);
+  // Names come from other programs' environments: what is not UTF-8 is replaced, not thrown at.
+  return result.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace zerotap

@@ -1,0 +1,247 @@
+#include "agent/app/pipeline_loop.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "agent/base/clock.h"
+#include "agent/base/log.h"
+#include "agent/pipeline/replay.h"
+#include "agent/telemetry/semconv.h"
+
+namespace zerotap {
+namespace {
+
+constexpr uint64_t kSecond = 1'000'000'000;
+constexpr int kTickMs = 5;
+constexpr uint64_t kTickNs = uint64_t{kTickMs} * 1'000'000;
+constexpr uint64_t kLastDrainNs = kSecond / 2;
+constexpr uint64_t kWallRefreshNs = 10 * kSecond;
+// Under load one Drain may go on for long: the clock is looked at after so many records.
+constexpr uint32_t kRecordsPerClock = 256;
+
+}  // namespace
+
+Result<std::unique_ptr<PipelineLoop>> PipelineLoop::Create(
+    const PipelineLoopOptions& options, EventSource& source, CaptureControl& control,
+    ProcessHooks processes, TelemetrySinks sinks, SelfSources self,
+    std::unique_ptr<RecordingWriter> recording) {
+  std::unique_ptr<PipelineLoop> loop(new PipelineLoop(options, source, control,
+                                                      std::move(processes), std::move(sinks),
+                                                      std::move(self), std::move(recording)));
+  PipelineLoop* borrowed = loop.get();
+  auto pipeline = Pipeline::Create(options.pipeline, control,
+                                   [borrowed](uint32_t tgid) { return borrowed->Resolve(tgid); });
+  if (!pipeline) return tl::unexpected<Error>(pipeline.error());
+  loop->pipeline_ = std::move(*pipeline);
+  return loop;
+}
+
+PipelineLoop::PipelineLoop(const PipelineLoopOptions& options, EventSource& source,
+                           CaptureControl& control, ProcessHooks processes, TelemetrySinks sinks,
+                           SelfSources self, std::unique_ptr<RecordingWriter> recording)
+    : options_(options),
+      source_(source),
+      control_(control),
+      processes_(std::move(processes)),
+      sinks_(std::move(sinks)),
+      self_(std::move(self)),
+      recording_(std::move(recording)),
+      recorded_(recording_ != nullptr),
+      self_metrics_(options.agent_resource, options.self_temporality) {}
+
+PipelineLoop::~PipelineLoop() { Stop(); }
+
+void PipelineLoop::Start() {
+  last_tick_ns_ = MonotonicNs();
+  thread_ = std::thread([this] { Run(); });
+}
+
+void PipelineLoop::Stop() {
+  stopping_ = true;
+  if (thread_.joinable()) thread_.join();
+}
+
+SelfSnapshot PipelineLoop::Snapshot() const {
+  std::lock_guard lock(mutex_);
+  return snapshot_;
+}
+
+std::optional<Error> PipelineLoop::failure() const {
+  std::lock_guard lock(mutex_);
+  return failure_;
+}
+
+void PipelineLoop::Run() {
+  pthread_setname_np(pthread_self(), "zt-pipeline");
+  const uint64_t now_ns = MonotonicNs();
+  if (recording_) {
+    SetWallOffset(options_.wall_offset_ns);
+  } else {
+    SetWallOffset(RealtimeMinusMonotonicNs());
+  }
+  start_unix_ns_ = now_ns + static_cast<uint64_t>(wall_offset_ns_);
+  tick_ns_ = now_ns;
+  next_second_ns_ = now_ns;
+  next_metrics_ns_ = now_ns + options_.metric_interval_ns;
+  next_wall_ns_ = now_ns + kWallRefreshNs;
+  eager_tokens_ = options_.eager_resolves_per_second;
+  eager_refilled_ns_ = now_ns;
+
+  const std::function<void(ByteSpan)> handler = [this](ByteSpan record) { HandleRecord(record); };
+  while (!stopping_) {
+    Result<size_t> drained = source_.Drain(kTickMs, handler);
+    if (!drained) {
+      std::lock_guard lock(mutex_);
+      failure_ = drained.error();
+      break;
+    }
+    Tick(MonotonicNs());
+  }
+  // Traffic does not stop because we do: this ends with an empty ring or with the time for it.
+  const uint64_t drain_until_ns = MonotonicNs() + kLastDrainNs;
+  while (!failure()) {
+    Result<size_t> drained = source_.Drain(0, handler);
+    if (!drained || *drained == 0 || MonotonicNs() >= drain_until_ns) break;
+  }
+  Tick(MonotonicNs());
+  pipeline_->Finish(tick_ns_);
+  GiveSpans();
+  GiveMetrics();
+  FlushRecording();
+}
+
+std::optional<TracedProcess> PipelineLoop::Resolve(uint32_t tgid) {
+  std::optional<TracedProcess> process;
+  if (processes_.resolve) process = processes_.resolve(tgid);
+  if (!recording_) return process;
+  if (!process) {
+    // Said in the recording too: there the pid may have belonged to another process before.
+    auto resource = std::make_shared<Resource>();
+    resource->service_name = "unknown_service";
+    resource->pid = tgid;
+    resource->attributes.Add(semconv::kServiceName, resource->service_name);
+    resource->attributes.Add(semconv::kProcessPid, int64_t{tgid});
+    process = TracedProcess{tgid, true, std::move(resource)};
+  }
+  const std::string resource =
+      process->resource ? ResourceToJson(*process->resource) : std::string("[]");
+  recording_->WriteProcess({tgid, process->traced, resource});
+  return process;
+}
+
+void PipelineLoop::HandleRecord(ByteSpan record) {
+  zt_event_header header{};
+  if (record.size() >= sizeof(header)) std::memcpy(&header, record.data(), sizeof(header));
+  if (header.kind >= ZT_EVENT_PROCESS_EXEC && header.kind <= ZT_EVENT_PROCESS_EXIT) {
+    if (std::optional<Event> event = DecodeEvent(record)) HandleProcessRecord(*event);
+  }
+  pipeline_->HandleRecord(record);
+  // After the pipeline: a process that it asked for on seeing the record stands before the record,
+  // as replay needs it.
+  if (recording_) recording_->WriteRecord(record);
+  if (++records_since_clock_ >= kRecordsPerClock) {
+    records_since_clock_ = 0;
+    const uint64_t now_ns = MonotonicNs();
+    if (now_ns - tick_ns_ >= kTickNs) Tick(now_ns);
+  }
+}
+
+void PipelineLoop::HandleProcessRecord(const Event& event) {
+  if (event.exec != nullptr) {
+    if (processes_.on_exec) processes_.on_exec(*event.exec);
+    // What was decided of the old program says nothing of the new one.
+    if (event.exec->tgid != options_.own_pid) control_.ForgetProcess(event.exec->tgid);
+    ResolveEagerly(event.exec->tgid, event.exec->header.time_ns);
+  } else if (event.fork != nullptr) {
+    if (processes_.on_fork) processes_.on_fork(*event.fork);
+  } else if (event.exit != nullptr) {
+    if (processes_.on_exit) processes_.on_exit(*event.exit);
+  }
+}
+
+// A process that lives for 50 ms must be looked at while it lives; a storm of them must not keep us
+// from draining.
+void PipelineLoop::ResolveEagerly(uint32_t tgid, uint64_t now_ns) {
+  if (!processes_.resolve) return;
+  const double limit = options_.eager_resolves_per_second;
+  if (now_ns > eager_refilled_ns_) {
+    const double seconds = static_cast<double>(now_ns - eager_refilled_ns_) * 1e-9;
+    eager_tokens_ = std::min(limit, eager_tokens_ + seconds * limit);
+    eager_refilled_ns_ = now_ns;
+  }
+  if (eager_tokens_ < 1) return;
+  eager_tokens_ -= 1;
+  processes_.resolve(tgid);
+}
+
+void PipelineLoop::Tick(uint64_t now_ns) {
+  tick_ns_ = std::max(tick_ns_, now_ns);
+  last_tick_ns_.store(tick_ns_, std::memory_order_relaxed);
+  pipeline_->Advance(tick_ns_);
+  if (recording_) recording_->WriteClock(tick_ns_);
+  GiveSpans();
+  // A recording has one offset: it stays for as long as there is one, so that a replay gives the
+  // same times.
+  if (tick_ns_ >= next_wall_ns_) {
+    next_wall_ns_ = tick_ns_ + kWallRefreshNs;
+    if (!recorded_) SetWallOffset(RealtimeMinusMonotonicNs());
+  }
+  if (tick_ns_ >= next_second_ns_) {
+    next_second_ns_ = tick_ns_ + kSecond;
+    TakeSnapshot();
+    FlushRecording();
+  }
+  if (tick_ns_ >= next_metrics_ns_) {
+    next_metrics_ns_ += options_.metric_interval_ns;
+    if (next_metrics_ns_ <= tick_ns_) next_metrics_ns_ = tick_ns_ + options_.metric_interval_ns;
+    GiveMetrics();
+  }
+}
+
+void PipelineLoop::GiveSpans() {
+  pipeline_->TakeSpans(spans_);
+  if (spans_.empty()) return;
+  if (sinks_.spans) sinks_.spans(std::move(spans_));
+  spans_ = {};
+}
+
+void PipelineLoop::GiveMetrics() {
+  std::vector<Metric> metrics;
+  TakeSnapshot();
+  pipeline_->CollectMetrics(tick_ns_ + static_cast<uint64_t>(wall_offset_ns_), metrics);
+  self_metrics_.Append(Snapshot(), metrics);
+  if (sinks_.metrics) sinks_.metrics(std::move(metrics));
+}
+
+void PipelineLoop::TakeSnapshot() {
+  SelfSnapshot snapshot;
+  snapshot.start_unix_ns = start_unix_ns_;
+  snapshot.now_unix_ns = tick_ns_ + static_cast<uint64_t>(wall_offset_ns_);
+  snapshot.pipeline = pipeline_->stats();
+  snapshot.pipeline_memory_bytes = pipeline_->MemorySize();
+  snapshot.requests = pipeline_->ledger().Total();
+  if (self_.kernel) snapshot.kernel = self_.kernel();
+  if (self_.exporters) snapshot.exporters = self_.exporters();
+  snapshot.resident_bytes = ResidentBytes();
+  snapshot.cpu_seconds = CpuSeconds();
+  std::lock_guard lock(mutex_);
+  snapshot_ = std::move(snapshot);
+}
+
+void PipelineLoop::SetWallOffset(int64_t realtime_minus_monotonic_ns) {
+  wall_offset_ns_ = realtime_minus_monotonic_ns;
+  pipeline_->SetWallOffset(wall_offset_ns_);
+}
+
+void PipelineLoop::FlushRecording() {
+  if (!recording_) return;
+  if (Status status = recording_->Flush(); !status) {
+    spdlog::error("{}; zerotap goes on without it", status.error().message);
+    recording_.reset();
+  }
+}
+
+}  // namespace zerotap

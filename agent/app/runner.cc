@@ -1,0 +1,325 @@
+#include "agent/app/runner.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <utility>
+
+#include "agent/app/command_line.h"
+#include "agent/app/exporter_set.h"
+#include "agent/app/health_server.h"
+#include "agent/app/ledger_json.h"
+#include "agent/app/pipeline_loop.h"
+#include "agent/app/self_metrics.h"
+#include "agent/app/version.h"
+#include "agent/base/clock.h"
+#include "agent/base/hash.h"
+#include "agent/base/log.h"
+#include "agent/capture/bpf_capture.h"
+#include "agent/process/process_table.h"
+
+namespace zerotap {
+namespace {
+
+constexpr auto kFlushDeadline = std::chrono::seconds(5);
+constexpr uint64_t kStuckAfterNs = 30'000'000'000;
+
+// Ids must differ between hosts and between runs.
+uint64_t RandomSeed() {
+  uint64_t seed = 0;
+  if (::getrandom(&seed, sizeof(seed), 0) != static_cast<ssize_t>(sizeof(seed))) {
+    seed = CombineHash(RealtimeNs(), static_cast<uint64_t>(::getpid()));
+  }
+  return seed;
+}
+
+sigset_t StopSignals() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGTERM);
+  return set;
+}
+
+// From here on a further signal ends the process at once, as it would without a handler.
+void LetSignalsKill() {
+  ::signal(SIGINT, SIG_DFL);
+  ::signal(SIGTERM, SIG_DFL);
+  const sigset_t set = StopSignals();
+  pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+}
+
+CaptureOptions CaptureOptionsOf(const CaptureConfig& config) {
+  CaptureOptions options;
+  if (config.tier == "a") options.tier = CaptureTier::kA;
+  if (config.tier == "b") options.tier = CaptureTier::kB;
+  options.ring_bytes = config.ring_bytes;
+  options.max_connections = config.max_connections;
+  options.detect_budget_kib = static_cast<uint32_t>((config.detect_budget_bytes + 1023) / 1024);
+  return options;
+}
+
+KernelCounts KernelCountsOf(const CaptureCounters& counters) {
+  KernelCounts result;
+  result.counters = counters.kernel;
+  result.recursion_misses = counters.recursion_misses();
+  result.malformed_records = counters.malformed_records;
+  result.ring_bytes = counters.ring_bytes;
+  result.ring_used_bytes = counters.ring_used_bytes;
+  return result;
+}
+
+ProcessTableOptions ProcessTableOptionsOf(const Config& config) {
+  ProcessTableOptions options;
+  options.boot_unix_ns = RealtimeNs() - ReadClockNs(CLOCK_BOOTTIME);
+  options.resource.version = std::string(kVersion);
+  options.resource.legacy_attributes = config.pipeline.legacy_attributes;
+  options.resource.extra_attributes = config.resource_attributes;
+  options.targets = config.targets;
+  options.targets.own_pid = static_cast<uint32_t>(::getpid());
+  options.service_names = config.services;
+  return options;
+}
+
+ProcessExec ProcessExecOf(const zt_process_exec_event& event) {
+  ProcessExec exec;
+  exec.tgid = event.tgid;
+  exec.parent_tgid = event.parent_tgid;
+  exec.cgroup_id = event.cgroup_id;
+  exec.start_boot_ns = event.start_ns;
+  exec.comm = FieldText(event.comm);
+  exec.filename = FieldText(event.filename);
+  exec.arguments = std::string_view(event.args, event.args_size);
+  return exec;
+}
+
+ProcessHooks HooksInto(ProcessTable& table) {
+  ProcessHooks hooks;
+  hooks.resolve = [&table](uint32_t tgid) -> std::optional<TracedProcess> {
+    std::optional<ProcessIdentity> identity = table.Resolve(tgid, MonotonicNs());
+    if (!identity) return std::nullopt;
+    return TracedProcess{identity->tgid, identity->traced, std::move(identity->resource)};
+  };
+  hooks.on_exec = [&table](const zt_process_exec_event& event) {
+    table.OnExec(ProcessExecOf(event), event.header.time_ns);
+  };
+  hooks.on_fork = [&table](const zt_process_fork_event& event) {
+    table.OnFork(event.parent_tgid, event.child_tgid, event.header.time_ns);
+  };
+  hooks.on_exit = [&table](const zt_process_exit_event& event) {
+    table.OnExit(event.tgid, event.header.time_ns);
+  };
+  return hooks;
+}
+
+class Agent {
+ public:
+  Agent(const Config& config, const RunOptions& options) : config_(config), options_(options) {}
+
+  int Run();
+
+ private:
+  int Build();
+  void StartHealthServer();
+  void LogStart() const;
+  int Wait();
+  void Stop();
+  HealthReport Report() const;
+
+  const Config& config_;
+  const RunOptions& options_;
+  // In the order of construction: what comes later uses what comes earlier.
+  std::unique_ptr<ProcessTable> processes_;
+  std::unique_ptr<BpfCapture> capture_;
+  std::unique_ptr<ExporterSet> exporters_;
+  std::unique_ptr<PipelineLoop> loop_;
+  std::unique_ptr<HealthServer> health_;
+  std::atomic<PipelineLoop*> running_{nullptr};  // what the health server may ask
+};
+
+HealthReport Agent::Report() const {
+  HealthReport report;
+  PipelineLoop* loop = running_.load();
+  if (config_.disabled) {
+    report.live = true;
+    report.reason = "disabled by OTEL_SDK_DISABLED";
+  } else if (loop == nullptr) {
+    report.live = true;
+    report.reason = "the probes are not attached";
+  } else if (std::optional<Error> failure = loop->failure()) {
+    report.reason = failure->message;
+  } else if (MonotonicNs() > loop->last_tick_ns() + kStuckAfterNs) {
+    report.reason = "the pipeline's thread has been stuck for more than 30 s";
+  } else {
+    report.live = true;
+    report.ready = true;
+  }
+  return report;
+}
+
+void Agent::StartHealthServer() {
+  if (config_.health_address == "off") return;
+  Result<HostPort> address = ParseHostPort(config_.health_address);
+  if (!address) return;  // LoadConfig has checked it
+  HealthCallbacks callbacks;
+  callbacks.report = [this] { return Report(); };
+  callbacks.metrics = [this] {
+    PipelineLoop* loop = running_.load();
+    return loop == nullptr ? std::string() : PrometheusText(SelfSamples(loop->Snapshot()));
+  };
+  callbacks.ledger = [this] {
+    PipelineLoop* loop = running_.load();
+    return LedgerJson(loop == nullptr ? std::vector<LedgerRow>() : loop->ledger().Snapshot());
+  };
+  Result<std::unique_ptr<HealthServer>> server =
+      HealthServer::Start(*address, std::move(callbacks));
+  if (server) {
+    health_ = std::move(*server);
+    spdlog::debug("health server on {}", config_.health_address);
+  } else {
+    spdlog::warn(
+        "health server: {}; zerotap goes on without it. Set --health to another address, or to off",
+        server.error().message);
+  }
+}
+
+// Everything but the running threads of the pipeline; gives an exit code when it cannot be.
+int Agent::Build() {
+  Result<std::unique_ptr<ProcessTable>> processes =
+      ProcessTable::Create(ProcessTableOptionsOf(config_));
+  if (!processes) {
+    spdlog::error("{}", processes.error().message);
+    return kExitBadConfig;
+  }
+  processes_ = std::move(*processes);
+
+  PipelineLoopOptions loop;
+  loop.pipeline = config_.pipeline;
+  loop.pipeline.id_seed = RandomSeed();
+  loop.metric_interval_ns = config_.metrics.interval_ns;
+  loop.agent_resource = MakeAgentResource(config_.agent);
+  // lowmemory asks for differences of what is counted in place only.
+  loop.self_temporality =
+      config_.metrics.temporality == "delta" ? Temporality::kDelta : Temporality::kCumulative;
+  loop.own_pid = static_cast<uint32_t>(::getpid());
+
+  std::unique_ptr<RecordingWriter> recording;
+  if (!options_.record_path.empty()) {
+    loop.wall_offset_ns = RealtimeMinusMonotonicNs();
+    auto created =
+        RecordingWriter::Create(options_.record_path, {loop.pipeline.id_seed, loop.wall_offset_ns});
+    if (!created) {
+      spdlog::error("--record: {}", created.error().message);
+      return kExitBadConfig;
+    }
+    recording = std::move(*created);
+  }
+
+  Result<std::unique_ptr<BpfCapture>> capture =
+      BpfCapture::Create(CaptureOptionsOf(config_.capture));
+  if (!capture) {
+    spdlog::error("{}", capture.error().message);
+    return kExitNotPermitted;
+  }
+  capture_ = std::move(*capture);
+
+  TelemetrySinks sinks;
+  sinks.spans = [this](std::vector<Span>&& spans) { exporters_->PushSpans(std::move(spans)); };
+  sinks.metrics = [this](std::vector<Metric>&& metrics) {
+    exporters_->PushMetrics(std::move(metrics));
+  };
+  SelfSources self;
+  self.kernel = [this] { return KernelCountsOf(capture_->ReadCounters()); };
+  self.exporters = [this] { return exporters_->Counts(); };
+  auto created = PipelineLoop::Create(loop, *capture_, *capture_, HooksInto(*processes_),
+                                      std::move(sinks), std::move(self), std::move(recording));
+  if (!created) {
+    spdlog::error("{}", created.error().message);
+    return kExitBadConfig;
+  }
+  loop_ = std::move(*created);
+  Result<std::unique_ptr<ExporterSet>> exporters = ExporterSet::Create(config_, loop_->ledger());
+  if (!exporters) {
+    spdlog::error("{}", exporters.error().message);
+    return kExitBadConfig;
+  }
+  exporters_ = std::move(*exporters);
+  return kExitOk;
+}
+
+void Agent::LogStart() const {
+  const CaptureReport& report = capture_->report();
+  spdlog::info("zerotap {} watches this host: tier {} ({})", kVersion,
+               report.tier == CaptureTier::kB ? "b" : "a", report.attach_form);
+  for (const std::string& remark : report.remarks) spdlog::info("{}", remark);
+  for (const std::string& unseen : report.unseen) spdlog::debug("not seen: {}", unseen);
+}
+
+int Agent::Wait() {
+  using Clock = std::chrono::steady_clock;
+  const sigset_t set = StopSignals();
+  const timespec step{0, 200'000'000};
+  const auto end = Clock::now() + std::chrono::seconds(options_.duration_seconds);
+  while (true) {
+    const int signal_number = ::sigtimedwait(&set, nullptr, &step);
+    if (signal_number > 0) {
+      spdlog::info("stopping; a second signal ends zerotap at once");
+      return kExitOk;
+    }
+    if (options_.duration_seconds != 0 && Clock::now() >= end) return kExitOk;
+    if (!loop_) continue;
+    if (std::optional<Error> failure = loop_->failure()) {
+      spdlog::error("capture failed: {}", failure->message);
+      return kExitRuntimeFailure;
+    }
+  }
+}
+
+void Agent::Stop() {
+  LetSignalsKill();
+  if (loop_) loop_->Stop();
+  if (exporters_) exporters_->Shutdown(std::chrono::steady_clock::now() + kFlushDeadline);
+  running_ = nullptr;
+  health_.reset();
+  exporters_.reset();
+  if (!loop_) return;
+  const LedgerCounts total = loop_->ledger().Total();
+  spdlog::info("{} requests seen: {} emitted, {} sampled out, {} filtered, {} dropped", total.seen,
+               total.emitted, total.sampled_out, total.filtered, total.dropped_total());
+}
+
+int Agent::Run() {
+  StartHealthServer();
+  if (config_.disabled) {
+    spdlog::warn(
+        "OTEL_SDK_DISABLED is true: nothing is captured until zerotap is started without it");
+  } else {
+    const int code = Build();
+    if (code != kExitOk) return code;
+    loop_->Start();
+    running_ = loop_.get();
+    LogStart();
+  }
+  const int code = Wait();
+  Stop();
+  return code;
+}
+
+}  // namespace
+
+int RunAgent(const Config& config, const RunOptions& options) {
+  const sigset_t set = StopSignals();
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes is a write error, not the end
+  return Agent(config, options).Run();
+}
+
+}  // namespace zerotap

@@ -1,0 +1,241 @@
+#include "agent/connection/connection.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "agent/events/event.h"
+
+namespace zerotap {
+namespace {
+
+// A connection whose first runs are nothing that we know is ignored; one that was joined in the middle gets more
+// chances, since its first runs may be the rest of something.
+constexpr uint8_t kUnknownRunsFromStart = 4;
+constexpr uint8_t kUnknownRunsMidstream = 12;
+constexpr uint8_t kMaxInvalidStreams = 3;
+constexpr size_t kMaxBufferedBytes = 48 * 1024;
+constexpr size_t kMaxBufferedChunks = 64;
+
+ByteStream& StreamOf(Direction direction, ByteStream& egress, ByteStream& ingress) {
+  return direction == Direction::kEgress ? egress : ingress;
+}
+
+}  // namespace
+
+std::string AddressText(uint8_t family, const std::array<uint8_t, ZT_ADDRESS_SIZE>& address) {
+  char text[INET6_ADDRSTRLEN] = "";
+  constexpr uint8_t kMappedPrefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF};
+  if (family == ZT_FAMILY_IPV4) {
+    inet_ntop(AF_INET, address.data(), text, sizeof(text));
+  } else if (family == ZT_FAMILY_IPV6) {
+    if (std::memcmp(address.data(), kMappedPrefix, sizeof(kMappedPrefix)) == 0) {
+      inet_ntop(AF_INET, address.data() + sizeof(kMappedPrefix), text, sizeof(text));
+    } else {
+      inet_ntop(AF_INET6, address.data(), text, sizeof(text));
+    }
+  }
+  return text;
+}
+
+Connection::Connection(uint64_t id, std::span<const Protocol* const> protocols,
+                       const ParserOptions& options, RequestListener& listener)
+    : id_(id), protocols_(protocols), options_(options), listener_(listener) {}
+
+Connection::~Connection() = default;
+
+void Connection::Describe(const zt_connection_opened_event& opened) {
+  described_ = true;
+  midstream_ = (opened.flags & ZT_OPENED_MIDSTREAM) != 0;
+  from_first_byte_ = !midstream_;
+  family_ = opened.family;
+  if (opened.role <= ZT_ROLE_SERVER) socket_role_ = static_cast<Role>(opened.role);
+  std::copy_n(opened.local_address, ZT_ADDRESS_SIZE, local_.address.begin());
+  std::copy_n(opened.remote_address, ZT_ADDRESS_SIZE, remote_.address.begin());
+  local_.port = opened.local_port;
+  remote_.port = opened.remote_port;
+  unix_path_ = std::string(FieldText(opened.unix_path));
+  remote_text_ = AddressText(family_, remote_.address);
+  local_text_ = AddressText(family_, local_.address);
+  socket_inode_ = opened.socket_inode;
+  peer_inode_ = opened.peer_inode;
+  own_pair_ = (uint64_t{opened.first_out} << 32) | opened.first_in;
+  if (from_first_byte_ && (opened.flags & ZT_OPENED_POSITIONS_EXACT) != 0) {
+    egress_.StartAtZero();
+    ingress_.StartAtZero();
+  }
+}
+
+void Connection::OnRecord(const zt_data_event& record, ByteSpan head, ByteSpan tail) {
+  if (state_ == State::kIgnored) return;
+  auto direction = static_cast<Direction>(record.direction);
+  StreamOf(direction, egress_, ingress_).Add(record, head, tail, *this);
+  if ((record.flags & ZT_DATA_EOF) != 0) OnShutdown(Direction::kIngress, record.header.time_ns);
+}
+
+void Connection::OnChunk(Direction direction, const Chunk& chunk) {
+  bool run_start = !any_chunk_ || direction != last_direction_;
+  any_chunk_ = true;
+  last_direction_ = direction;
+  if (state_ == State::kParsing) {
+    AfterParse(parser_->OnData(direction, chunk));
+  } else if (state_ == State::kDetecting) {
+    Detect(direction, chunk, run_start);
+  }
+}
+
+void Connection::OnGap(Direction direction, const Gap& gap) {
+  any_chunk_ = true;
+  last_direction_ = direction;
+  if (state_ == State::kParsing) {
+    AfterParse(parser_->OnGap(direction, gap));
+  } else if (state_ == State::kDetecting) {
+    DropBuffered();
+    skip_run_ = true;
+    from_first_byte_ = false;
+  }
+}
+
+void Connection::Detect(Direction direction, const Chunk& chunk, bool run_start) {
+  if (run_start) {
+    if (!buffered_.empty()) {  // the run ended undecided
+      DropBuffered();
+      from_first_byte_ = false;
+      ++unknown_runs_;
+    }
+    skip_run_ = false;
+  } else if (skip_run_) {
+    return;
+  }
+  std::string joined;
+  std::string_view text = AsText(chunk.bytes);
+  if (!buffered_.empty()) {
+    for (const Buffered& earlier : buffered_) joined += earlier.text;
+    joined += text;
+    text = joined;
+  }
+  DetectInput input;
+  input.socket_role = socket_role_;
+  input.from_first_byte = from_first_byte_;
+  if (direction == Direction::kEgress) {
+    input.egress = text;
+    input.egress_at_run_start = true;
+  } else {
+    input.ingress = text;
+    input.ingress_at_run_start = true;
+  }
+  bool need_more = false;
+  for (const Protocol* protocol : protocols_) {
+    DetectResult result = protocol->detect(input);
+    if (result.match == Match::kYes) {
+      StartParsing(*protocol, result.role, direction, chunk);
+      return;
+    }
+    need_more |= result.match == Match::kNeedMore;
+  }
+  if (need_more && buffered_bytes_ + chunk.bytes.size() <= kMaxBufferedBytes &&
+      buffered_.size() < kMaxBufferedChunks) {
+    buffered_.push_back(Buffered{direction, chunk, std::string(AsText(chunk.bytes))});
+    buffered_bytes_ += chunk.bytes.size();
+    return;
+  }
+  DropBuffered();
+  skip_run_ = true;
+  from_first_byte_ = false;
+  ++unknown_runs_;
+  if (unknown_runs_ >= (midstream_ ? kUnknownRunsMidstream : kUnknownRunsFromStart)) {
+    BecomeIgnored();
+  }
+}
+
+void Connection::StartParsing(const Protocol& protocol, Role role, Direction direction,
+                              const Chunk& chunk) {
+  protocol_ = &protocol;
+  role_ = role;
+  parser_ = protocol.make_parser(role, from_first_byte_, options_, *this);
+  state_ = State::kParsing;
+  listener_.OnProtocolKnown(*this, protocol_);
+  std::vector<Buffered> earlier;
+  earlier.swap(buffered_);
+  buffered_bytes_ = 0;
+  for (Buffered& piece : earlier) {
+    if (state_ != State::kParsing) return;
+    piece.chunk.bytes = AsBytes(piece.text);
+    AfterParse(parser_->OnData(piece.direction, piece.chunk));
+  }
+  if (state_ == State::kParsing) AfterParse(parser_->OnData(direction, chunk));
+}
+
+void Connection::AfterParse(ParseStatus status) {
+  if (status == ParseStatus::kOk) return;
+  parser_.reset();
+  if (status == ParseStatus::kInvalid && ++invalid_streams_ < kMaxInvalidStreams) {
+    state_ = State::kDetecting;
+    skip_run_ = true;
+    from_first_byte_ = false;
+    return;
+  }
+  BecomeIgnored();
+}
+
+void Connection::BecomeIgnored() {
+  state_ = State::kIgnored;
+  parser_.reset();
+  DropBuffered();
+  buffered_.shrink_to_fit();
+  listener_.OnProtocolKnown(*this, nullptr);
+}
+
+void Connection::DropBuffered() {
+  buffered_.clear();
+  buffered_bytes_ = 0;
+}
+
+void Connection::OnShutdown(Direction direction, uint64_t time_ns) {
+  bool& ended = ended_[static_cast<size_t>(direction)];
+  if (ended) return;
+  // The kernel has the peer's FIN before the process read the last bytes: the reading side ends with the read that
+  // returns 0, or with the close.
+  ended = true;
+  ended_both = ended_[0] && ended_[1];
+  StreamOf(direction, egress_, ingress_).Expire(time_ns, true, *this);
+  if (state_ == State::kParsing) parser_->OnEnd(direction, EndReason::kFin, time_ns);
+}
+
+void Connection::OnClosed(EndReason reason, uint64_t time_ns) {
+  egress_.Expire(time_ns, true, *this);
+  ingress_.Expire(time_ns, true, *this);
+  ended_both = true;
+  if (state_ == State::kParsing) parser_->OnClose(reason, time_ns);
+  parser_.reset();
+  state_ = State::kIgnored;
+}
+
+void Connection::Expire(uint64_t now_ns) {
+  egress_.Expire(now_ns, false, *this);
+  ingress_.Expire(now_ns, false, *this);
+}
+
+void Connection::Ignore(DropReason reason) {
+  if (state_ == State::kParsing) parser_->Abandon(reason);
+  parser_.reset();
+  DropBuffered();
+  state_ = State::kIgnored;
+}
+
+WorkId Connection::BeginRequest(const RequestStart& start) {
+  return listener_.BeginRequest(*this, start);
+}
+void Connection::EndExchange(const Exchange& exchange) { listener_.EndExchange(*this, exchange); }
+void Connection::DropRequest(WorkId work, DropReason reason) {
+  listener_.DropRequest(*this, work, reason);
+}
+
+size_t Connection::MemorySize() const {
+  return sizeof(*this) + (parser_ ? parser_->MemorySize() : 0) + egress_.MemorySize() +
+         ingress_.MemorySize() + buffered_bytes_ + unix_path_.capacity() + remote_text_.capacity() +
+         local_text_.capacity();
+}
+
+}  // namespace zerotap

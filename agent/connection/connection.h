@@ -1,0 +1,145 @@
+// One end of a connection: what it is, its two streams, and the parser that reads them.
+//
+// Life: detecting -> parsing -> ignored, or detecting -> ignored. A parser that finds its stream invalid puts the connection
+// back to detecting a few times. Single-threaded; owned by ConnectionTracker.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "agent/connection/byte_stream.h"
+#include "agent/protocols/protocol.h"
+
+namespace zerotap {
+
+class Connection;
+
+// Who is told of requests; the pipeline.
+class RequestListener {
+ public:
+  virtual ~RequestListener() = default;
+  virtual WorkId BeginRequest(Connection& connection, const RequestStart& start) = 0;
+  virtual void EndExchange(Connection& connection, const Exchange& exchange) = 0;
+  virtual void DropRequest(Connection& connection, WorkId work, DropReason reason) = 0;
+  // What the connection carries was decided: a protocol, or nullptr for nothing we know (or no longer).
+  virtual void OnProtocolKnown(Connection& connection, const Protocol* protocol) = 0;
+};
+
+struct Endpoint {
+  std::array<uint8_t, ZT_ADDRESS_SIZE> address{};
+  uint16_t port = 0;
+};
+
+class Connection final : private StreamConsumer, private ExchangeSink {
+ public:
+  enum class State : uint8_t { kDetecting, kParsing, kIgnored };
+
+  // `protocols`, `options` and `listener` must outlive the connection.
+  Connection(uint64_t id, std::span<const Protocol* const> protocols, const ParserOptions& options,
+             RequestListener& listener);
+  ~Connection() override;
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  void Describe(const zt_connection_opened_event& opened);
+  void OnRecord(const zt_data_event& record, ByteSpan head, ByteSpan tail);
+  void OnShutdown(Direction direction, uint64_t time_ns);
+  void OnClosed(EndReason reason, uint64_t time_ns);
+  void Expire(uint64_t now_ns);
+  // Gives up what is in flight and everything that follows.
+  void Ignore(DropReason reason);
+
+  uint64_t id() const { return id_; }
+  State state() const { return state_; }
+  bool waiting() const { return egress_.waiting() || ingress_.waiting(); }
+  const Protocol* protocol() const { return protocol_; }
+  Role role() const { return role_; }                // as the protocol showed it
+  Role socket_role() const { return socket_role_; }  // who connected
+  bool described() const { return described_; }
+  bool midstream() const { return midstream_; }
+  uint8_t family() const { return family_; }
+  const Endpoint& local() const { return local_; }
+  const Endpoint& remote() const { return remote_; }
+  const std::string& unix_path() const { return unix_path_; }
+  const std::string& remote_text() const { return remote_text_; }  // IP address, empty for AF_UNIX
+  const std::string& local_text() const { return local_text_; }
+  uint64_t socket_inode() const { return socket_inode_; }
+  uint64_t peer_inode() const { return peer_inode_; }
+  uint64_t own_pair() const { return own_pair_; }
+  uint64_t peer_pair() const { return (own_pair_ << 32) | (own_pair_ >> 32); }
+  size_t MemorySize() const;
+
+  // For the tracker and the listener.
+  Connection* peer = nullptr;        // the other end, when it is on this host and known
+  uint64_t last_active_ns = 0;
+  uint32_t last_tgid = 0;
+  uint32_t records_after_ignore = 0;
+  uint32_t ledger_row = 0;           // of (ledger_tgid, protocol, role)
+  uint32_t ledger_tgid = 0;
+  bool ended_both = false;
+  uint64_t begin_offset = ~0ull;     // of the latest request, to tell requests that share an offset apart
+  uint32_t begin_ordinal = 0;
+
+ private:
+  struct Buffered {
+    Direction direction;
+    Chunk chunk;  // bytes point into `text` once fed
+    std::string text;
+  };
+
+  void OnChunk(Direction direction, const Chunk& chunk) override;
+  void OnGap(Direction direction, const Gap& gap) override;
+  WorkId BeginRequest(const RequestStart& start) override;
+  void EndExchange(const Exchange& exchange) override;
+  void DropRequest(WorkId work, DropReason reason) override;
+
+  void Detect(Direction direction, const Chunk& chunk, bool run_start);
+  void StartParsing(const Protocol& protocol, Role role, Direction direction, const Chunk& chunk);
+  void AfterParse(ParseStatus status);
+  void BecomeIgnored();
+  void DropBuffered();
+
+  const uint64_t id_;
+  std::span<const Protocol* const> protocols_;
+  const ParserOptions& options_;
+  RequestListener& listener_;
+
+  State state_ = State::kDetecting;
+  const Protocol* protocol_ = nullptr;
+  std::unique_ptr<Parser> parser_;
+  Role role_ = Role::kUnknown;
+  ByteStream egress_{Direction::kEgress};
+  ByteStream ingress_{Direction::kIngress};
+  std::array<bool, 2> ended_{};
+
+  // Detection.
+  std::vector<Buffered> buffered_;
+  size_t buffered_bytes_ = 0;
+  bool any_chunk_ = false;
+  bool skip_run_ = false;
+  Direction last_direction_ = Direction::kEgress;
+  uint8_t unknown_runs_ = 0;
+  uint8_t invalid_streams_ = 0;
+  bool from_first_byte_ = false;
+
+  // Description.
+  bool described_ = false;
+  bool midstream_ = true;
+  Role socket_role_ = Role::kUnknown;
+  uint8_t family_ = 0;
+  Endpoint local_, remote_;
+  std::string unix_path_;
+  std::string remote_text_;
+  std::string local_text_;
+  uint64_t socket_inode_ = 0;
+  uint64_t peer_inode_ = 0;
+  uint64_t own_pair_ = 0;
+};
+
+// Dotted or colon-separated text; IPv4-mapped IPv6 is shown as IPv4.
+std::string AddressText(uint8_t family, const std::array<uint8_t, ZT_ADDRESS_SIZE>& address);
+
+}  // namespace zerotap

@@ -1,0 +1,72 @@
+// All live connections: finds them by id and by their other end on this host, and keeps their number bounded.
+#pragma once
+
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "agent/connection/connection.h"
+#include "agent/events/event.h"
+
+namespace zerotap {
+
+struct TrackerOptions {
+  size_t max_connections = 65536;
+  // An AF_UNIX connection has no close event: idle ones with nothing buffered are forgotten after this time.
+  uint64_t unix_idle_ns = 120'000'000'000;
+};
+
+class ConnectionTracker {
+ public:
+  ConnectionTracker(const TrackerOptions& options, std::span<const Protocol* const> protocols,
+                    const ParserOptions& parser_options, RequestListener& listener);
+  ~ConnectionTracker();
+
+  // The connection of the record; made when it is new (its opened record may have been lost).
+  Connection& OnOpened(const zt_connection_opened_event& opened);
+  Connection& Find(uint64_t connection_id, uint64_t now_ns);
+  void OnShutdown(const zt_connection_shutdown_event& shutdown);
+  void OnClosed(const zt_connection_closed_event& closed);
+
+  void Advance(uint64_t now_ns);
+  // Every connection gives up what is in flight.
+  void Finish(DropReason reason);
+
+  size_t size() const { return connections_.size(); }
+  uint64_t evicted() const { return evicted_; }
+  size_t MemorySize() const;
+
+ private:
+  struct Entry {
+    std::unique_ptr<Connection> connection;
+    std::list<uint64_t>::iterator recency;  // in recent_, most recently used last
+  };
+
+  Connection& Insert(uint64_t connection_id, uint64_t now_ns);
+  void LinkPeer(Connection& connection);
+  void Remove(std::unordered_map<uint64_t, Entry>::iterator entry);
+
+  const TrackerOptions options_;
+  const std::vector<const Protocol*> protocols_;
+  const ParserOptions& parser_options_;
+  RequestListener& listener_;
+  std::unordered_map<uint64_t, Entry> connections_;
+  std::list<uint64_t> recent_;
+  std::list<uint64_t> without_close_;  // AF_UNIX ones, checked for idleness in turn
+  std::unordered_map<uint64_t, Connection*> by_pair_;   // TCP: own sequence number pair
+  std::unordered_map<uint64_t, Connection*> by_inode_;  // AF_UNIX: own socket inode
+  std::unordered_set<uint64_t> waiting_;                // connections with holes in a stream
+  Connection* last_ = nullptr;                          // records come in bursts
+  uint64_t evicted_ = 0;
+
+ public:
+  // A record was added to `connection`: remember whether a hole is open.
+  void AfterRecord(Connection& connection) {
+    if (connection.waiting()) waiting_.insert(connection.id());
+  }
+};
+
+}  // namespace zerotap

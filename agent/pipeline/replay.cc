@@ -1,0 +1,218 @@
+#include "agent/pipeline/replay.h"
+
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <unordered_map>
+
+#include "agent/telemetry/semconv.h"
+
+namespace zerotap {
+namespace {
+
+// In a replay nobody listens.
+class NoControl final : public CaptureControl {
+ public:
+  void SetVerdict(uint64_t, const zt_verdict&) override {}
+  void SetProcessPolicy(uint32_t, zt_process_policy) override {}
+  void ForgetProcess(uint32_t) override {}
+};
+
+class Replayer {
+ public:
+  static Result<std::unique_ptr<Replayer>> Create(
+      const RecordingHeader& header, PipelineOptions options,
+      const std::function<void(std::vector<Span>&&)>& on_spans) {
+    options.id_seed = header.id_seed;
+    auto replayer = std::unique_ptr<Replayer>(new Replayer(on_spans));
+    Replayer* self = replayer.get();
+    auto pipeline = Pipeline::Create(options, self->control_, [self](uint32_t tgid) {
+      auto found = self->processes_.find(tgid);
+      return found == self->processes_.end() ? std::nullopt : std::optional(found->second);
+    });
+    if (!pipeline) return tl::unexpected<Error>(pipeline.error());
+    replayer->pipeline_ = std::move(*pipeline);
+    replayer->pipeline_->SetWallOffset(header.realtime_minus_monotonic_ns);
+    return replayer;
+  }
+
+  void OnRecord(ByteSpan bytes) {
+    zt_event_header header{};
+    if (bytes.size() >= sizeof(header)) std::memcpy(&header, bytes.data(), sizeof(header));
+    if (header.time_ns > now_ns_) now_ns_ = header.time_ns;
+    pipeline_->HandleRecord(bytes);
+  }
+  void OnProcess(TracedProcess process) { processes_[process.tgid] = std::move(process); }
+  void OnClock(uint64_t now_ns) {
+    if (now_ns > now_ns_) now_ns_ = now_ns;
+    pipeline_->Advance(now_ns);
+    GiveSpans();
+  }
+  void Finish(const std::function<void(Pipeline&)>& on_end) {
+    pipeline_->Finish(now_ns_);
+    GiveSpans();
+    if (on_end) on_end(*pipeline_);
+  }
+
+ private:
+  explicit Replayer(const std::function<void(std::vector<Span>&&)>& on_spans)
+      : on_spans_(on_spans) {}
+
+  void GiveSpans() {
+    std::vector<Span> spans;
+    pipeline_->TakeSpans(spans);
+    if (!spans.empty()) on_spans_(std::move(spans));
+  }
+
+  const std::function<void(std::vector<Span>&&)>& on_spans_;
+  NoControl control_;
+  std::unordered_map<uint32_t, TracedProcess> processes_;
+  std::unique_ptr<Pipeline> pipeline_;
+  uint64_t now_ns_ = 0;
+};
+
+Result<TracedProcess> ProcessOf(const RecordedProcess& recorded) {
+  TracedProcess process;
+  process.tgid = recorded.tgid;
+  process.traced = recorded.traced;
+  if (!recorded.traced) return process;
+  Result<ResourcePtr> resource = ResourceFromJson(recorded.resource_json);
+  if (!resource) return tl::unexpected<Error>(resource.error());
+  process.resource = std::move(*resource);
+  return process;
+}
+
+}  // namespace
+
+std::string ResourceToJson(const Resource& resource) {
+  nlohmann::json pairs = nlohmann::json::array();
+  for (size_t i = 0; i < resource.attributes.size(); ++i) {
+    Attribute attribute = resource.attributes[i];
+    nlohmann::json value =
+        std::visit([](const auto& typed) { return nlohmann::json(typed); }, attribute.value);
+    pairs.push_back({attribute.key, std::move(value)});
+  }
+  return pairs.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+Result<ResourcePtr> ResourceFromJson(std::string_view text) {
+  nlohmann::json pairs = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!pairs.is_array()) return Fail("recorded resource is not a JSON array");
+  auto resource = std::make_shared<Resource>();
+  for (const nlohmann::json& pair : pairs) {
+    if (!pair.is_array() || pair.size() != 2 || !pair[0].is_string()) {
+      return Fail("recorded resource attribute is not a [key, value] pair");
+    }
+    const auto& key = pair[0].get_ref<const std::string&>();
+    const nlohmann::json& value = pair[1];
+    if (value.is_string()) {
+      resource->attributes.AddOwnedKey(key, value.get_ref<const std::string&>());
+    } else if (value.is_number_integer()) {
+      resource->attributes.AddOwnedKeyOf(key, AttributeValue(value.get<int64_t>()));
+    } else if (value.is_number()) {
+      resource->attributes.AddOwnedKeyOf(key, AttributeValue(value.get<double>()));
+    } else if (value.is_boolean()) {
+      resource->attributes.AddOwnedKeyOf(key, AttributeValue(value.get<bool>()));
+    } else if (value.is_array()) {
+      std::vector<std::string_view> items;
+      for (const nlohmann::json& item : value) {
+        if (!item.is_string()) return Fail("recorded resource list has an item that is no text");
+        items.push_back(item.get_ref<const std::string&>());
+      }
+      resource->attributes.AddOwnedKeyOf(key, AttributeValue(std::move(items)));
+    } else {
+      return Fail("recorded resource attribute " + key + " has an unknown type");
+    }
+    if (key == semconv::kProcessPid && value.is_number_integer()) {
+      resource->pid = static_cast<uint32_t>(value.get<int64_t>());
+    }
+  }
+  resource->service_name = std::string(resource->attributes.FindText(semconv::kServiceName));
+  if (resource->service_name.empty()) return Fail("recorded resource has no service.name");
+  return ResourcePtr(std::move(resource));
+}
+
+Result<Recording> LoadRecording(const std::string& path) {
+  Result<std::unique_ptr<RecordingReader>> reader = RecordingReader::Open(path);
+  if (!reader) return tl::unexpected<Error>(reader.error());
+  Recording recording;
+  recording.header = (*reader)->header();
+  Status broken;
+  RecordingCallbacks callbacks;
+  callbacks.on_record = [&recording](ByteSpan bytes) {
+    RecordedItem item;
+    item.record.resize((bytes.size() + 7) / 8);
+    item.record_size = bytes.size();
+    std::memcpy(item.record.data(), bytes.data(), bytes.size());
+    recording.items.push_back(std::move(item));
+  };
+  callbacks.on_process = [&recording, &broken](const RecordedProcess& recorded) {
+    Result<TracedProcess> process = ProcessOf(recorded);
+    if (!process) {
+      broken = tl::unexpected<Error>(process.error());
+      return;
+    }
+    RecordedItem item;
+    item.kind = RecordedItem::Kind::kProcess;
+    item.process = std::move(*process);
+    recording.items.push_back(std::move(item));
+  };
+  callbacks.on_clock = [&recording](uint64_t now_ns) {
+    RecordedItem item;
+    item.kind = RecordedItem::Kind::kClock;
+    item.now_ns = now_ns;
+    recording.items.push_back(std::move(item));
+  };
+  Status read = (*reader)->ReadAll(callbacks);
+  if (!read) return tl::unexpected<Error>(read.error());
+  if (!broken) return tl::unexpected<Error>(broken.error());
+  return recording;
+}
+
+Status ReplayItems(const RecordingHeader& header, const std::vector<RecordedItem>& items,
+                   PipelineOptions options,
+                   const std::function<void(std::vector<Span>&&)>& on_spans,
+                   const std::function<void(Pipeline&)>& on_end) {
+  auto replayer = Replayer::Create(header, std::move(options), on_spans);
+  if (!replayer) return tl::unexpected<Error>(replayer.error());
+  for (const RecordedItem& item : items) {
+    switch (item.kind) {
+      case RecordedItem::Kind::kRecord:
+        (*replayer)->OnRecord(item.bytes());
+        break;
+      case RecordedItem::Kind::kProcess:
+        (*replayer)->OnProcess(item.process);
+        break;
+      case RecordedItem::Kind::kClock:
+        (*replayer)->OnClock(item.now_ns);
+        break;
+    }
+  }
+  (*replayer)->Finish(on_end);
+  return {};
+}
+
+Status ReplayFile(const std::string& path, PipelineOptions options,
+                  const std::function<void(std::vector<Span>&&)>& on_spans,
+                  const std::function<void(Pipeline&)>& on_end) {
+  Result<std::unique_ptr<RecordingReader>> reader = RecordingReader::Open(path);
+  if (!reader) return tl::unexpected<Error>(reader.error());
+  auto replayer = Replayer::Create((*reader)->header(), std::move(options), on_spans);
+  if (!replayer) return tl::unexpected<Error>(replayer.error());
+  Status broken;
+  RecordingCallbacks callbacks;
+  callbacks.on_record = [&replayer](ByteSpan bytes) { (*replayer)->OnRecord(bytes); };
+  callbacks.on_process = [&replayer, &broken](const RecordedProcess& recorded) {
+    Result<TracedProcess> process = ProcessOf(recorded);
+    if (process) {
+      (*replayer)->OnProcess(std::move(*process));
+    } else {
+      broken = tl::unexpected<Error>(process.error());
+    }
+  };
+  callbacks.on_clock = [&replayer](uint64_t now_ns) { (*replayer)->OnClock(now_ns); };
+  Status read = (*reader)->ReadAll(callbacks);
+  (*replayer)->Finish(on_end);
+  return read ? broken : read;
+}
+
+}  // namespace zerotap

@@ -1,0 +1,121 @@
+#include "agent/protocols/http1_pending.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "agent/protocols/http1_fields.h"
+
+namespace zerotap {
+namespace {
+
+constexpr size_t kMaxHostBytes = 256;
+constexpr size_t kMaxValueBytes = 1024;
+constexpr size_t kKeepSlots = 64;
+constexpr size_t kKeepTextBytes = 4096;  // more than that is given back after use
+
+}  // namespace
+
+void StoredFields::Clear() {
+  if (text_.capacity() > kKeepTextBytes) {
+    text_ = std::string();
+  } else {
+    text_.clear();
+  }
+  headers_.clear();
+}
+
+StoredFields::Piece StoredFields::Add(std::string_view value, size_t max_bytes) {
+  value = value.substr(0, max_bytes);
+  Piece piece{static_cast<uint32_t>(text_.size()), static_cast<uint32_t>(value.size())};
+  text_.append(value);
+  if (value.find('\n') == std::string_view::npos) return piece;
+  // A folded value is one line.
+  for (size_t i = piece.offset; i < text_.size(); ++i) {
+    if (text_[i] == '\r' || text_[i] == '\n') text_[i] = ' ';
+  }
+  return piece;
+}
+
+void StoredFields::AddHeaders(const std::vector<HeaderField>& fields) {
+  for (const HeaderField& field : fields) {
+    headers_.push_back({field.name, Add(field.value, kMaxValueBytes)});
+  }
+}
+
+void StoredFields::ViewHeaders(std::vector<HeaderField>& out) const {
+  out.clear();
+  for (const StoredHeader& header : headers_) out.push_back({header.name, View(header.value)});
+}
+
+void PendingRequest::Store(const RequestHead& head, const std::vector<HeaderField>& captured,
+                           size_t max_target_bytes) {
+  fields.Clear();
+  body_size.reset();
+  version = head.version;
+  is_head = head.method == "HEAD";
+  is_connect = head.method == "CONNECT";
+  method = fields.Add(head.method, kMaxValueBytes);
+  target = fields.Add(head.target, max_target_bytes);
+  std::string_view authority = TargetAuthority(head.target);
+  if (authority.empty()) authority = head.host;
+  if (authority.empty() && is_connect) authority = head.target;
+  host = fields.Add(authority, kMaxHostBytes);
+  user_agent = fields.Add(head.user_agent, kMaxValueBytes);
+  request_id = fields.Add(head.request_id, kMaxValueBytes);
+  std::string_view client;
+  if (!head.forwarded.empty() || !head.x_forwarded_for.empty()) {
+    client = ForwardedClient(head.forwarded, head.x_forwarded_for);
+  }
+  forwarded_for = fields.Add(client, kMaxHostBytes);
+  B3Ids ids;
+  if (!head.b3.empty() || !head.b3_trace_id.empty()) {
+    ids = ReadB3(head.b3, head.b3_trace_id, head.b3_span_id);
+  }
+  b3_trace_id = fields.Add(ids.trace_id, kMaxValueBytes);
+  b3_span_id = fields.Add(ids.span_id, kMaxValueBytes);
+  fields.AddHeaders(captured);
+}
+
+void PendingRequest::Fill(HttpFields& http) const {
+  http.method = fields.View(method);
+  http.target = fields.View(target);
+  http.scheme = "http";
+  http.host = fields.View(host);
+  http.user_agent = fields.View(user_agent);
+  http.forwarded_for = fields.View(forwarded_for);
+  http.b3_trace_id = fields.View(b3_trace_id);
+  http.b3_span_id = fields.View(b3_span_id);
+  http.request_id = fields.View(request_id);
+  http.version = version;
+  http.request_body_size = body_size;
+}
+
+PendingRequest& PendingQueue::Push() {
+  if (count_ == slots_.size()) {
+    std::vector<PendingRequest> grown;
+    grown.reserve(std::max<size_t>(1, slots_.size() * 2));
+    for (size_t i = 0; i < count_; ++i) grown.push_back(std::move(slots_[Index(i)]));
+    grown.resize(std::max<size_t>(1, slots_.size() * 2));
+    slots_ = std::move(grown);
+    first_ = 0;
+  }
+  ++count_;
+  return back();
+}
+
+void PendingQueue::PopFront() {
+  first_ = Index(1);
+  --count_;
+  if (count_ == 0 && slots_.size() > kKeepSlots) {
+    slots_ = std::vector<PendingRequest>();
+    first_ = 0;
+  }
+}
+
+size_t PendingQueue::MemorySize() const {
+  size_t bytes = slots_.capacity() * sizeof(PendingRequest);
+  for (const PendingRequest& slot : slots_) bytes += slot.fields.MemorySize();
+  return bytes;
+}
+
+}  // namespace zerotap

@@ -1,0 +1,84 @@
+// Requests of one connection that wait for their responses, oldest first. Slots keep their memory,
+// so that in a steady state nothing is allocated.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "agent/protocols/exchange.h"
+#include "agent/protocols/http1_head.h"
+
+namespace zerotap {
+
+// Header fields with everything that must outlive the chunk they came in.
+class StoredFields {
+ public:
+  struct Piece {
+    uint32_t offset = 0;
+    uint32_t size = 0;
+  };
+
+  void Clear();
+  Piece Add(std::string_view value, size_t max_bytes);
+  void AddHeaders(const std::vector<HeaderField>& fields);
+  std::string_view View(Piece piece) const { return {text_.data() + piece.offset, piece.size}; }
+  void ViewHeaders(std::vector<HeaderField>& out) const;
+  size_t text_bytes() const { return text_.size(); }
+  size_t MemorySize() const {
+    return text_.capacity() + headers_.capacity() * sizeof(StoredHeader);
+  }
+
+ private:
+  struct StoredHeader {
+    std::string_view name;  // of the configuration
+    Piece value;
+  };
+  std::string text_;
+  std::vector<StoredHeader> headers_;
+};
+
+struct PendingRequest {
+  WorkId work = 0;
+  uint64_t start_ns = 0;
+  uint64_t request_offset = 0;
+  uint32_t tgid = 0;
+  uint32_t tid = 0;
+  bool is_head = false;      // its response has no body
+  bool is_connect = false;   // a 2xx leaves HTTP
+  std::string_view version;  // constant text
+  std::optional<uint64_t> body_size;
+  StoredFields fields;
+  StoredFields::Piece method, target, host, user_agent, forwarded_for, b3_trace_id, b3_span_id,
+      request_id;
+
+  // Takes over what the head says. The host may be a part of the target.
+  void Store(const RequestHead& head, const std::vector<HeaderField>& captured,
+             size_t max_target_bytes);
+  void Fill(HttpFields& http) const;
+};
+
+class PendingQueue {
+ public:
+  size_t size() const { return count_; }
+  bool empty() const { return count_ == 0; }
+  PendingRequest& front() { return slots_[first_]; }
+  PendingRequest& back() { return slots_[Index(count_ - 1)]; }
+  // A slot to be filled; values of its last use are still there.
+  PendingRequest& Push();
+  void PopFront();
+  void PopBack() { --count_; }
+  size_t MemorySize() const;
+
+ private:
+  size_t Index(size_t position) const { return (first_ + position) & (slots_.size() - 1); }
+
+  std::vector<PendingRequest> slots_;  // a ring; the size is a power of two
+  size_t first_ = 0;
+  size_t count_ = 0;
+};
+
+}  // namespace zerotap

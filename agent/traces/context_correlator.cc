@@ -1,0 +1,303 @@
+#include "agent/traces/context_correlator.h"
+
+#include <algorithm>
+
+#include "agent/base/hash.h"
+#include "agent/traces/ids.h"
+
+namespace zerotap {
+namespace {
+
+// Hook times of the two ends may be off by what a hook takes.
+constexpr uint64_t kHopSlackNs = 1'000'000;
+constexpr size_t kMaxThreads = 16384;
+
+uint64_t HopKey(uint64_t client_connection_id, uint64_t offset, uint32_t ordinal) {
+  return CombineHash(CombineHash(client_connection_id, offset), ordinal);
+}
+
+}  // namespace
+
+ContextCorrelator::ContextCorrelator(const CorrelatorOptions& options, Sample sample,
+                                     Release release)
+    : options_(options), sample_(std::move(sample)), release_(std::move(release)) {}
+
+uint32_t ContextCorrelator::Allocate() {
+  uint32_t index;
+  if (free_.empty()) {
+    index = static_cast<uint32_t>(works_.size());
+    works_.emplace_back();
+  } else {
+    index = free_.back();
+    free_.pop_back();
+  }
+  Work& work = works_[index];
+  work.live = true;
+  ++live_works_;
+  return index;
+}
+
+void ContextCorrelator::FreeIfDone(uint32_t index) {
+  Work& work = works_[index];
+  if (!work.live || !work.ended || !work.context.resolved || work.in_hop_table) return;
+  uint32_t generation = work.generation + 1;
+  work = Work{};
+  work.generation = generation == 0 ? 1 : generation;
+  free_.push_back(index);
+  --live_works_;
+}
+
+uint32_t ContextCorrelator::IndexOf(WorkId id) const {
+  auto index = static_cast<uint32_t>(id);
+  auto generation = static_cast<uint32_t>(id >> 32);
+  if (index >= works_.size() || works_[index].generation != generation || !works_[index].live) {
+    return kNone;
+  }
+  return index;
+}
+
+const WorkContext* ContextCorrelator::Find(WorkId id) const {
+  uint32_t index = IndexOf(id);
+  return index == kNone ? nullptr : &works_[index].context;
+}
+
+WorkId ContextCorrelator::Begin(const WorkOrigin& origin, const RequestStart& start) {
+  uint32_t index = Allocate();
+  Work& work = works_[index];
+  work.role = origin.role;
+  work.tid = start.tid;
+  work.tgid = start.tgid;
+  work.start_ns = start.start_ns;
+  work.carried = start.trace_context;
+  work.context.span_id =
+      DeriveSpanId(options_.seed, origin.connection_id, start.request_offset, origin.ordinal);
+  work.context.ledger_row = origin.ledger_row;
+  if (work.carried) work.context.trace_state = std::string(start.trace_state);
+  now_ns_ = std::max(now_ns_, start.start_ns);
+  WorkId id = (uint64_t{work.generation} << 32) | index;
+  if (origin.role == Role::kServer) {
+    BeginServer(index, origin, start);
+  } else {
+    BeginClient(index, origin, start);
+  }
+  return id;
+}
+
+void ContextCorrelator::BeginServer(uint32_t index, const WorkOrigin& origin,
+                                    const RequestStart& start) {
+  EnterThread(index, start);
+  if (origin.peer_connection_id == 0) {
+    ResolveAsRootOrCarried(index);
+    return;
+  }
+  Work& work = works_[index];
+  work.hop_key = HopKey(origin.peer_connection_id, start.request_offset, origin.ordinal);
+  auto client = hops_.find(work.hop_key);
+  if (client == hops_.end()) {
+    work.waits_for_hop = true;
+    hop_waiters_[work.hop_key] = index;
+    deadlines_.push_back({now_ns_ + options_.hold_ns, index, work.generation});
+  } else if (JoinsHop(index, client->second)) {
+    WaitFor(index, client->second);
+  } else {
+    ResolveAsRootOrCarried(index);
+  }
+}
+
+void ContextCorrelator::BeginClient(uint32_t index, const WorkOrigin& origin,
+                                    const RequestStart& start) {
+  Work& work = works_[index];
+  if (work.carried) {
+    ResolveAsRootOrCarried(index);
+  } else if (uint32_t server = ServedByThread(start.tid); server != kNone) {
+    WaitFor(index, server);
+  } else {
+    ResolveAsRootOrCarried(index);
+  }
+  if (origin.peer_connection_id == 0 && !origin.expect_peer) return;
+  work.hop_key = HopKey(origin.connection_id, start.request_offset, origin.ordinal);
+  if (!hops_.emplace(work.hop_key, index).second) return;
+  work.in_hop_table = true;
+  auto waiter = hop_waiters_.find(work.hop_key);
+  if (waiter == hop_waiters_.end()) return;
+  uint32_t server = waiter->second;
+  hop_waiters_.erase(waiter);
+  works_[server].waits_for_hop = false;
+  if (JoinsHop(server, index)) {
+    WaitFor(server, index);
+  } else {
+    ResolveAsRootOrCarried(server);
+  }
+}
+
+// Positions of AF_UNIX streams are counted from where we came in, so equal positions alone are no proof: the times must
+// fit too. A carried context of another trace says that the two are not parent and child in the sender's eyes.
+bool ContextCorrelator::JoinsHop(uint32_t server, uint32_t client) const {
+  const Work& inner = works_[server];
+  const Work& outer = works_[client];
+  if (outer.start_ns > inner.start_ns + kHopSlackNs) return false;
+  if (outer.ended && outer.end_ns + kHopSlackNs < inner.start_ns) return false;
+  if (inner.carried && outer.carried && inner.carried->trace_id != outer.carried->trace_id) {
+    return false;
+  }
+  return true;
+}
+
+void ContextCorrelator::WaitFor(uint32_t index, uint32_t parent) {
+  Work& work = works_[index];
+  Work& outer = works_[parent];
+  if (work.role == Role::kServer) {
+    outer.context.latest_start_ns = std::min(outer.context.latest_start_ns, work.start_ns);
+  }
+  if (outer.context.resolved) {
+    InheritFrom(index, parent, work.role == Role::kServer);
+    return;
+  }
+  work.next_waiter = outer.first_waiter;
+  outer.first_waiter = index;
+}
+
+void ContextCorrelator::InheritFrom(uint32_t index, uint32_t parent, bool remote) {
+  WorkContext& context = works_[index].context;
+  const WorkContext& outer = works_[parent].context;
+  context.trace_id = outer.trace_id;
+  context.parent_span_id = outer.span_id;
+  context.parent_is_remote = remote;
+  context.trace_state = outer.trace_state;
+  context.sampled = sample_(context.trace_id, outer.sampled);
+  Resolved(index);
+}
+
+void ContextCorrelator::ResolveAsRootOrCarried(uint32_t index) {
+  Work& work = works_[index];
+  WorkContext& context = work.context;
+  if (work.carried) {
+    context.trace_id = work.carried->trace_id;
+    context.parent_span_id = work.carried->span_id;
+    context.parent_is_remote = work.role == Role::kServer;
+    context.sampled = sample_(context.trace_id, work.carried->sampled());
+  } else {
+    context.trace_id = DeriveTraceId(options_.seed, context.span_id);
+    context.sampled = sample_(context.trace_id, std::nullopt);
+  }
+  Resolved(index);
+}
+
+void ContextCorrelator::Resolved(uint32_t index) {
+  Work& work = works_[index];
+  work.context.resolved = true;
+  if (work.held) {
+    std::unique_ptr<Span> span = std::move(work.held);
+    --held_spans_;
+    FillIdentity(work.context, *span);
+    release_(std::move(*span), work.context.sampled);
+  }
+  uint32_t waiter = work.first_waiter;
+  work.first_waiter = kNone;
+  while (waiter != kNone) {
+    uint32_t next = works_[waiter].next_waiter;
+    works_[waiter].next_waiter = kNone;
+    InheritFrom(waiter, index, works_[waiter].role == Role::kServer);
+    waiter = next;
+  }
+  FreeIfDone(index);
+}
+
+void ContextCorrelator::FillIdentity(const WorkContext& context, Span& span) {
+  span.trace_id = context.trace_id;
+  span.span_id = context.span_id;
+  span.parent_span_id = context.parent_span_id;
+  span.trace_state = context.trace_state;
+  span.flags = kSpanFlagHasIsRemote | (context.parent_is_remote ? kSpanFlagIsRemote : 0) |
+               (context.sampled ? kTraceFlagSampled : 0);
+}
+
+void ContextCorrelator::EnterThread(uint32_t index, const RequestStart& start) {
+  if (start.tid == 0) return;
+  if (threads_.size() >= kMaxThreads && !threads_.contains(start.tid)) {
+    // Forgetting only loses parents: works that are on a thread check that it still knows them.
+    threads_.clear();
+  }
+  Thread& thread = threads_[start.tid];
+  if (thread.unanswered > 0 || !start.blocking) thread.unreliable = true;
+  ++thread.unanswered;
+  thread.current = index;
+  works_[index].on_thread = true;
+}
+
+void ContextCorrelator::LeaveThread(uint32_t index) {
+  Work& work = works_[index];
+  if (!work.on_thread) return;
+  work.on_thread = false;
+  auto found = threads_.find(work.tid);
+  if (found == threads_.end() || found->second.unanswered == 0) return;
+  Thread& thread = found->second;
+  --thread.unanswered;
+  if (thread.current == index) thread.current = kNone;
+  if (thread.unanswered == 0 && !thread.unreliable) threads_.erase(found);
+}
+
+uint32_t ContextCorrelator::ServedByThread(uint32_t tid) const {
+  auto found = threads_.find(tid);
+  if (found == threads_.end()) return kNone;
+  const Thread& thread = found->second;
+  return thread.unreliable || thread.unanswered != 1 ? kNone : thread.current;
+}
+
+void ContextCorrelator::End(WorkId id, uint64_t end_ns) {
+  uint32_t index = IndexOf(id);
+  if (index == kNone || works_[index].ended) return;
+  Work& work = works_[index];
+  work.ended = true;
+  work.end_ns = end_ns;
+  now_ns_ = std::max(now_ns_, end_ns);
+  LeaveThread(index);
+  if (work.in_hop_table) deadlines_.push_back({now_ns_ + options_.hold_ns, index, work.generation});
+  FreeIfDone(index);
+}
+
+bool ContextCorrelator::EndHeld(WorkId id, uint64_t end_ns, Span&& span) {
+  uint32_t index = IndexOf(id);
+  if (index == kNone || held_spans_ >= options_.max_held_spans) {
+    End(id, end_ns);
+    return false;
+  }
+  works_[index].held = std::make_unique<Span>(std::move(span));
+  ++held_spans_;
+  End(id, end_ns);
+  return true;
+}
+
+void ContextCorrelator::Advance(uint64_t now_ns) {
+  now_ns_ = std::max(now_ns_, now_ns);
+  while (!deadlines_.empty() && deadlines_.front().due_ns <= now_ns_) {
+    Deadline due = deadlines_.front();
+    deadlines_.pop_front();
+    Work& work = works_[due.index];
+    if (!work.live || work.generation != due.generation) continue;
+    if (work.waits_for_hop) {
+      work.waits_for_hop = false;
+      auto waiter = hop_waiters_.find(work.hop_key);
+      if (waiter != hop_waiters_.end() && waiter->second == due.index) hop_waiters_.erase(waiter);
+      ++unresolved_parents_;
+      ResolveAsRootOrCarried(due.index);
+    } else if (work.in_hop_table && work.ended) {
+      work.in_hop_table = false;
+      hops_.erase(work.hop_key);
+      FreeIfDone(due.index);
+    }
+  }
+}
+
+void ContextCorrelator::Finish() {
+  std::vector<uint32_t> waiting;
+  for (const auto& [key, index] : hop_waiters_) waiting.push_back(index);
+  std::sort(waiting.begin(), waiting.end());
+  hop_waiters_.clear();
+  for (uint32_t index : waiting) {
+    works_[index].waits_for_hop = false;
+    ResolveAsRootOrCarried(index);
+  }
+}
+
+}  // namespace zerotap

@@ -1,0 +1,238 @@
+#include "exporters/batcher.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "exporters/otlp/encoder.h"
+
+namespace zerotap {
+namespace {
+
+void Add(std::atomic<uint64_t>& counter, uint64_t count) {
+  counter.fetch_add(count, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+uint64_t NextTickNs(uint64_t now_ns, uint64_t period_ns) {
+  return (now_ns / period_ns + 1) * period_ns;
+}
+
+size_t EstimateMemory(const Span& span) {
+  return sizeof(Span) + span.name.capacity() + span.trace_state.capacity() +
+         span.attributes.MemorySize();
+}
+
+SpanBatcher::SpanBatcher(std::unique_ptr<SpanExporter> exporter, SpanBatcherOptions options,
+                         std::shared_ptr<ExportStats> stats, SpanFateCallback on_fate)
+    : options_(std::move(options)),
+      stats_(std::move(stats)),
+      on_fate_(std::move(on_fate)),
+      exporter_(std::move(exporter)) {
+  worker_ = std::make_unique<WorkerThread>("export-spans", [this] { Run(); });
+}
+
+SpanBatcher::~SpanBatcher() { Shutdown(std::chrono::steady_clock::now()); }
+
+void SpanBatcher::Push(std::vector<Span>&& spans) {
+  if (spans.empty()) return;
+  std::vector<Span> dropped;
+  bool refused = false;
+  bool must_wake = false;
+  {
+    std::lock_guard lock(mutex_);
+    refused = stopping_;
+    if (!refused) {
+      for (Span& span : spans) {
+        size_t bytes = EstimateMemory(span);
+        queue_.push_back(Queued{std::move(span), bytes});
+        queued_bytes_ += bytes;
+        while (queue_.size() > options_.max_queue_spans ||
+               queued_bytes_ > options_.max_queue_bytes) {
+          queued_bytes_ -= queue_.front().bytes;
+          dropped.push_back(std::move(queue_.front().span));
+          queue_.pop_front();
+        }
+      }
+      stats_->queued.store(queue_.size(), std::memory_order_relaxed);
+      must_wake = MustSendNow();
+    }
+  }
+  if (must_wake) wake_.notify_one();
+  if (refused) Report(spans, SpanFate::kFailed);
+  Report(dropped, SpanFate::kQueueDropped);
+}
+
+void SpanBatcher::Report(std::span<const Span> spans, SpanFate fate) {
+  if (spans.empty()) return;
+  switch (fate) {
+    case SpanFate::kExported:
+      Add(stats_->exported, spans.size());
+      break;
+    case SpanFate::kRejected:
+      Add(stats_->rejected, spans.size());
+      break;
+    case SpanFate::kFailed:
+      Add(stats_->failed, spans.size());
+      break;
+    case SpanFate::kQueueDropped:
+      Add(stats_->dropped, spans.size());
+      break;
+  }
+  if (on_fate_) on_fate_(spans, fate);
+}
+
+// Until the next tick, or until there is reason not to wait for it.
+void SpanBatcher::WaitForWork(std::unique_lock<std::mutex>& lock) {
+  auto period = static_cast<uint64_t>(
+      std::max<int64_t>(1, std::chrono::nanoseconds(options_.tick).count()));
+  uint64_t now = options_.realtime_ns();
+  uint64_t tick = NextTickNs(now, period);
+  while (!MustSendNow() && now < tick) {
+    wake_.wait_for(lock, std::chrono::nanoseconds(std::min(tick - now, period)));
+    uint64_t before = now;
+    now = options_.realtime_ns();
+    if (now + period < before) return;  // the wall clock was set back
+  }
+}
+
+std::vector<Span> SpanBatcher::TakeBatch(size_t max_spans) {
+  std::vector<Span> batch;
+  std::lock_guard lock(mutex_);
+  size_t limit = std::min({max_spans, queue_.size(), options_.max_batch_spans});
+  batch.reserve(limit);
+  size_t bytes = 0;
+  while (batch.size() < limit) {
+    Queued& oldest = queue_.front();
+    if (!batch.empty() && bytes + oldest.bytes > options_.max_batch_bytes) break;
+    bytes += oldest.bytes;
+    batch.push_back(std::move(oldest.span));
+    queue_.pop_front();
+  }
+  queued_bytes_ -= bytes;
+  stats_->queued.store(queue_.size(), std::memory_order_relaxed);
+  stats_->in_flight.store(batch.size(), std::memory_order_relaxed);
+  return batch;
+}
+
+void SpanBatcher::ExportBatch(const std::vector<Span>& batch) {
+  std::span<const Span> rest = batch;
+  ExportOutcome outcome;
+  if (abandoned_.load(std::memory_order_acquire)) {
+    outcome.failed = batch.size();
+  } else {
+    outcome = exporter_->Export(rest);
+  }
+  // Exporters work through a batch in order, so that is how the counts are given to spans.
+  size_t exported = std::min<uint64_t>(outcome.exported, rest.size());
+  Report(rest.first(exported), SpanFate::kExported);
+  rest = rest.subspan(exported);
+  size_t rejected = std::min<uint64_t>(outcome.rejected, rest.size());
+  Report(rest.first(rejected), SpanFate::kRejected);
+  Report(rest.subspan(rejected), SpanFate::kFailed);
+  stats_->in_flight.store(0, std::memory_order_relaxed);
+}
+
+void SpanBatcher::Run() {
+  while (true) {
+    bool stopping = false;
+    size_t remaining = 0;
+    {
+      std::unique_lock lock(mutex_);
+      WaitForWork(lock);
+      stopping = stopping_;
+      remaining = queue_.size();
+    }
+    if (remaining == 0 && options_.tick_when_idle && !abandoned_) exporter_->Export({});
+    while (remaining > 0) {
+      std::vector<Span> batch = TakeBatch(remaining);
+      if (batch.empty()) break;  // newer spans pushed the rest out
+      remaining -= batch.size();
+      ExportBatch(batch);
+    }
+    if (stopping) return;  // nothing is pushed any more
+  }
+}
+
+void SpanBatcher::Shutdown(std::chrono::steady_clock::time_point deadline) {
+  if (worker_ == nullptr) return;
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_all();
+  if (!worker_->WaitUntil(deadline)) {
+    abandoned_.store(true, std::memory_order_release);
+    exporter_->RequestStop();
+  }
+  worker_->Join();
+  worker_.reset();
+  exporter_.reset();
+}
+
+MetricBatcher::MetricBatcher(std::unique_ptr<MetricExporter> exporter, MetricBatcherOptions options,
+                             std::shared_ptr<ExportStats> stats)
+    : stats_(std::move(stats)),
+      exporter_(std::move(exporter)),
+      queue_(std::max<size_t>(1, options.max_queued_collections)) {
+  worker_ = std::make_unique<WorkerThread>("export-metrics", [this] { Run(); });
+}
+
+MetricBatcher::~MetricBatcher() { Shutdown(std::chrono::steady_clock::now()); }
+
+void MetricBatcher::Push(std::vector<Metric>&& metrics) {
+  uint64_t points = otlp::CountPoints(metrics);
+  if (points == 0) return;
+  if (stopping_.load(std::memory_order_acquire)) {
+    Add(stats_->failed, points);
+    return;
+  }
+  Add(stats_->queued, points);
+  std::optional<std::vector<Metric>> pushed_out = queue_.Push(std::move(metrics));
+  if (!pushed_out) return;
+  uint64_t dropped = otlp::CountPoints(*pushed_out);
+  stats_->queued.fetch_sub(dropped, std::memory_order_relaxed);
+  Add(stats_->dropped, dropped);
+}
+
+void MetricBatcher::ExportCollection(const std::vector<Metric>& metrics) {
+  uint64_t points = otlp::CountPoints(metrics);
+  stats_->queued.fetch_sub(points, std::memory_order_relaxed);
+  stats_->in_flight.store(points, std::memory_order_relaxed);
+  ExportOutcome outcome;
+  if (!abandoned_.load(std::memory_order_acquire)) outcome = exporter_->Export(metrics);
+  uint64_t exported = std::min(outcome.exported, points);
+  uint64_t rejected = std::min(outcome.rejected, points - exported);
+  Add(stats_->exported, exported);
+  Add(stats_->rejected, rejected);
+  Add(stats_->failed, points - exported - rejected);
+  stats_->in_flight.store(0, std::memory_order_relaxed);
+}
+
+void MetricBatcher::Run() {
+  constexpr std::chrono::milliseconds kWait{1000};
+  while (true) {
+    std::optional<std::vector<Metric>> metrics = queue_.Pop(kWait);
+    if (!metrics && stopping_.load(std::memory_order_acquire)) {
+      metrics = queue_.Pop(std::chrono::milliseconds(0));  // pushed just before the end
+      if (!metrics) return;
+    }
+    if (metrics) ExportCollection(*metrics);
+  }
+}
+
+void MetricBatcher::Shutdown(std::chrono::steady_clock::time_point deadline) {
+  if (worker_ == nullptr) return;
+  stopping_.store(true, std::memory_order_release);
+  queue_.Close();
+  if (!worker_->WaitUntil(deadline)) {
+    abandoned_.store(true, std::memory_order_release);
+    exporter_->RequestStop();
+  }
+  worker_->Join();
+  worker_.reset();
+  exporter_.reset();
+}
+
+}  // namespace zerotap

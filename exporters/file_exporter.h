@@ -1,0 +1,48 @@
+// OTLP as JSON, one request a line: what the collector's otlpjsonfile receiver reads, and people with jq.
+#pragma once
+
+#include <memory>
+#include <string_view>
+
+#include "agent/telemetry/exporter.h"
+#include "exporters/export_stats.h"
+#include "exporters/file_output.h"
+#include "exporters/log_limiter.h"
+#include "exporters/otlp/request_builder.h"
+
+namespace zerotap {
+
+class FileSpanExporter : public SpanExporter {
+ public:
+  FileSpanExporter(std::shared_ptr<FileOutput> output, otlp::InstrumentationScope scope,
+                   std::shared_ptr<ExportStats> stats);
+
+  std::string_view name() const override { return "file"; }
+  ExportOutcome Export(std::span<const Span> spans) override;
+  void RequestStop() override {}  // a write is short
+
+ private:
+  const std::shared_ptr<FileOutput> output_;
+  const otlp::InstrumentationScope scope_;
+  const std::shared_ptr<ExportStats> stats_;
+  LogLimiter limiter_;
+};
+
+// Counts data points.
+class FileMetricExporter : public MetricExporter {
+ public:
+  FileMetricExporter(std::shared_ptr<FileOutput> output, otlp::InstrumentationScope scope,
+                     std::shared_ptr<ExportStats> stats);
+
+  std::string_view name() const override { return "file"; }
+  ExportOutcome Export(std::span<const Metric> metrics) override;
+  void RequestStop() override {}
+
+ private:
+  const std::shared_ptr<FileOutput> output_;
+  const otlp::InstrumentationScope scope_;
+  const std::shared_ptr<ExportStats> stats_;
+  LogLimiter limiter_;
+};
+
+}  // namespace zerotap

@@ -1,0 +1,78 @@
+#include "exporters/file_output.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+
+#include "exporters/sigpipe_block.h"
+
+namespace zerotap {
+
+Result<std::unique_ptr<FileOutput>> FileOutput::Open(std::string path, uint64_t max_bytes) {
+  if (path.empty()) return Fail("the file exporter needs a path");
+  std::unique_ptr<FileOutput> output(new FileOutput(std::move(path), max_bytes));
+  Status status = output->Reopen();
+  if (!status) return tl::unexpected<Error>(status.error());
+  return output;
+}
+
+Status FileOutput::Reopen() {
+  // Not blocking, so that a named pipe without reader is an error and not an agent that hangs.
+  fd_.Reset(open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0640));
+  if (!fd_) return FailErrno("cannot open " + path_);
+  return {};
+}
+
+Status FileOutput::MakeReady(uint64_t line_bytes) {
+  struct stat open_file {};
+  struct stat at_path {};
+  bool same = fd_ && fstat(fd_.get(), &open_file) == 0 && stat(path_.c_str(), &at_path) == 0 &&
+              open_file.st_dev == at_path.st_dev && open_file.st_ino == at_path.st_ino;
+  if (!same) {
+    if (Status status = Reopen(); !status) return status;
+    if (fstat(fd_.get(), &open_file) != 0) return FailErrno("cannot inspect " + path_);
+  }
+  auto size = static_cast<uint64_t>(open_file.st_size);
+  if (max_bytes_ == 0 || !S_ISREG(open_file.st_mode) || size == 0 ||
+      size + line_bytes <= max_bytes_) {
+    return {};
+  }
+  if (std::rename(path_.c_str(), (path_ + ".1").c_str()) != 0) {
+    return FailErrno("cannot rotate " + path_);
+  }
+  return Reopen();
+}
+
+Status FileOutput::WriteLine(std::string_view line) {
+  std::lock_guard lock(mutex_);
+  if (Status status = MakeReady(line.size() + 1); !status) return status;
+  struct stat before {};
+  if (fstat(fd_.get(), &before) != 0) return FailErrno("cannot inspect " + path_);
+
+  SigpipeBlock block;
+  std::string text;
+  text.reserve(line.size() + 1);
+  text.append(line) += '\n';
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    ssize_t count = write(fd_.get(), rest.data(), rest.size());
+    if (count > 0) {
+      rest.remove_prefix(static_cast<size_t>(count));
+      continue;
+    }
+    if (count < 0 && errno == EINTR) continue;
+    int error = count == 0 ? ENOSPC : errno;
+    // Half a line would spoil the next one too.
+    if (S_ISREG(before.st_mode) && rest.size() < text.size() &&
+        ftruncate(fd_.get(), before.st_size) != 0) {
+      fd_.Reset();
+    }
+    return FailErrno("cannot write to " + path_, error);
+  }
+  return {};
+}
+
+}  // namespace zerotap

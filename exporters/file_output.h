@@ -1,0 +1,40 @@
+// Appends lines to a file that others may read, rotate or delete meanwhile. A line is in the file whole or not at all.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+
+#include "agent/base/result.h"
+#include "agent/base/unique_fd.h"
+
+namespace zerotap {
+
+class FileOutput {
+ public:
+  // `max_bytes`: a file that would become larger is renamed to <path>.1, over an older one, and a new one begun; 0: no
+  // limit.
+  static Result<std::unique_ptr<FileOutput>> Open(std::string path, uint64_t max_bytes);
+
+  // Adds the line break. Any thread.
+  Status WriteLine(std::string_view line);
+
+  const std::string& path() const { return path_; }
+
+ private:
+  FileOutput(std::string path, uint64_t max_bytes)
+      : path_(std::move(path)), max_bytes_(max_bytes) {}
+
+  Status Reopen();
+  // Opens again when the path no longer leads to the open file (logrotate), and rotates when the line does not fit.
+  Status MakeReady(uint64_t line_bytes);
+
+  const std::string path_;
+  const uint64_t max_bytes_;
+  std::mutex mutex_;
+  UniqueFd fd_;
+};
+
+}  // namespace zerotap

@@ -1,0 +1,22 @@
+// Endpoint rules of the OTLP exporter specification (protocol/exporter.md, "Endpoint URLs for OTLP/HTTP").
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "agent/base/result.h"
+
+namespace zerotap::otlp {
+
+// The URL of one signal ("traces", "metrics"): `signal_endpoint` verbatim (no path means "/"), else `base` with
+// "v1/<signal>" appended to its path, else http://localhost:4318/v1/<signal>.
+Result<std::string> SignalUrl(std::string_view base, std::string_view signal_endpoint,
+                              std::string_view signal);
+
+// For messages: without user name, password, query and fragment.
+std::string WithoutSecrets(std::string_view url);
+
+// scheme://host[:port], without credentials.
+std::string Origin(std::string_view url);
+
+}  // namespace zerotap::otlp

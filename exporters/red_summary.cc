@@ -1,0 +1,176 @@
+#include "exporters/red_summary.h"
+
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <string_view>
+#include <variant>
+
+#include "agent/base/hash.h"
+#include "agent/telemetry/semconv.h"
+
+namespace zerotap {
+namespace {
+
+constexpr size_t kMaxRows = 2000;  // later ones go to one row
+constexpr int64_t kZeroBucket = std::numeric_limits<int64_t>::min();
+
+std::optional<SpanKind> KindOf(std::string_view metric_name) {
+  if (metric_name == semconv::kHttpServerRequestDuration) return SpanKind::kServer;
+  if (metric_name == semconv::kHttpClientRequestDuration) return SpanKind::kClient;
+  if (metric_name == semconv::kDbClientOperationDuration) return SpanKind::kClient;
+  return std::nullopt;
+}
+
+std::string OperationOf(const AttributeSet& attributes) {
+  if (attributes.Has(semconv::kOverflow)) return "(all others)";
+  std::string_view summary = attributes.FindText(semconv::kDbQuerySummary);
+  if (!summary.empty()) return std::string(summary);
+  std::string_view system = attributes.FindText(semconv::kDbSystemName);
+  if (!system.empty()) return std::string(system);
+  std::string operation(attributes.FindText(semconv::kHttpRequestMethod));
+  std::string_view target = attributes.FindText(semconv::kHttpRoute);
+  if (target.empty()) target = attributes.FindText(semconv::kServerAddress);
+  if (!target.empty()) operation.append(" ").append(target);
+  return operation;
+}
+
+uint64_t HashValue(const AttributeValue& value) {
+  if (const auto* text = std::get_if<std::string_view>(&value)) return HashText(*text);
+  if (const auto* number = std::get_if<int64_t>(&value)) return static_cast<uint64_t>(*number);
+  if (const auto* flag = std::get_if<bool>(&value)) return *flag ? 1 : 2;
+  return 0;
+}
+
+uint64_t SeriesKey(const Metric& metric, const AttributeSet& attributes) {
+  uint64_t key = CombineHash(reinterpret_cast<uintptr_t>(metric.resource.get()),
+                             reinterpret_cast<uintptr_t>(metric.descriptor));
+  for (size_t i = 0; i < attributes.size(); ++i) {
+    Attribute attribute = attributes[i];
+    key = CombineHash(key, HashText(attribute.key));
+    key = CombineHash(key, HashValue(attribute.value));
+  }
+  return key;
+}
+
+// Bounds in seconds of one bucket of a histogram. Exponential bucket i is (base^i, base^(i+1)], base = 2^(2^-scale).
+std::pair<double, double> BoundsOf(const MetricDescriptor& descriptor, int32_t scale,
+                                   int64_t bucket) {
+  if (bucket == kZeroBucket) return {0, 0};
+  if (descriptor.type == MetricType::kExponentialHistogram) {
+    double step = std::ldexp(1.0, -scale);
+    return {std::exp2(static_cast<double>(bucket) * step),
+            std::exp2(static_cast<double>(bucket + 1) * step)};
+  }
+  auto index = static_cast<size_t>(bucket);
+  double lower = index == 0 ? 0 : descriptor.bounds[index - 1];
+  // Nothing is known about how far the last bucket reaches.
+  double upper = index < descriptor.bounds.size() ? descriptor.bounds[index] : lower;
+  return {lower, upper};
+}
+
+}  // namespace
+
+void RedSummary::Add(std::span<const Metric> metrics) {
+  ++generation_;
+  for (const Metric& metric : metrics) {
+    if (metric.descriptor == nullptr || !KindOf(metric.descriptor->name)) continue;
+    if (metric.descriptor->type == MetricType::kHistogram) {
+      for (const HistogramPoint& point : metric.histograms) {
+        if (point.bucket_counts.size() != metric.descriptor->bounds.size() + 1) continue;
+        std::map<int64_t, uint64_t> counts;
+        for (size_t i = 0; i < point.bucket_counts.size(); ++i) {
+          if (point.bucket_counts[i] > 0) counts[static_cast<int64_t>(i)] = point.bucket_counts[i];
+        }
+        AddPoint(metric, point.attributes, point.start_unix_ns, 0, std::move(counts));
+      }
+    } else if (metric.descriptor->type == MetricType::kExponentialHistogram) {
+      for (const ExponentialHistogramPoint& point : metric.exponential_histograms) {
+        std::map<int64_t, uint64_t> counts;
+        if (point.zero_count > 0) counts[kZeroBucket] = point.zero_count;
+        for (size_t i = 0; i < point.positive_counts.size(); ++i) {
+          if (point.positive_counts[i] == 0) continue;
+          counts[static_cast<int64_t>(point.positive_offset) + static_cast<int64_t>(i)] =
+              point.positive_counts[i];
+        }
+        AddPoint(metric, point.attributes, point.start_unix_ns, point.scale, std::move(counts));
+      }
+    }
+  }
+  // Series that ended must not be remembered for ever.
+  for (auto entry = previous_.begin(); entry != previous_.end();) {
+    entry = entry->second.generation == generation_ ? std::next(entry) : previous_.erase(entry);
+  }
+}
+
+void RedSummary::AddPoint(const Metric& metric, const AttributeSet& attributes,
+                          uint64_t start_unix_ns, int32_t scale,
+                          std::map<int64_t, uint64_t> counts) {
+  std::map<int64_t, uint64_t> before;
+  if (metric.temporality == Temporality::kCumulative) {
+    Previous& previous = previous_[SeriesKey(metric, attributes)];
+    if (previous.start_unix_ns == start_unix_ns && previous.scale >= scale) {
+      // A histogram that grew lowers its scale; a bucket number halves with each step.
+      int32_t shift = std::min(previous.scale - scale, 62);
+      for (const auto& [bucket, count] : previous.counts) {
+        before[bucket == kZeroBucket ? bucket : bucket >> shift] += count;
+      }
+    }
+    previous.start_unix_ns = start_unix_ns;
+    previous.scale = scale;
+    previous.counts = counts;
+    previous.generation = generation_;
+  }
+
+  std::string service = metric.resource == nullptr ? "" : metric.resource->service_name;
+  RowKey key(std::move(service), OperationOf(attributes), *KindOf(metric.descriptor->name));
+  if (rows_.size() >= kMaxRows && rows_.find(key) == rows_.end()) {
+    key = RowKey("", "(all others)", SpanKind::kInternal);
+  }
+  bool error = attributes.Has(semconv::kErrorType);
+  Row* row = nullptr;
+  for (const auto& [bucket, count] : counts) {
+    auto earlier = before.find(bucket);
+    uint64_t old = earlier == before.end() ? 0 : earlier->second;
+    if (count <= old) continue;
+    if (row == nullptr) row = &rows_[key];
+    row->count += count - old;
+    if (error) row->errors += count - old;
+    row->buckets[BoundsOf(*metric.descriptor, scale, bucket)] += count - old;
+  }
+}
+
+// Linear between the bounds of the bucket that the quantile falls into.
+double RedSummary::Quantile(const Buckets& buckets, uint64_t count, double quantile) {
+  double rank = quantile * static_cast<double>(count);
+  double below = 0;
+  double last = 0;
+  for (const auto& [bounds, in_bucket] : buckets) {
+    auto here = static_cast<double>(in_bucket);
+    last = bounds.second;
+    if (below + here >= rank) {
+      return bounds.first + (bounds.second - bounds.first) * (rank - below) / here;
+    }
+    below += here;
+  }
+  return last;
+}
+
+std::vector<RedRow> RedSummary::Take() {
+  std::vector<RedRow> result;
+  for (const auto& [key, row] : rows_) {
+    RedRow out;
+    out.service = std::get<0>(key);
+    out.operation = std::get<1>(key);
+    out.kind = std::get<2>(key);
+    out.count = row.count;
+    out.errors = row.errors;
+    out.p50_seconds = Quantile(row.buckets, row.count, 0.5);
+    out.p95_seconds = Quantile(row.buckets, row.count, 0.95);
+    result.push_back(std::move(out));
+  }
+  rows_.clear();
+  return result;
+}
+
+}  // namespace zerotap

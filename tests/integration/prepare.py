@@ -1,0 +1,85 @@
+"""Builds the traced programs and installs their drivers, pinned, into the cache folder; does nothing when that is done."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+
+from harness import APPS, CACHE, PYTHON, SYSTEM_PYTHON
+
+JDBC = "/usr/share/java/postgresql.jar"
+GO_APPS = os.path.join(CACHE, "go-apps")
+JAVA_CLASSES = os.path.join(CACHE, "java")
+NODE_FOLDER = os.path.join(CACHE, "node")
+
+
+def _digest(*paths):
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as file:
+            digest.update(file.read())
+    return digest.hexdigest()
+
+
+def _once(name, sources, make):
+    """Runs make() unless it ran for these very sources already."""
+    stamp = os.path.join(CACHE, f"{name}.stamp")
+    wanted = _digest(*sources)
+    if os.path.exists(stamp) and open(stamp).read() == wanted:
+        return
+    print(f"preparing {name} ...", flush=True)
+    make()
+    with open(stamp, "w") as file:
+        file.write(wanted)
+
+
+def _run(command, **options):
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
+    if result.returncode != 0:
+        raise SystemExit(f"{' '.join(command)} failed:\n{result.stdout.decode(errors='replace')[-4000:]}")
+
+
+def _python():
+    folder = os.path.join(CACHE, "venv")
+    shutil.rmtree(folder, ignore_errors=True)
+    _run([SYSTEM_PYTHON, "-m", "venv", folder])
+    _run([PYTHON, "-m", "pip", "install", "-q", "--only-binary", ":all:", "-r", os.path.join(APPS, "requirements.txt")])
+
+
+def _go():
+    environment = dict(os.environ, GOFLAGS="-mod=readonly -buildvcs=false", GOTOOLCHAIN="local", CGO_ENABLED="0")
+    _run(["go", "build", "-o", GO_APPS, "."], cwd=os.path.join(APPS, "go"), env=environment)
+
+
+def _java():
+    shutil.rmtree(JAVA_CLASSES, ignore_errors=True)
+    _run(["javac", "-d", JAVA_CLASSES, os.path.join(APPS, "java", "Apps.java")])
+
+
+def _node():
+    """The driver that Debian's own Node finds by itself serves as well as the pinned one."""
+    shutil.rmtree(NODE_FOLDER, ignore_errors=True)
+    shutil.copytree(os.path.join(APPS, "node"), NODE_FOLDER)
+    if shutil.which("npm"):
+        _run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=NODE_FOLDER)
+    _run(["node", "-e", "require('pg')"], cwd=NODE_FOLDER)
+
+
+def java(*arguments):
+    return ["java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", f"{JAVA_CLASSES}:{JDBC}", "Apps", *arguments]
+
+
+def node(script, *arguments):
+    return ["node", os.path.join(NODE_FOLDER, script), *arguments]
+
+
+def prepare():
+    os.makedirs(CACHE, exist_ok=True)
+    _once("python", [os.path.join(APPS, "requirements.txt")], _python)
+    _once("go", [os.path.join(APPS, "go", n) for n in ("main.go", "go.mod", "go.sum")], _go)
+    _once("java", [os.path.join(APPS, "java", "Apps.java")], _java)
+    _once("node", [os.path.join(APPS, "node", n) for n in ("driver.js", "server.js", "package-lock.json")], _node)
+
+
+if __name__ == "__main__":
+    prepare()

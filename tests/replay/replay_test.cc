@@ -1,0 +1,230 @@
+// Recordings of real servers (tests/data/<protocol>/<scenario>.capture, made with `zerotap run --record`) through the real
+// pipeline:
+//   exact     the spans are those of <scenario>.spans.json, byte for byte
+//   recut     cutting every data record in two, at each of several places, changes nothing
+//   dropped   with records missing there may be fewer spans, never another one
+//   midstream with the beginning missing, likewise
+//   ledger    everything seen is accounted for
+// Set ZEROTAP_UPDATE_GOLDEN=1 to write the .spans.json files anew; read the difference before committing it.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <set>
+#include <sstream>
+
+#include "agent/pipeline/replay.h"
+#include "agent/telemetry/semconv.h"
+#include "exporters/otlp/json.h"
+
+namespace zerotap {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<std::string> Scenarios() {
+  std::vector<std::string> found;
+  for (const auto& entry : fs::recursive_directory_iterator(fs::path(ZEROTAP_SOURCE_DIR) / "tests/data")) {
+    if (entry.path().extension() == ".capture") found.push_back(entry.path().string());
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+struct Outcome {
+  std::vector<Span> spans;
+  LedgerCounts ledger;
+};
+
+Outcome Run(const RecordingHeader& header, const std::vector<RecordedItem>& items) {
+  Outcome outcome;
+  Status status = ReplayItems(
+      header, items, PipelineOptions{},
+      [&outcome](std::vector<Span>&& spans) {
+        std::move(spans.begin(), spans.end(), std::back_inserter(outcome.spans));
+      },
+      [&outcome](Pipeline& pipeline) { outcome.ledger = pipeline.ledger().Total(); });
+  EXPECT_TRUE(status) << status.error().message;
+  // Exporting is not part of a replay: what came out is what is in flight for the ledger.
+  EXPECT_EQ(outcome.ledger.in_flight(), outcome.spans.size());
+  std::sort(outcome.spans.begin(), outcome.spans.end(), [](const Span& a, const Span& b) {
+    return std::tie(a.start_unix_ns, a.span_id.value) < std::tie(b.start_unix_ns, b.span_id.value);
+  });
+  return outcome;
+}
+
+std::string Json(const std::vector<Span>& spans) {
+  std::string text;
+  for (const Span& span : spans) text += otlp::EncodeTracesJson(std::span<const Span>(&span, 1)) + "\n";
+  return text;
+}
+
+// What a span claims, without what a hole in the capture may rightly change (ids of parents, sizes, end).
+std::string Claim(const Span& span) {
+  std::ostringstream out;
+  out << static_cast<int>(span.kind) << ' ' << span.resource->service_name;
+  for (std::string_view key :
+       {semconv::kHttpRequestMethod, semconv::kUrlPath, semconv::kUrlFull, semconv::kDbQueryText,
+        semconv::kDbResponseStatusCode}) {
+    out << '|' << span.attributes.FindText(key);
+  }
+  for (size_t i = 0; i < span.attributes.size(); ++i) {
+    Attribute attribute = span.attributes[i];
+    if (attribute.key == semconv::kHttpResponseStatusCode) out << std::get<int64_t>(attribute.value);
+  }
+  return out.str();
+}
+
+// The claim with its statement text taken out: joining late, the text of a prepared statement is unknown.
+std::string ClaimWithoutText(const Span& span) {
+  std::string claim = Claim(span);
+  std::string_view text = span.attributes.FindText(semconv::kDbQueryText);
+  if (!text.empty()) claim.erase(claim.find(text), text.size());
+  return claim;
+}
+
+void ExpectNothingFalse(const Outcome& truth, const Outcome& degraded, const std::string& what) {
+  std::multiset<std::string> claims, without_text;
+  for (const Span& span : truth.spans) {
+    claims.insert(Claim(span));
+    without_text.insert(ClaimWithoutText(span));
+  }
+  for (const Span& span : degraded.spans) {
+    EXPECT_GE(span.end_unix_ns, span.start_unix_ns);
+    if (span.attributes.Has(semconv::kErrorType) && span.status == SpanStatus::kError &&
+        span.attributes.FindText(semconv::kErrorType).find('_') != std::string_view::npos) {
+      continue;  // a transport failure: the connection ended before its answer was seen
+    }
+    bool known = claims.contains(Claim(span)) ||
+                 (span.attributes.FindText(semconv::kDbQueryText).empty() &&
+                  without_text.contains(ClaimWithoutText(span)));
+    EXPECT_TRUE(known) << what << ": invented " << Claim(span);
+  }
+}
+
+// The same record as two, cut after `at` bytes of its captured head.
+std::vector<RecordedItem> Recut(const std::vector<RecordedItem>& items, size_t at) {
+  std::vector<RecordedItem> out;
+  for (const RecordedItem& item : items) {
+    zt_data_event data{};
+    bool is_data = false;
+    if (item.kind == RecordedItem::Kind::kRecord && item.record_size >= sizeof(data)) {
+      std::memcpy(&data, item.record.data(), sizeof(data));
+      is_data = data.header.kind == ZT_EVENT_DATA && (data.flags & ZT_DATA_PEEK) == 0;
+    }
+    if (!is_data || data.head < 2) {
+      out.push_back(item);
+      continue;
+    }
+    uint32_t cut = 1 + static_cast<uint32_t>(at % (data.head - 1));
+    const auto* payload = reinterpret_cast<const std::byte*>(item.record.data()) + sizeof(data);
+    auto piece = [&](uint32_t from, uint32_t length, uint32_t head, uint32_t tail) {
+      zt_data_event part = data;
+      part.offset += from;
+      part.length = length;
+      part.head = head;
+      part.tail = tail;
+      part.lost_before = from == 0 ? data.lost_before : 0;
+      if (from == 0) part.flags &= static_cast<zt_u8>(~ZT_DATA_EOF);
+      part.header.size = static_cast<uint32_t>(sizeof(part)) + head + tail;
+      RecordedItem cut_item;
+      cut_item.record_size = part.header.size;
+      cut_item.record.resize((cut_item.record_size + 7) / 8);
+      auto* bytes = reinterpret_cast<std::byte*>(cut_item.record.data());
+      std::memcpy(bytes, &part, sizeof(part));
+      std::memcpy(bytes + sizeof(part), payload + from, head + tail);
+      out.push_back(std::move(cut_item));
+    };
+    piece(0, cut, cut, 0);
+    piece(cut, data.length - cut, data.head - cut, data.tail);
+  }
+  return out;
+}
+
+bool IsData(const RecordedItem& item) {
+  if (item.kind != RecordedItem::Kind::kRecord) return false;
+  zt_event_header header;
+  std::memcpy(&header, item.record.data(), sizeof(header));
+  return header.kind == ZT_EVENT_DATA;
+}
+
+class Replay : public ::testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    auto recording = LoadRecording(GetParam());
+    ASSERT_TRUE(recording) << recording.error().message;
+    recording_ = std::move(*recording);
+    truth_ = Run(recording_.header, recording_.items);
+  }
+  Recording recording_;
+  Outcome truth_;
+};
+
+TEST_P(Replay, GivesExactlyTheKnownSpans) {
+  fs::path golden = fs::path(GetParam()).replace_extension(".spans.json");
+  std::string actual = Json(truth_.spans);
+  ASSERT_FALSE(actual.empty());
+  if (std::getenv("ZEROTAP_UPDATE_GOLDEN") != nullptr) std::ofstream(golden) << actual;
+  std::ifstream in(golden);
+  ASSERT_TRUE(in) << "missing " << golden;
+  std::stringstream expected;
+  expected << in.rdbuf();
+  EXPECT_EQ(actual, expected.str());
+}
+
+TEST_P(Replay, IsTheSameHoweverItIsCut) {
+  std::string whole = Json(truth_.spans);
+  for (size_t at : {0u, 1u, 2u, 3u, 5u, 8u, 13u, 21u, 34u, 55u, 89u, 144u, 233u, 377u}) {
+    std::string cut = Json(Run(recording_.header, Recut(recording_.items, at)).spans);
+    ASSERT_EQ(cut, whole) << "cut after " << at;
+  }
+}
+
+TEST_P(Replay, NeverInventsWhenRecordsAreLost) {
+  for (uint32_t seed = 1; seed <= 20; ++seed) {
+    std::mt19937 random(seed);
+    std::vector<RecordedItem> kept;
+    std::map<uint64_t, uint32_t> lost;
+    for (RecordedItem item : recording_.items) {
+      if (IsData(item)) {
+        auto* data = reinterpret_cast<zt_data_event*>(item.record.data());
+        if (random() % 8 == 0) {
+          ++lost[data->connection_id];
+          continue;
+        }
+        data->lost_before += std::exchange(lost[data->connection_id], 0);
+      }
+      kept.push_back(std::move(item));
+    }
+    ExpectNothingFalse(truth_, Run(recording_.header, kept), "seed " + std::to_string(seed));
+  }
+}
+
+TEST_P(Replay, NeverInventsWhenTheBeginningIsMissing) {
+  size_t records = recording_.items.size();
+  for (size_t parts = 1; parts < 12; ++parts) {
+    size_t skip = records * parts / 12;
+    std::vector<RecordedItem> kept;
+    for (size_t i = 0; i < records; ++i) {
+      bool is_record = recording_.items[i].kind == RecordedItem::Kind::kRecord;
+      if (i >= skip || !is_record) kept.push_back(recording_.items[i]);
+    }
+    ExpectNothingFalse(truth_, Run(recording_.header, kept), "skipped " + std::to_string(skip));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Captures, Replay, ::testing::ValuesIn(Scenarios()),
+                         [](const auto& info) {
+                           fs::path path(info.param);
+                           std::string name = path.parent_path().filename().string() + "_" + path.stem().string();
+                           std::replace_if(name.begin(), name.end(), [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }, '_');
+                           return name;
+                         });
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Replay);
+
+}  // namespace
+}  // namespace zerotap

@@ -1,0 +1,124 @@
+#include "agent/app/command_line.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "agent/app/version.h"
+
+namespace zerotap {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+using Command = CommandLine::Command;
+
+CommandLine Parse(std::vector<const char*> arguments) {
+  arguments.insert(arguments.begin(), "zerotap");
+  return ParseCommandLine(static_cast<int>(arguments.size()), arguments.data());
+}
+
+TEST(CommandLine, NothingMeansRun) {
+  CommandLine line = Parse({});
+  EXPECT_EQ(line.command, Command::kRun);
+  EXPECT_EQ(line.duration_seconds, 0u);
+  EXPECT_FALSE(line.overrides.endpoint.has_value());
+}
+
+TEST(CommandLine, RunOptionsWithAndWithoutTheCommand) {
+  for (const bool named : {true, false}) {
+    std::vector<const char*> arguments = {"--config",
+                                          "c.yaml",
+                                          "--exporter",
+                                          "otlp,console",
+                                          "--endpoint",
+                                          "http://a:1",
+                                          "--capture-tier=b",
+                                          "--record",
+                                          "r",
+                                          "--log-level",
+                                          "debug",
+                                          "--health",
+                                          "off",
+                                          "--duration",
+                                          "7",
+                                          "--sampler",
+                                          "always_off"};
+    if (named) arguments.insert(arguments.begin(), "run");
+    CommandLine line = Parse(arguments);
+    ASSERT_EQ(line.command, Command::kRun) << line.output;
+    EXPECT_EQ(line.overrides.config_path, "c.yaml");
+    EXPECT_EQ(line.overrides.exporters, "otlp,console");
+    EXPECT_EQ(line.overrides.endpoint, "http://a:1");
+    EXPECT_EQ(line.overrides.capture_tier, "b");
+    EXPECT_EQ(line.overrides.log_level, "debug");
+    EXPECT_EQ(line.overrides.health, "off");
+    EXPECT_EQ(line.overrides.sampler, "always_off");
+    EXPECT_EQ(line.record_path, "r");
+    EXPECT_EQ(line.duration_seconds, 7u);
+  }
+}
+
+TEST(CommandLine, Replay) {
+  CommandLine line = Parse({"replay", "--metrics", "file.ztrec"});
+  EXPECT_EQ(line.command, Command::kReplay);
+  EXPECT_EQ(line.replay_path, "file.ztrec");
+  EXPECT_TRUE(line.replay_metrics);
+}
+
+TEST(CommandLine, PrintConfig) {
+  CommandLine line = Parse({"print-config", "--endpoint", "http://a:1"});
+  EXPECT_EQ(line.command, Command::kPrintConfig);
+  EXPECT_EQ(line.overrides.endpoint, "http://a:1");
+}
+
+TEST(CommandLine, VersionIsThatOfTheBuild) {
+  CommandLine line = Parse({"--version"});
+  EXPECT_EQ(line.command, Command::kExit);
+  EXPECT_EQ(line.exit_code, kExitOk);
+  EXPECT_EQ(line.output, "zerotap " + std::string(kVersion) + "\n");
+  std::ifstream file(std::string(ZEROTAP_SOURCE_DIR) + "/CMakeLists.txt");
+  std::stringstream text;
+  text << file.rdbuf();
+  EXPECT_THAT(text.str(), HasSubstr("project(zerotap VERSION " + std::string(kVersion) + " "));
+}
+
+TEST(CommandLine, HelpOfTheProgramAndOfItsCommands) {
+  CommandLine line = Parse({"--help"});
+  EXPECT_EQ(line.command, Command::kExit);
+  EXPECT_EQ(line.exit_code, kExitOk);
+  for (const char* text :
+       {"replay", "print-config", "--record FILE", "--sampler NAME[=RATIO]", "Exit codes"}) {
+    EXPECT_THAT(line.output, HasSubstr(text));
+  }
+  EXPECT_THAT(Parse({"run", "--help"}).output, HasSubstr("Usage: zerotap run [OPTIONS]"));
+  EXPECT_THAT(Parse({"replay", "--help"}).output, HasSubstr("--metrics"));
+  EXPECT_THAT(Parse({"replay", "--help"}).output, Not(HasSubstr("--endpoint")));
+}
+
+struct Wrong {
+  std::vector<const char*> arguments;
+  const char* message;
+};
+class WrongTest : public testing::TestWithParam<Wrong> {};
+TEST_P(WrongTest, SaysWhatIsWrong) {
+  CommandLine line = Parse(GetParam().arguments);
+  EXPECT_EQ(line.command, Command::kExit);
+  EXPECT_EQ(line.exit_code, kExitBadConfig);
+  EXPECT_THAT(line.output, HasSubstr(GetParam().message));
+}
+INSTANTIATE_TEST_SUITE_P(
+    Usage, WrongTest,
+    testing::Values(Wrong{{"repaly"}, "repaly"}, Wrong{{"replay"}, "FILE is required"},
+                    Wrong{{"--no-such-flag"}, "--no-such-flag"}, Wrong{{"--config"}, "--config"},
+                    Wrong{{"--duration", "0"}, "at least 1"},
+                    Wrong{{"--duration", "-5"}, "--duration"},
+                    Wrong{{"--duration", "1e3"}, "whole number of seconds"},
+                    Wrong{{"--record", "x", "replay", "y"}, "go with run only"},
+                    Wrong{{"print-config", "--record", "x"}, "--record"},
+                    Wrong{{"run", "replay", "x"}, "replay"}));
+
+}  // namespace
+}  // namespace zerotap

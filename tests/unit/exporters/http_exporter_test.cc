@@ -1,0 +1,366 @@
+#include "exporters/otlp/http_exporter.h"
+
+#include <gtest/gtest.h>
+#include <libdeflate.h>
+
+#include <chrono>
+#include <ctime>
+#include <set>
+#include <thread>
+
+#include "opentelemetry/proto/collector/metrics/v1/metrics_service.pb.h"
+#include "opentelemetry/proto/collector/trace/v1/trace_service.pb.h"
+#include "tests/support/fake_collector.h"
+#include "tests/unit/exporters/builders.h"
+
+namespace zerotap::otlp {
+namespace {
+
+using opentelemetry::proto::collector::metrics::v1::ExportMetricsServiceRequest;
+using opentelemetry::proto::collector::trace::v1::ExportTraceServiceRequest;
+using opentelemetry::proto::collector::trace::v1::ExportTraceServiceResponse;
+using std::chrono::milliseconds;
+using namespace zerotap::testing;  // NOLINT: builders
+using Clock = std::chrono::steady_clock;
+
+struct Fixture {
+  FakeCollector collector;
+  std::shared_ptr<ExportStats> stats = std::make_shared<ExportStats>();
+  HttpSenderOptions options;
+
+  Fixture() {
+    options.url = collector.url("/v1/traces");
+    options.timeout = milliseconds(2000);
+    options.retry.initial = milliseconds(10);
+    options.retry.maximum = milliseconds(20);
+    options.retry.give_up_after = milliseconds(2000);
+    options.random = [] { return 0.5; };
+  }
+  std::unique_ptr<HttpSender> MakeSender() {
+    auto sender = HttpSender::Create(options, std::make_shared<Reachability>(), stats);
+    EXPECT_TRUE(sender.has_value());
+    return std::move(*sender);
+  }
+  std::unique_ptr<HttpSpanExporter> MakeExporter(size_t max_request_bytes = kMaxRequestBytes) {
+    return std::make_unique<HttpSpanExporter>(MakeSender(),
+                                              InstrumentationScope{"zerotap", "1.2.3"},
+                                              max_request_bytes);
+  }
+  // Span ids of every request that was answered, in order of arrival.
+  std::vector<std::set<std::string>> SpanIds() const {
+    std::vector<std::set<std::string>> result;
+    for (const FakeRequest& request : collector.requests()) {
+      ExportTraceServiceRequest parsed;
+      EXPECT_TRUE(parsed.ParseFromString(request.body));
+      std::set<std::string> ids;
+      for (const auto& resource_spans : parsed.resource_spans()) {
+        for (const auto& span : resource_spans.scope_spans(0).spans()) ids.insert(span.span_id());
+      }
+      result.push_back(std::move(ids));
+    }
+    return result;
+  }
+};
+
+void ExpectOutcome(const ExportOutcome& outcome, uint64_t exported, uint64_t rejected,
+                   uint64_t failed) {
+  EXPECT_EQ(outcome.exported, exported);
+  EXPECT_EQ(outcome.rejected, rejected);
+  EXPECT_EQ(outcome.failed, failed);
+}
+
+FakeReply PartialSuccess(int64_t rejected, const std::string& message) {
+  ExportTraceServiceResponse response;
+  response.mutable_partial_success()->set_rejected_spans(rejected);
+  response.mutable_partial_success()->set_error_message(message);
+  return FakeReply{200, response.SerializeAsString(), {{"Content-Type", "application/x-protobuf"}}};
+}
+
+TEST(HttpExporterTest, SendsOneRequestWithItsHeaders) {
+  Fixture fixture;
+  fixture.options.headers = {{"signoz-ingestion-key", "key"}};
+  fixture.options.client.user_agent = "zerotap/1.2.3 OTel-OTLP-Exporter-Cpp/1.2.3";
+  auto exporter = fixture.MakeExporter();
+  auto spans = MakeSpans(1, 100, MakeResource("cart"));
+
+  ExpectOutcome(exporter->Export(spans), 100, 0, 0);
+
+  auto requests = fixture.collector.requests();
+  ASSERT_EQ(requests.size(), 1u);
+  EXPECT_EQ(requests[0].method, "POST");
+  EXPECT_EQ(requests[0].path, "/v1/traces");
+  EXPECT_EQ(requests[0].Header("content-type"), "application/x-protobuf");
+  EXPECT_EQ(requests[0].Header("content-encoding"), "");
+  EXPECT_EQ(requests[0].Header("signoz-ingestion-key"), "key");
+  EXPECT_EQ(requests[0].Header("user-agent"), "zerotap/1.2.3 OTel-OTLP-Exporter-Cpp/1.2.3");
+  EXPECT_EQ(fixture.SpanIds()[0].size(), 100u);
+  EXPECT_EQ(fixture.stats->Snapshot().requests, 1u);
+  EXPECT_EQ(fixture.stats->Snapshot().bytes_sent, requests[0].body.size());
+}
+
+TEST(HttpExporterTest, NothingToSendIsNoRequest) {
+  Fixture fixture;
+  auto exporter = fixture.MakeExporter();
+  ExpectOutcome(exporter->Export({}), 0, 0, 0);
+  EXPECT_TRUE(fixture.collector.requests().empty());
+}
+
+TEST(HttpExporterTest, GzipBodyDecodes) {
+  Fixture fixture;
+  fixture.options.gzip = true;
+  auto exporter = fixture.MakeExporter();
+  auto spans = MakeSpans(1, 2000, MakeResource("cart"));
+  for (int round = 0; round < 2; ++round) ExpectOutcome(exporter->Export(spans), 2000, 0, 0);
+
+  for (const FakeRequest& request : fixture.collector.requests()) {
+    EXPECT_EQ(request.Header("content-encoding"), "gzip");
+    std::string plain(1 << 20, '\0');
+    size_t size = 0;
+    libdeflate_decompressor* decompressor = libdeflate_alloc_decompressor();
+    EXPECT_EQ(libdeflate_gzip_decompress(decompressor, request.body.data(), request.body.size(),
+                                         plain.data(), plain.size(), &size),
+              LIBDEFLATE_SUCCESS);
+    libdeflate_free_decompressor(decompressor);
+    plain.resize(size);
+    EXPECT_LT(request.body.size(), size / 4);
+    ExportTraceServiceRequest parsed;
+    ASSERT_TRUE(parsed.ParseFromString(plain));
+    EXPECT_EQ(parsed.resource_spans(0).scope_spans(0).spans_size(), 2000);
+  }
+}
+
+TEST(HttpExporterTest, SplitsALargeBatchAndKeepsTheConnection) {
+  Fixture fixture;
+  auto exporter = fixture.MakeExporter(10'000);
+  auto spans = MakeSpans(1, 1000, MakeResource("cart"));
+  ExpectOutcome(exporter->Export(spans), 1000, 0, 0);
+  size_t total = 0;
+  for (const auto& ids : fixture.SpanIds()) total += ids.size();
+  EXPECT_EQ(total, 1000u);
+  EXPECT_GT(fixture.collector.requests().size(), 5u);
+  EXPECT_EQ(fixture.collector.connection_count(), 1u);
+}
+
+TEST(HttpExporterTest, RetriesTheSameSpansUntilTheyAreTaken) {
+  for (int status : {429, 502, 503, 504}) {
+    Fixture fixture;
+    fixture.collector.Script({FakeReply{status}, FakeReply{status}});
+    auto exporter = fixture.MakeExporter();
+    auto spans = MakeSpans(1, 10, MakeResource("cart"));
+    ExpectOutcome(exporter->Export(spans), 10, 0, 0);
+    auto ids = fixture.SpanIds();
+    ASSERT_EQ(ids.size(), 3u) << status;
+    EXPECT_EQ(ids[0], ids[2]);
+    EXPECT_EQ(ids[2].size(), 10u);
+    EXPECT_EQ(fixture.stats->Snapshot().retries, 2u);
+  }
+}
+
+TEST(HttpExporterTest, RetriesBrokenConnectionsAndSilence) {
+  Fixture fixture;
+  fixture.options.timeout = milliseconds(150);
+  fixture.collector.Script({FakeReply{.behaviour = FakeBehaviour::kReset},
+                            FakeReply{.behaviour = FakeBehaviour::kClose},
+                            FakeReply{.behaviour = FakeBehaviour::kHang}});
+  auto exporter = fixture.MakeExporter();
+  auto spans = MakeSpans(1, 10, MakeResource("cart"));
+  ExpectOutcome(exporter->Export(spans), 10, 0, 0);
+  EXPECT_EQ(fixture.collector.requests().size(), 4u);
+  EXPECT_FALSE(fixture.stats->Snapshot().last_error.empty());
+}
+
+TEST(HttpExporterTest, HonoursRetryAfterInSeconds) {
+  Fixture fixture;
+  fixture.collector.Script({FakeReply{429, "", {{"Retry-After", "1"}}}});
+  auto exporter = fixture.MakeExporter();
+  auto spans = MakeSpans(1, 1, MakeResource("cart"));
+  ExpectOutcome(exporter->Export(spans), 1, 0, 0);
+  auto requests = fixture.collector.requests();
+  ASSERT_EQ(requests.size(), 2u);
+  EXPECT_GE(requests[1].received_at - requests[0].received_at, milliseconds(1000));
+}
+
+TEST(HttpExporterTest, HonoursRetryAfterAsDate) {
+  Fixture fixture;
+  std::time_t later = std::time(nullptr) + 2;
+  std::tm parts{};
+  gmtime_r(&later, &parts);
+  char date[64];
+  std::strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", &parts);
+  fixture.options.retry.give_up_after = milliseconds(5000);
+  fixture.collector.Script({FakeReply{503, "", {{"Retry-After", date}}}});
+  auto exporter = fixture.MakeExporter();
+  auto spans = MakeSpans(1, 1, MakeResource("cart"));
+  ExpectOutcome(exporter->Export(spans), 1, 0, 0);
+  auto requests = fixture.collector.requests();
+  ASSERT_EQ(requests.size(), 2u);
+  EXPECT_GE(requests[1].received_at - requests[0].received_at, milliseconds(900));
+}
+
+TEST(HttpExporterTest, GivesUpInTime) {
+  Fixture fixture;
+  fixture.options.retry.give_up_after = milliseconds(200);
+  fixture.collector.Script({}, FakeReply{503});
+  auto exporter = fixture.MakeExporter();
+  auto spans = MakeSpans(1, 5, MakeResource("cart"));
+  auto start = Clock::now();
+  ExpectOutcome(exporter->Export(spans), 0, 0, 5);
+  EXPECT_LT(Clock::now() - start, milliseconds(1000));
+  EXPECT_GT(fixture.collector.requests().size(), 3u);
+}
+
+TEST(HttpExporterTest, OtherRefusalsAreNotRetried) {
+  for (int status : {302, 400, 401, 403, 404, 413, 500, 501}) {
+    Fixture fixture;
+    fixture.collector.Script({}, FakeReply{status, "no", {{"Content-Type", "text/plain"}}});
+    auto exporter = fixture.MakeExporter();
+    auto spans = MakeSpans(1, 5, MakeResource("cart"));
+    ExpectOutcome(exporter->Export(spans), 0, 5, 0);
+    EXPECT_EQ(fixture.collector.requests().size(), 1u) << status;
+    EXPECT_NE(fixture.stats->Snapshot().last_error.find(std::to_string(status)),
+              std::string::npos);
+  }
+}
+
+TEST(HttpExporterTest, SaysWhatToDoAboutABadKey) {
+  Fixture fixture;
+  // google.rpc.Status { 1: code, 2: message }, with a message that tries to colour the log.
+  fixture.collector.Script({FakeReply{401, std::string("\x08\x10\x12\x0c" "bad \x1b[31mkey"),
+                                      {{"Content-Type", "application/x-protobuf"}}}});
+  auto exporter = fixture.MakeExporter();
+  auto spans = MakeSpans(1, 1, MakeResource("cart"));
+  exporter->Export(spans);
+  std::string error = fixture.stats->Snapshot().last_error;
+  EXPECT_NE(error.find("401"), std::string::npos);
+  EXPECT_NE(error.find("OTEL_EXPORTER_OTLP_HEADERS"), std::string::npos) << error;
+  EXPECT_NE(error.find("bad \\x1b[31mkey"), std::string::npos) << error;
+}
+
+TEST(HttpExporterTest, PartialSuccessIsCountedAndNotRetried) {
+  Fixture fixture;
+  fixture.collector.Script({PartialSuccess(3, "too old")});
+  auto exporter = fixture.MakeExporter();
+  auto spans = MakeSpans(1, 10, MakeResource("cart"));
+  ExpectOutcome(exporter->Export(spans), 7, 3, 0);
+  EXPECT_EQ(fixture.collector.requests().size(), 1u);
+  EXPECT_NE(fixture.stats->Snapshot().last_error.find("too old"), std::string::npos);
+}
+
+TEST(HttpExporterTest, PartialSuccessThatCannotBeIsBounded) {
+  Fixture fixture;
+  fixture.collector.Script(
+      {PartialSuccess(1'000'000, "x"), PartialSuccess(-5, "x"), PartialSuccess(0, "warning")});
+  auto exporter = fixture.MakeExporter();
+  auto spans = MakeSpans(1, 10, MakeResource("cart"));
+  ExpectOutcome(exporter->Export(spans), 0, 10, 0);
+  ExpectOutcome(exporter->Export(spans), 10, 0, 0);
+  ExpectOutcome(exporter->Export(spans), 10, 0, 0);
+}
+
+TEST(HttpExporterTest, SurvivesAnswersThatAreNotOtlp) {
+  Fixture fixture;
+  fixture.options.client.max_response_bytes = 100'000;
+  fixture.collector.Script({FakeReply{200, "<html>It works!</html>"},
+                            FakeReply{200, std::string("\x0a\xff\xff\xff\xff\x0f", 6)},
+                            FakeReply{200, "{}", {{"Content-Type", "application/json"}}},
+                            FakeReply{204},
+                            FakeReply{.behaviour = FakeBehaviour::kEndless}});
+  auto exporter = fixture.MakeExporter();
+  auto spans = MakeSpans(1, 2, MakeResource("cart"));
+  for (int i = 0; i < 5; ++i) ExpectOutcome(exporter->Export(spans), 2, 0, 0);
+}
+
+TEST(HttpExporterTest, AGrpcPortFailsAtOnceAndSaysSo) {
+  Fixture fixture;
+  fixture.collector.Script(
+      {}, FakeReply{.body = std::string("\0\0\x06\x04\0\0\0\0\0\0\x05\0\0\x40\0", 15),
+                    .behaviour = FakeBehaviour::kRaw});
+  auto exporter = fixture.MakeExporter();
+  auto spans = MakeSpans(1, 2, MakeResource("cart"));
+  ExpectOutcome(exporter->Export(spans), 0, 0, 2);
+  EXPECT_EQ(fixture.collector.requests().size(), 1u);
+  EXPECT_NE(fixture.stats->Snapshot().last_error.find("4318"), std::string::npos);
+}
+
+TEST(HttpExporterTest, ACollectorThatComesBackGetsTheSpans) {
+  Fixture fixture;
+  uint16_t port = FakeCollector().port();
+  fixture.options.url = "http://127.0.0.1:" + std::to_string(port) + "/v1/traces";
+  fixture.options.retry.give_up_after = milliseconds(10'000);
+  auto exporter = fixture.MakeExporter();
+  auto spans = MakeSpans(1, 2, MakeResource("cart"));
+  ExportOutcome outcome;
+  std::thread exporting([&] { outcome = exporter->Export(spans); });
+  while (fixture.stats->Snapshot().retries < 3) std::this_thread::sleep_for(milliseconds(1));
+  FakeCollector late(port);
+  exporting.join();
+  ExpectOutcome(outcome, 2, 0, 0);
+  EXPECT_EQ(late.requests().size(), 1u);
+}
+
+TEST(HttpExporterTest, StopEndsARetryAndATransfer) {
+  for (bool hang : {false, true}) {
+    Fixture fixture;
+    fixture.options.timeout = milliseconds(20'000);
+    FakeReply reply{503, "", {{"Retry-After", "20"}}};
+    if (hang) reply = FakeReply{.behaviour = FakeBehaviour::kHang};
+    fixture.options.retry.give_up_after = milliseconds(60'000);
+    fixture.collector.Script({}, reply);
+    auto exporter = fixture.MakeExporter(1000);
+    auto spans = MakeSpans(1, 50, MakeResource("cart"));
+    Clock::time_point stopped_at;
+    std::thread stopper([&] {
+      fixture.collector.WaitForRequests(1);
+      std::this_thread::sleep_for(milliseconds(50));
+      stopped_at = Clock::now();
+      exporter->RequestStop();
+    });
+    ExportOutcome outcome = exporter->Export(spans);
+    auto returned_at = Clock::now();
+    stopper.join();
+    ExpectOutcome(outcome, 0, 0, 50);
+    EXPECT_LT(returned_at - stopped_at, milliseconds(300)) << "at once, on a busy machine";
+    EXPECT_EQ(fixture.collector.requests().size(), 1u);
+  }
+}
+
+TEST(HttpExporterTest, MetricsCountPoints) {
+  Fixture fixture;
+  fixture.options.signal = "metrics";
+  fixture.collector.Script({PartialSuccess(2, "cardinality")});
+  HttpMetricExporter exporter(fixture.MakeSender(), {"zerotap", ""});
+  Metric metric;
+  metric.descriptor = &kServerDuration;
+  metric.resource = MakeResource("cart");
+  for (int i = 0; i < 5; ++i) metric.histograms.push_back(MakeHistogramPoint({1, 0, 0, 0, 0}));
+  ExpectOutcome(exporter.Export({&metric, 1}), 3, 2, 0);
+  ExpectOutcome(exporter.Export({}), 0, 0, 0);
+  auto requests = fixture.collector.requests();
+  ASSERT_EQ(requests.size(), 1u);
+  ExportMetricsServiceRequest parsed;
+  ASSERT_TRUE(parsed.ParseFromString(requests[0].body));
+  EXPECT_EQ(parsed.resource_metrics(0).scope_metrics(0).metrics(0).histogram().data_points_size(),
+            5);
+}
+
+TEST(HttpExporterTest, HeadersThatWouldSplitTheRequestAreRefusedWithoutShowingTheValue) {
+  Fixture fixture;
+  fixture.options.headers = {{"key", "secret\r\nX-Evil: 1"}};
+  auto sender =
+      HttpSender::Create(fixture.options, std::make_shared<Reachability>(), fixture.stats);
+  ASSERT_FALSE(sender.has_value());
+  EXPECT_NE(sender.error().message.find("key"), std::string::npos);
+  EXPECT_EQ(sender.error().message.find("secret"), std::string::npos);
+}
+
+TEST(ReachabilityTest, EveryChangeIsNewsOnce) {
+  Reachability reachability;
+  EXPECT_FALSE(reachability.MarkReachable("http://c"));
+  EXPECT_TRUE(reachability.MarkUnreachable("http://c"));
+  EXPECT_FALSE(reachability.MarkUnreachable("http://c"));
+  EXPECT_TRUE(reachability.MarkReachable("http://c"));
+  EXPECT_FALSE(reachability.MarkReachable("http://c"));
+}
+
+}  // namespace
+}  // namespace zerotap::otlp

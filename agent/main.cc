@@ -1,5 +1,5 @@
-// The composition root: what was asked for, with which settings, and the exit code. Errors go to standard error, so that
-// standard output carries spans alone.
+// The composition root: what was asked for, with which settings, and the exit code. Errors go to
+// standard error, so that standard output carries spans alone.
 #include <cstdio>
 #include <string>
 #include <string_view>
@@ -13,7 +13,9 @@
 
 namespace {
 
-void Print(std::FILE* stream, std::string_view text) { std::fwrite(text.data(), 1, text.size(), stream); }
+void Print(std::FILE* stream, std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stream);
+}
 
 }  // namespace
 
@@ -26,7 +28,8 @@ int main(int argc, char** argv) {
   }
   const Result<LoadedConfig> loaded = LoadConfig(line.overrides, ProcessEnvironment());
   if (!loaded) {
-    Print(stderr, "zerotap: wrong configuration, nothing was started:\n" + loaded.error().message + "\n");
+    Print(stderr,
+          "zerotap: wrong configuration, nothing was started:\n" + loaded.error().message + "\n");
     return kExitBadConfig;
   }
   SetUpLogging(loaded->config.log_level);

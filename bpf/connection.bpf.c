@@ -2,8 +2,9 @@
 /*
  * Connections as TCP's states show them, and the sockets that existed before.
  *
- * BTF-attached: these hooks also run in softirq, where a perf-attached program is skipped if it interrupted another one.
- * A state change that is missed all the same does no harm: the first transfer makes the state, another inode ends it.
+ * BTF-attached: these hooks also run in softirq, where a perf-attached program is skipped if it
+ * interrupted another one. A state change that is missed all the same does no harm: the first
+ * transfer makes the state, another inode ends it.
  */
 #include "bpf/lib/connection.h"
 
@@ -16,15 +17,13 @@ static __always_inline void zt_on_connect(struct sock *sk, zt_u64 key)
 	struct socket *socket = BPF_CORE_READ(sk, sk_socket);
 	if (!socket || !BPF_CORE_READ(socket, file)) /* the kernel's own */
 		return;
-	zt_u32 tgid = bpf_get_current_pid_tgid() >> 32;
-	zt_u32 policy = zt_policy(tgid);
+	zt_u32 policy = zt_policy(bpf_get_current_pid_tgid() >> 32);
 	if (policy == ZT_PROCESS_IGNORE)
 		return;
 	struct zt_connection connection;
 	zt_initialize(&connection, now, zt_socket_inode(socket));
 	connection.family = zt_family(sk);
 	connection.role = ZT_ROLE_CLIENT;
-	connection.tgid = tgid;
 	connection.flags = ZT_CONNECTION_PENDING | ZT_CONNECTION_EXACT;
 	if (policy == ZT_PROCESS_SELF) {
 		connection.flags |= ZT_CONNECTION_OWN;
@@ -48,10 +47,11 @@ static __always_inline void zt_on_connected(struct sock *sk, zt_u64 key)
 	if (connection->flags & ZT_CONNECTION_OWN)
 		zt_mark_own(sk, connection);
 	else /* before its first byte can arrive: the other end, if it is on this host, must find us known */
-		zt_emit_opened(key, bpf_get_current_task(), 0);
+		zt_emit_opened(key, 0, 0); /* any task may be the running one */
 }
 
-/* The server's end: a child of the listening socket that nobody has accepted yet. Which process will is unknown. */
+/* The server's end: a child of the listening socket that nobody has accepted yet. Which process
+ * will is unknown. */
 static __always_inline void zt_on_child(struct sock *sk, zt_u64 key)
 {
 	struct zt_sequence sequence;
@@ -60,7 +60,8 @@ static __always_inline void zt_on_child(struct sock *sk, zt_u64 key)
 	struct zt_connection *previous = zt_lookup(key);
 	if (previous) {
 		/* With TCP fast open the first bytes came before this state. */
-		if (previous->first_out == sequence.first_out && previous->first_in == sequence.first_in)
+		if (previous->first_out == sequence.first_out &&
+		    previous->first_in == sequence.first_in)
 			return;
 		zt_forget(key, now, 0);
 	}
@@ -71,7 +72,8 @@ static __always_inline void zt_on_child(struct sock *sk, zt_u64 key)
 	connection.flags = ZT_CONNECTION_EXACT;
 	connection.first_out = sequence.first_out;
 	connection.first_in = sequence.first_in;
-	struct zt_own_port port = {.netns = zt_netns(sk), .port = BPF_CORE_READ(sk, __sk_common.skc_num)};
+	struct zt_own_port port = {.netns = zt_netns(sk),
+				   .port = BPF_CORE_READ(sk, __sk_common.skc_num)};
 	zt_u64 pair = zt_pair(sequence.first_out, sequence.first_in);
 	if (bpf_map_lookup_elem(&own_ports, &port)) {
 		zt_mark_own(sk, &connection);
@@ -80,11 +82,14 @@ static __always_inline void zt_on_child(struct sock *sk, zt_u64 key)
 		connection.mode = ZT_VERDICT_IGNORE;
 	}
 	zt_insert(key, &connection);
+	if (!(connection.flags & ZT_CONNECTION_OWN))
+		zt_emit_opened(key, 0, 0);
 }
 
 static __always_inline void zt_on_listen(struct sock *sk, bool listening)
 {
-	struct zt_own_port port = {.netns = zt_netns(sk), .port = BPF_CORE_READ(sk, __sk_common.skc_num)};
+	struct zt_own_port port = {.netns = zt_netns(sk),
+				   .port = BPF_CORE_READ(sk, __sk_common.skc_num)};
 	zt_u32 one = 1;
 	if (listening && zt_policy(bpf_get_current_pid_tgid() >> 32) == ZT_PROCESS_SELF)
 		bpf_map_update_elem(&own_ports, &port, &one, BPF_ANY);
@@ -112,7 +117,8 @@ static __always_inline void zt_on_closing(struct sock *sk, zt_u64 key, int previ
 		bpf_map_delete_elem(&connections, &key);
 		return;
 	}
-	/* What arrived before the end can still be read: then the end is told of when the socket goes. */
+	/* What arrived before the end can still be read: then the end is told of when the socket
+	 * goes. */
 	struct tcp_sock *tcp = (struct tcp_sock *)sk;
 	__s32 unread = BPF_CORE_READ(tcp, rcv_nxt) - BPF_CORE_READ(tcp, copied_seq);
 	if (unread <= 0 || error)
@@ -128,7 +134,8 @@ int tcp_state(zt_u64 *arguments)
 	zt_u64 key = (zt_u64)sk;
 	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
-	/* A child starts as a copy of the listening socket: LISTEN to SYN_RECV is not the listener's end. */
+	/* A child starts as a copy of the listening socket: LISTEN to SYN_RECV is not the
+	 * listener's end. */
 	if (state == TCP_LISTEN || (previous == TCP_LISTEN && state == TCP_CLOSE))
 		zt_on_listen(sk, state == TCP_LISTEN);
 	else if (state == TCP_SYN_SENT)
@@ -173,12 +180,14 @@ int seed_sockets(struct bpf_iter__task_file *context)
 	zt_u32 policy = zt_policy(BPF_CORE_READ(task, tgid));
 	zt_u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
 	if (tcp && state == TCP_LISTEN && policy == ZT_PROCESS_SELF) {
-		struct zt_own_port port = {.netns = zt_netns(sk), .port = BPF_CORE_READ(sk, __sk_common.skc_num)};
+		struct zt_own_port port = {.netns = zt_netns(sk),
+					   .port = BPF_CORE_READ(sk, __sk_common.skc_num)};
 		zt_u32 one = 1;
 		bpf_map_update_elem(&own_ports, &port, &one, BPF_ANY);
 	}
 	/* AF_UNIX uses the same word for connected. */
-	if (state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT && state != TCP_FIN_WAIT1 && state != TCP_FIN_WAIT2)
+	if (state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT && state != TCP_FIN_WAIT1 &&
+	    state != TCP_FIN_WAIT2)
 		return 0;
 	if (policy == ZT_PROCESS_IGNORE)
 		return 0;

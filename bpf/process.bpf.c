@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR MIT)
-/* Processes as they begin, change their program and end. A process may be gone before user space can look into /proc, so
- * what names it travels with the event. */
+/* Processes as they begin, change their program and end. A process may be gone before user space
+ * can look into /proc, so what names it travels with the event. */
 #include "bpf/lib/maps.h"
 
 SEC("tp_btf/sched_process_exec")
@@ -24,7 +24,8 @@ int process_exec(zt_u64 *arguments)
 	event->reserved = 0;
 	BPF_CORE_READ_INTO(&event->comm, task, comm);
 	__builtin_memset(event->filename, 0, sizeof(event->filename));
-	bpf_probe_read_kernel_str(event->filename, sizeof(event->filename), BPF_CORE_READ(program, filename));
+	bpf_probe_read_kernel_str(event->filename, sizeof(event->filename),
+				  BPF_CORE_READ(program, filename));
 	__builtin_memset(event->args, 0, sizeof(event->args));
 	zt_u64 begin = BPF_CORE_READ(task, mm, arg_start);
 	zt_u64 size = BPF_CORE_READ(task, mm, arg_end) - begin;

@@ -1,20 +1,25 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR MIT)
 /*
- * The bytes of sockets, by two ways of which user space loads one (docs/kernel-support.md tells which goes where).
+ * The bytes of sockets, by two ways of which user space loads one (docs/kernel-support.md tells
+ * which goes where).
  *
- * Tier A, kernel >= 6.3: the tracepoints sock_send_length and sock_recv_length run after each send and receive of a socket,
- * whatever call it was, and for nothing else. Perf-attached ("tp/") where tracefs can be reached: from kernel 7.0 on, tp_btf
- * programs can be preempted and then miss events (commits f7d327654b88, a46023d5616e).
+ * Tier A, kernel >= 6.3: the tracepoints sock_send_length and sock_recv_length run after each send
+ * and receive of a socket, whatever call it was, and for nothing else. Perf-attached ("tp/") where
+ * tracefs can be reached: from kernel 7.0 on, tp_btf programs can be preempted and then miss events
+ * (commits f7d327654b88, a46023d5616e).
  *
- * Tier B, kernel >= 5.10: the exit of every system call, then from the file descriptor to the socket.
+ * Tier B, kernel >= 5.10: the exit of every system call, then from the file descriptor to the
+ * socket.
  */
+#define ZT_DIRECT_READS
 #include "bpf/lib/transfer.h"
 
 #define ZT_MAX_MESSAGES 16
 #define ZT_MAX_COUNTED_MESSAGES 64
 #define ZT_IGNORED_MESSAGE_FLAGS (MSG_OOB | MSG_ERRQUEUE) /* not bytes of the stream */
 
-static __always_inline int zt_on_length(struct sock *sk, int result, zt_u32 message_flags, zt_u8 direction)
+static __always_inline int zt_on_length(struct sock *sk, int result, zt_u32 message_flags,
+					zt_u8 direction)
 {
 	zt_u64 what;
 	if (result < 0 || (message_flags & ZT_IGNORED_MESSAGE_FLAGS))
@@ -36,7 +41,8 @@ static __always_inline int zt_on_length(struct sock *sk, int result, zt_u32 mess
 	} else if (task->thread_info.ZT_COMPAT_FIELD & ZT_COMPAT_BITS) {
 		kind = ZT_CALL_OTHER;
 		zt_count(ZT_COUNTER_COMPAT_CALL);
-	} else if (kind != ZT_CALL_OTHER && !(kind & ZT_CALL_INGRESS) != (direction == ZT_DIRECTION_EGRESS)) {
+	} else if (kind != ZT_CALL_OTHER &&
+		   !(kind & ZT_CALL_INGRESS) != (direction == ZT_DIRECTION_EGRESS)) {
 		kind = ZT_CALL_OTHER;
 		zt_count(ZT_COUNTER_UNKNOWN_CALL);
 	}
@@ -44,11 +50,12 @@ static __always_inline int zt_on_length(struct sock *sk, int result, zt_u32 mess
 		message_flags = zt_call_flags(kind, &syscall);
 	else if (message_flags & MSG_PEEK)
 		flags |= ZT_DATA_PEEK;
-	return zt_transfer((zt_u64)sk, what | zt_what(kind, direction, flags, message_flags), result,
-			   syscall.argument[1], syscall.argument[2]);
+	return zt_transfer((zt_u64)sk, what | zt_what(kind, direction, flags, message_flags),
+			   result, syscall.argument[1], syscall.argument[2]);
 }
 
-/* Attached to both tracepoints, so that the verifier has to look at it only once. The cookie is the direction. */
+/* Attached to both tracepoints, so that the verifier has to look at it only once. The cookie is the
+ * direction. */
 SEC("tracepoint")
 int tier_a_length(struct trace_event_raw_sock_msg_length *record)
 {
@@ -77,9 +84,10 @@ int tier_a_receive_btf(zt_u64 *arguments)
 	return zt_on_length_arguments(arguments, ZT_DIRECTION_INGRESS);
 }
 
-/* The socket behind a descriptor of this task. Read without its locks: that the socket points back at the file shows that
- * the descriptor was not changed in between. */
-static __always_inline struct socket *zt_socket_of(struct task_struct *task, zt_u32 descriptor, struct file **file)
+/* The socket behind a descriptor of this task. Read without its locks: that the socket points back
+ * at the file shows that the descriptor was not changed in between. */
+static __always_inline struct socket *zt_socket_of(struct task_struct *task, zt_u32 descriptor,
+						   struct file **file)
 {
 	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
 	if (descriptor >= BPF_CORE_READ(table, max_fds))
@@ -93,7 +101,8 @@ static __always_inline struct socket *zt_socket_of(struct task_struct *task, zt_
 	return BPF_CORE_READ(socket, file) == *file ? socket : 0;
 }
 
-/* The messages of one sendmmsg or recvmmsg. The position in the stream is known for the end of the last. */
+/* The messages of one sendmmsg or recvmmsg. The position in the stream is known for the end of the
+ * last. */
 __noinline int zt_on_messages(zt_u64 sk, zt_u64 what, zt_u64 array, zt_u64 count)
 {
 	struct user_mmsghdr64 *messages = (struct user_mmsghdr64 *)array;
@@ -112,7 +121,8 @@ __noinline int zt_on_messages(zt_u64 sk, zt_u64 what, zt_u64 array, zt_u64 count
 		bpf_probe_read_user(&length, sizeof(length), &messages[index].length);
 		left.behind -= length;
 		if (length || (what >> 8 & 1) == ZT_DIRECTION_INGRESS)
-			zt_transfer(sk, what, length | left.behind << 32, (zt_u64)&messages[index], 0);
+			zt_transfer(sk, what, length | left.behind << 32, (zt_u64)&messages[index],
+				    0);
 	}
 	if (left.count > ZT_MAX_MESSAGES)
 		zt_count(ZT_COUNTER_IOVEC_TRUNCATED);
@@ -160,10 +170,12 @@ static __always_inline int zt_on_exit(struct pt_regs *registers, long result)
 	if (BPF_CORE_READ(file, f_flags) & O_NONBLOCK)
 		message_flags |= MSG_DONTWAIT;
 	if ((kind & 0xf) != ZT_CALL_MESSAGES)
-		return zt_transfer((zt_u64)sk, what | zt_what(kind, direction, flags, message_flags), result,
+		return zt_transfer((zt_u64)sk,
+				   what | zt_what(kind, direction, flags, message_flags), result,
 				   syscall.argument[1], syscall.argument[2]);
 
-	return zt_on_messages((zt_u64)sk, what | zt_what(ZT_CALL_MESSAGE, direction, flags, message_flags),
+	return zt_on_messages((zt_u64)sk,
+			      what | zt_what(ZT_CALL_MESSAGE, direction, flags, message_flags),
 			      syscall.argument[1], result);
 }
 
@@ -173,7 +185,8 @@ int tier_b_exit_btf(zt_u64 *arguments)
 	return zt_on_exit((struct pt_regs *)arguments[0], (long)arguments[1]);
 }
 
-/* From kernel 7.2 on the BTF form loses events; the helper that finds the registers is older than that. */
+/* From kernel 7.2 on the BTF form loses events; the helper that finds the registers is older than
+ * that. */
 SEC("tracepoint")
 int tier_b_exit(struct trace_event_raw_sys_exit *record)
 {

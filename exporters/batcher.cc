@@ -85,8 +85,8 @@ void SpanBatcher::Report(std::span<const Span> spans, SpanFate fate) {
 
 // Until the next tick, or until there is reason not to wait for it.
 void SpanBatcher::WaitForWork(std::unique_lock<std::mutex>& lock) {
-  auto period = static_cast<uint64_t>(
-      std::max<int64_t>(1, std::chrono::nanoseconds(options_.tick).count()));
+  auto period =
+      static_cast<uint64_t>(std::max<int64_t>(1, std::chrono::nanoseconds(options_.tick).count()));
   uint64_t now = options_.realtime_ns();
   uint64_t tick = NextTickNs(now, period);
   while (!MustSendNow() && now < tick) {

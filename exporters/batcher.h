@@ -1,8 +1,8 @@
-// The queue and thread in front of one exporter. The pipeline hands telemetry over without ever waiting; what does not
-// fit pushes out the oldest, and every item is accounted for.
+// The queue and thread in front of one exporter. The pipeline hands telemetry over without ever
+// waiting; what does not fit pushes out the oldest, and every item is accounted for.
 //
-// Spans leave on ticks aligned to the wall clock, so that all agents of a cluster send at the same moments: SigNoz finds
-// an edge between two services only when both spans reach it in one batch.
+// Spans leave on ticks aligned to the wall clock, so that all agents of a cluster send at the same
+// moments: SigNoz finds an edge between two services only when both spans reach it in one batch.
 #pragma once
 
 #include <atomic>
@@ -64,8 +64,8 @@ class SpanBatcher {
   // Never waits for an export. Any thread.
   void Push(std::vector<Span>&& spans);
 
-  // Exports what is queued; what is not out by the deadline fails. Afterwards the exporter is gone and every span has
-  // its fate. From one thread.
+  // Exports what is queued; what is not out by the deadline fails. Afterwards the exporter is gone
+  // and every span has its fate. From one thread.
   void Shutdown(std::chrono::steady_clock::time_point deadline);
 
  private:
@@ -100,7 +100,8 @@ struct MetricBatcherOptions {
   size_t max_queued_collections = 8;
 };
 
-// One vector of metrics per collection; exported in order, one Export call each. Counts data points.
+// One vector of metrics per collection; exported in order, one Export call each. Counts data
+// points.
 class MetricBatcher {
  public:
   MetricBatcher(std::unique_ptr<MetricExporter> exporter, MetricBatcherOptions options,

@@ -1,7 +1,8 @@
 // Spans and a RED table on a terminal: what the agent shows when no collector is configured.
 //
-// Children end before their parents, so the spans of a trace are held back for a moment and printed as a tree, the
-// parent first. The batcher must tick a few times a second and also when idle (SpanBatcherOptions::tick_when_idle).
+// Children end before their parents, so the spans of a trace are held back for a moment and printed
+// as a tree, the parent first. The batcher must tick a few times a second and also when idle
+// (SpanBatcherOptions::tick_when_idle).
 #pragma once
 
 #include <cstddef>
@@ -60,7 +61,8 @@ class ConsoleSpanExporter : public SpanExporter {
   bool header_printed_ = false;
   size_t held_spans_ = 0;
   std::unordered_map<TraceId, HeldTrace, TraceIdHash> held_;
-  std::unordered_map<uint64_t, size_t> printed_depths_;  // of recent spans, for children that end later
+  std::unordered_map<uint64_t, size_t>
+      printed_depths_;  // of recent spans, for children that end later
 };
 
 // Counts data points.

@@ -158,8 +158,8 @@ ConsoleLine MakeConsoleLine(const Span& span, size_t max_details_columns) {
   line.error = span.status == SpanStatus::kError;
   line.duration_ns =
       span.end_unix_ns > span.start_unix_ns ? span.end_unix_ns - span.start_unix_ns : 0;
-  line.http_status = static_cast<int>(
-      FindInt(span.attributes, semconv::kHttpResponseStatusCode).value_or(0));
+  line.http_status =
+      static_cast<int>(FindInt(span.attributes, semconv::kHttpResponseStatusCode).value_or(0));
   if (span.resource != nullptr) {
     std::string pid = " (" + std::to_string(span.resource->pid) + ")";
     size_t room = kServiceColumns > pid.size() ? kServiceColumns - pid.size() : 1;
@@ -241,9 +241,9 @@ std::string ConsoleFormat::RedTable(std::vector<RedRow> rows, double seconds,
     out += "  " + PadRight(Printable(operation, kNameColumns), kNameColumns);
     std::snprintf(text, sizeof(text), "  %8.1f/s  ", static_cast<double>(row.count) / seconds);
     out += text;
-    double percent = row.count == 0 ? 0
-                                    : 100.0 * static_cast<double>(row.errors) /
-                                          static_cast<double>(row.count);
+    double percent = row.count == 0
+                         ? 0
+                         : 100.0 * static_cast<double>(row.errors) / static_cast<double>(row.count);
     std::snprintf(text, sizeof(text), "%6.1f %%", percent);
     Paint(row.errors > 0 ? kRed : kGreen, text, out);
     for (double value : {row.p50_seconds, row.p95_seconds}) {

@@ -12,7 +12,8 @@
 namespace zerotap {
 namespace {
 
-// A descriptor that polls as writable takes this much without blocking: a pipe has a free page then.
+// A descriptor that polls as writable takes this much without blocking: a pipe has a free page
+// then.
 constexpr size_t kPiece = 4096;
 constexpr int kPollMs = 50;
 

@@ -1,5 +1,5 @@
-// What one exporter did since the start, for the agent's own metrics. Written by the threads that export and enqueue,
-// read by any. Items are spans or data points.
+// What one exporter did since the start, for the agent's own metrics. Written by the threads that
+// export and enqueue, read by any. Items are spans or data points.
 #pragma once
 
 #include <atomic>
@@ -15,7 +15,7 @@ struct ExportStatsSnapshot {
   uint64_t exported = 0;
   uint64_t rejected = 0;
   uint64_t failed = 0;
-  uint64_t dropped = 0;    // pushed out of a full queue by newer ones
+  uint64_t dropped = 0;  // pushed out of a full queue by newer ones
   uint64_t requests = 0;
   uint64_t retries = 0;
   uint64_t bytes_sent = 0;  // bodies, after compression

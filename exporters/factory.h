@@ -48,8 +48,8 @@ struct ExporterOptions {
   ConsoleOptions console;
 };
 
-// Holds what exporters of one process share: the console, a file, what is known about collectors. Must live while
-// exporters are made, not longer.
+// Holds what exporters of one process share: the console, a file, what is known about collectors.
+// Must live while exporters are made, not longer.
 class ExporterFactory {
  public:
   explicit ExporterFactory(ExporterOptions options);

@@ -20,8 +20,8 @@ ExportOutcome WriteRequest(FileOutput& output, const std::string& line, uint64_t
   }
   stats.SetLastError(status.error().message);
   if (limiter.Allow("write", MonotonicNs())) {
-    spdlog::warn("{}; {} {} are lost, and more until that is mended", status.error().message,
-                 items, what);
+    spdlog::warn("{}; {} {} are lost, and more until that is mended", status.error().message, items,
+                 what);
   }
   return ExportOutcome{0, 0, items};
 }

@@ -1,4 +1,5 @@
-// OTLP as JSON, one request a line: what the collector's otlpjsonfile receiver reads, and people with jq.
+// OTLP as JSON, one request a line: what the collector's otlpjsonfile receiver reads, and people
+// with jq.
 #pragma once
 
 #include <memory>

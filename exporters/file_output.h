@@ -1,4 +1,5 @@
-// Appends lines to a file that others may read, rotate or delete meanwhile. A line is in the file whole or not at all.
+// Appends lines to a file that others may read, rotate or delete meanwhile. A line is in the file
+// whole or not at all.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +15,8 @@ namespace zerotap {
 
 class FileOutput {
  public:
-  // `max_bytes`: a file that would become larger is renamed to <path>.1, over an older one, and a new one begun; 0: no
-  // limit.
+  // `max_bytes`: a file that would become larger is renamed to <path>.1, over an older one, and a
+  // new one begun; 0: no limit.
   static Result<std::unique_ptr<FileOutput>> Open(std::string path, uint64_t max_bytes);
 
   // Adds the line break. Any thread.
@@ -28,7 +29,8 @@ class FileOutput {
       : path_(std::move(path)), max_bytes_(max_bytes) {}
 
   Status Reopen();
-  // Opens again when the path no longer leads to the open file (logrotate), and rotates when the line does not fit.
+  // Opens again when the path no longer leads to the open file (logrotate), and rotates when the
+  // line does not fit.
   Status MakeReady(uint64_t line_bytes);
 
   const std::string path_;

@@ -9,12 +9,12 @@ namespace {
 
 bool MustBeEscaped(char32_t point) {
   return point < 0x20 || (point >= 0x7f && point <= 0x9f) || point == kInvalidCodePoint ||
-         point == 0xAD || point == 0x61C ||              // soft hyphen, Arabic letter mark
-         (point >= 0x200B && point <= 0x200F) ||         // zero width, direction marks
-         (point >= 0x2028 && point <= 0x202E) ||         // line separators, embeddings
-         (point >= 0x2060 && point <= 0x206F) ||         // isolates, invisible operators
+         point == 0xAD || point == 0x61C ||       // soft hyphen, Arabic letter mark
+         (point >= 0x200B && point <= 0x200F) ||  // zero width, direction marks
+         (point >= 0x2028 && point <= 0x202E) ||  // line separators, embeddings
+         (point >= 0x2060 && point <= 0x206F) ||  // isolates, invisible operators
          point == 0xFEFF || (point >= 0xFFF9 && point <= 0xFFFB) ||
-         (point >= 0xE0000 && point <= 0xE0FFF);         // tags, variation selectors
+         (point >= 0xE0000 && point <= 0xE0FFF);  // tags, variation selectors
 }
 
 void AppendHex(uint32_t value, int digits, std::string& out) {

@@ -53,7 +53,8 @@ uint64_t SeriesKey(const Metric& metric, const AttributeSet& attributes) {
   return key;
 }
 
-// Bounds in seconds of one bucket of a histogram. Exponential bucket i is (base^i, base^(i+1)], base = 2^(2^-scale).
+// Bounds in seconds of one bucket of a histogram. Exponential bucket i is (base^i, base^(i+1)],
+// base = 2^(2^-scale).
 std::pair<double, double> BoundsOf(const MetricDescriptor& descriptor, int32_t scale,
                                    int64_t bucket) {
   if (bucket == kZeroBucket) return {0, 0};

@@ -1,4 +1,5 @@
-// Turns the request-duration histograms of successive collections, delta or cumulative, into rows of a RED table.
+// Turns the request-duration histograms of successive collections, delta or cumulative, into rows
+// of a RED table.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +18,8 @@ namespace zerotap {
 
 class RedSummary {
  public:
-  // Adds what happened since the collection before. The first cumulative point of a series counts in full.
+  // Adds what happened since the collection before. The first cumulative point of a series counts
+  // in full.
   void Add(std::span<const Metric> metrics);
 
   // One row per service, operation and direction since the last Take.
@@ -26,7 +28,8 @@ class RedSummary {
  private:
   // A bucket's bounds in seconds, and how many requests it got.
   using Buckets = std::map<std::pair<double, double>, uint64_t>;
-  // What a cumulative series had at the last collection. Keys of `counts` are bucket numbers at `scale`.
+  // What a cumulative series had at the last collection. Keys of `counts` are bucket numbers at
+  // `scale`.
   struct Previous {
     uint64_t start_unix_ns = 0;
     int32_t scale = 0;

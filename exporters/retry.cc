@@ -19,10 +19,11 @@ std::optional<int64_t> ParseDigits(std::string_view text) {
   return value;
 }
 
-// "Sun, 06 Nov 1994 08:49:37 GMT" (RFC 9110, section 5.6.7). By hand, because strptime follows the locale.
+// "Sun, 06 Nov 1994 08:49:37 GMT" (RFC 9110, section 5.6.7). By hand, because strptime follows the
+// locale.
 std::optional<int64_t> ParseDate(std::string_view text) {
-  constexpr std::array<std::string_view, 12> kMonths = {
-      "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+  constexpr std::array<std::string_view, 12> kMonths = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                                        "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
   if (text.size() != 29 || text.substr(3, 2) != ", " || text.substr(25) != " GMT") {
     return std::nullopt;
   }

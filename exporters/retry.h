@@ -1,5 +1,6 @@
-// How long to wait before an export is tried again: exponential backoff with full jitter (every delay between zero and
-// the current bound is equally likely, so agents that failed together do not come back together). Pure.
+// How long to wait before an export is tried again: exponential backoff with full jitter (every
+// delay between zero and the current bound is equally likely, so agents that failed together do not
+// come back together). Pure.
 #pragma once
 
 #include <algorithm>
@@ -27,14 +28,14 @@ class RetryPolicy {
   RetryPolicy(const RetryOptions& options, std::function<double()> random)
       : options_(options), random_(std::move(random)), bound_(options.initial) {}
 
-  // The delay before the next attempt, `elapsed` after the first began; empty: give up. When the receiver said how long
-  // to wait (`retry_after`), it is at least that long.
+  // The delay before the next attempt, `elapsed` after the first began; empty: give up. When the
+  // receiver said how long to wait (`retry_after`), it is at least that long.
   std::optional<Milliseconds> Next(Milliseconds elapsed, std::optional<Milliseconds> retry_after) {
-    auto jitter = Milliseconds(
-        static_cast<int64_t>(random_() * static_cast<double>(std::min(bound_, options_.maximum).count())));
+    auto jitter = Milliseconds(static_cast<int64_t>(
+        random_() * static_cast<double>(std::min(bound_, options_.maximum).count())));
     auto larger = static_cast<double>(bound_.count()) * options_.multiplier;
-    bound_ = Milliseconds(static_cast<int64_t>(
-        std::min(larger, static_cast<double>(options_.maximum.count()))));
+    bound_ = Milliseconds(
+        static_cast<int64_t>(std::min(larger, static_cast<double>(options_.maximum.count()))));
     Milliseconds delay = retry_after ? *retry_after + jitter : jitter;
     if (elapsed + delay > options_.give_up_after) return std::nullopt;
     return delay;
@@ -46,8 +47,8 @@ class RetryPolicy {
   Milliseconds bound_;
 };
 
-// The value of a Retry-After header (RFC 9110, section 10.2.3): seconds, or a date in its preferred format. Empty when
-// it is neither. A date in the past is zero; at most a day is believed.
+// The value of a Retry-After header (RFC 9110, section 10.2.3): seconds, or a date in its preferred
+// format. Empty when it is neither. A date in the past is zero; at most a day is believed.
 std::optional<std::chrono::milliseconds> ParseRetryAfter(std::string_view value,
                                                          int64_t now_unix_seconds);
 

@@ -1,4 +1,5 @@
-// While it lives, a write to a pipe without reader gives EPIPE to this thread and no signal to the process.
+// While it lives, a write to a pipe without reader gives EPIPE to this thread and no signal to the
+// process.
 #pragma once
 
 #include <pthread.h>

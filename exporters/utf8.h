@@ -1,5 +1,5 @@
-// UTF-8 as far as exporters need it: OTLP strings must be valid, or a receiver refuses the whole request; a terminal
-// needs code points. Texts come from the network, so both must expect anything.
+// UTF-8 as far as exporters need it: OTLP strings must be valid, or a receiver refuses the whole
+// request; a terminal needs code points. Texts come from the network, so both must expect anything.
 #pragma once
 
 #include <cstddef>
@@ -15,19 +15,28 @@ constexpr char32_t kInvalidCodePoint = 0xFFFFFFFF;
 inline bool IsAscii(std::string_view text) {
   constexpr uint64_t kHighBits = 0x8080808080808080ull;
   const char* data = text.data();
-  size_t left = text.size();
-  for (; left >= 8; left -= 8, data += 8) {
-    uint64_t word;
-    std::memcpy(&word, data, 8);
-    if ((word & kHighBits) != 0) return false;
+  size_t size = text.size();
+  auto load = [](const char* from, auto word) {
+    std::memcpy(&word, from, sizeof(word));
+    return word;
+  };
+  // Short texts are the rule: two words that overlap instead of a loop over bytes.
+  if (size >= 8) {
+    uint64_t bits = load(data + size - 8, uint64_t{0});
+    for (size_t i = 0; i + 8 < size; i += 8) bits |= load(data + i, uint64_t{0});
+    return (bits & kHighBits) == 0;
+  }
+  if (size >= 4) {
+    uint32_t bits = load(data, uint32_t{0}) | load(data + size - 4, uint32_t{0});
+    return (bits & static_cast<uint32_t>(kHighBits)) == 0;
   }
   uint8_t bits = 0;
-  for (; left > 0; --left, ++data) bits |= static_cast<uint8_t>(*data);
+  for (char c : text) bits |= static_cast<uint8_t>(c);
   return bits < 0x80;
 }
 
-// The code point that `text` (not empty) begins with, and its length in bytes. Kept out by RFC 3629, hence invalid
-// with length 1: overlong forms, surrogates, beyond U+10FFFF, cut sequences.
+// The code point that `text` (not empty) begins with, and its length in bytes. Kept out by RFC
+// 3629, hence invalid with length 1: overlong forms, surrogates, beyond U+10FFFF, cut sequences.
 inline char32_t DecodeUtf8(std::string_view text, size_t& length) {
   auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
   uint8_t first = byte(0);

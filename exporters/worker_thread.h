@@ -1,4 +1,5 @@
-// A thread that can be waited for with a deadline. Signals stay with the threads that handle them, so it blocks all.
+// A thread that can be waited for with a deadline. Signals stay with the threads that handle them,
+// so it blocks all.
 #pragma once
 
 #include <pthread.h>

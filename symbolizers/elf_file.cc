@@ -27,8 +27,8 @@ std::string ReadFrom(int fd, uint64_t offset, size_t limit) {
   std::string bytes(limit, '\0');
   size_t filled = 0;
   while (filled < limit) {
-    ssize_t count = pread(fd, bytes.data() + filled, limit - filled,
-                          static_cast<off_t>(offset + filled));
+    ssize_t count =
+        pread(fd, bytes.data() + filled, limit - filled, static_cast<off_t>(offset + filled));
     if (count < 0 && errno == EINTR) continue;
     if (count <= 0) break;
     filled += static_cast<size_t>(count);
@@ -44,7 +44,7 @@ Result<ElfFile> ElfFile::Open(const std::string& path) {
   // O_NONBLOCK: a FIFO put in the file's place must not hold us.
   elf.file_.Reset(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (!elf.file_) return FailErrno("open " + path);
-  struct stat info {};
+  struct stat info{};
   if (fstat(elf.file_.get(), &info) != 0) return FailErrno("fstat " + path);
   if (!S_ISREG(info.st_mode)) return Fail(path + " is not a regular file");
   Status status = elf.ReadHeaders();
@@ -97,7 +97,8 @@ Status ElfFile::ReadHeaders() {
     uint64_t name_offset = UINT64_MAX;
     GElf_Shdr raw;
     Elf_Scn* scn = elf_getscn(elf.get(), i);
-    // Indices must stay those of the file, so a section that cannot be read stays in the list, empty.
+    // Indices must stay those of the file, so a section that cannot be read stays in the list,
+    // empty.
     if (scn != nullptr && gelf_getshdr(scn, &raw) != nullptr) {
       name_offset = raw.sh_name;
       section.type = raw.sh_type;

@@ -1,8 +1,9 @@
 // The layout of an ELF file: sections, load segments and bounded reads of their bytes.
 //
-// The files belong to the traced programs and may be anything. libelf decodes the headers (classes, byte orders); bytes
-// are read with pread and a bound by whoever asks, never mapped, because a mapping of a file that is being truncated
-// kills the reader. Header counts are checked before libelf allocates by them.
+// The files belong to the traced programs and may be anything. libelf decodes the headers (classes,
+// byte orders); bytes are read with pread and a bound by whoever asks, never mapped, because a
+// mapping of a file that is being truncated kills the reader. Header counts are checked before
+// libelf allocates by them.
 #pragma once
 
 #include <cstddef>
@@ -26,7 +27,7 @@ struct ElfSection {
   uint64_t size = 0;
 };
 
-struct ElfSegment {  // PT_LOAD
+struct ElfSegment {    // PT_LOAD
   uint32_t flags = 0;  // PF_*
   uint64_t address = 0;
   uint64_t offset = 0;

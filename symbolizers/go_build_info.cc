@@ -3,11 +3,12 @@
 //   0   14  magic "\xff Go buildinf:"
 //   14   1  pointer size (pointer format only)
 //   15   1  flags: 0x1 = big endian, 0x2 = strings are inline (Go 1.18 and later)
-//   16  16  pointer format: address of the version's string header, address of the module text's string header
-//   32      inline format: uvarint length + version, uvarint length + module text
+//   16  16  pointer format: address of the version's string header, address of the module text's
+//   string header 32      inline format: uvarint length + version, uvarint length + module text
 //
-// A string header is (address, length). The module text is wrapped in two 16-byte marks; its lines are tab-separated:
-// "path\t<package>", "mod\t<module>\t<version>\t<sum>", then dependencies and build settings.
+// A string header is (address, length). The module text is wrapped in two 16-byte marks; its lines
+// are tab-separated: "path\t<package>", "mod\t<module>\t<version>\t<sum>", then dependencies and
+// build settings.
 #include "symbolizers/go_build_info.h"
 
 #include <elf.h>

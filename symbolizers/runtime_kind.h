@@ -32,11 +32,12 @@ struct BinaryFacts {
   std::optional<GoBuildInfo> go;
 };
 
-// By the file name of an interpreter, versions included (python3.11, php-fpm8.2, node20); kNative for all others.
+// By the file name of an interpreter, versions included (python3.11, php-fpm8.2, node20); kNative
+// for all others.
 RuntimeKind RuntimeFromName(std::string_view executable);
 
-// `executable` is the path as the process sees it, `file` is where to open it (/proc/PID/exe). What cannot be read
-// leaves what the name says.
+// `executable` is the path as the process sees it, `file` is where to open it (/proc/PID/exe). What
+// cannot be read leaves what the name says.
 BinaryFacts InspectBinary(std::string_view executable, const std::string& file);
 
 }  // namespace zerotap

@@ -8,11 +8,14 @@ namespace zerotap {
 namespace {
 
 constexpr const char* kDescription =
-    "zerotap turns the HTTP and PostgreSQL traffic of unmodified programs into OpenTelemetry spans and RED metrics.";
+    "zerotap turns the HTTP and PostgreSQL traffic of unmodified programs into OpenTelemetry spans "
+    "and RED metrics.";
 
 constexpr const char* kFooter =
-    "[NAME] is the variable that sets the same. Settings come from the command line, then OTEL_* variables, then\n"
-    "the YAML file, then defaults; `zerotap print-config` shows the result and docs/configuration.md explains\n"
+    "[NAME] is the variable that sets the same. Settings come from the command line, then OTEL_* "
+    "variables, then\n"
+    "the YAML file, then defaults; `zerotap print-config` shows the result and "
+    "docs/configuration.md explains\n"
     "each. Without any endpoint spans are printed on the terminal.\n"
     "\n"
     "Examples:\n"
@@ -27,13 +30,16 @@ constexpr const char* kFooter =
 
 // What every command reads.
 void AddCommonOptions(CLI::App& app, ConfigOverrides& overrides) {
-  app.add_option("--config", overrides.config_path, "YAML file with settings [ZEROTAP_CONFIG]")->type_name("FILE");
+  app.add_option("--config", overrides.config_path, "YAML file with settings [ZEROTAP_CONFIG]")
+      ->type_name("FILE");
   app.add_option("--sampler", overrides.sampler,
-                 "Which traces are kept, for example parentbased_traceidratio=0.1; metrics always count all "
+                 "Which traces are kept, for example parentbased_traceidratio=0.1; metrics always "
+                 "count all "
                  "[OTEL_TRACES_SAMPLER, OTEL_TRACES_SAMPLER_ARG]")
       ->type_name("NAME[=RATIO]");
-  app.add_option("--log-level", overrides.log_level,
-                 "trace, debug, info, warn, error or off; the log goes to standard error [OTEL_LOG_LEVEL]")
+  app.add_option(
+         "--log-level", overrides.log_level,
+         "trace, debug, info, warn, error or off; the log goes to standard error [OTEL_LOG_LEVEL]")
       ->type_name("LEVEL");
 }
 
@@ -44,26 +50,32 @@ void AddConfigOptions(CLI::App& app, ConfigOverrides& overrides) {
                  "[OTEL_TRACES_EXPORTER, OTEL_METRICS_EXPORTER]")
       ->type_name("LIST");
   app.add_option("--endpoint", overrides.endpoint,
-                 "Base URL of an OTLP/HTTP receiver, for example http://127.0.0.1:4318 [OTEL_EXPORTER_OTLP_ENDPOINT]")
+                 "Base URL of an OTLP/HTTP receiver, for example http://127.0.0.1:4318 "
+                 "[OTEL_EXPORTER_OTLP_ENDPOINT]")
       ->type_name("URL");
-  app.add_option("--capture-tier", overrides.capture_tier,
-                 "How the kernel is watched: a (6.3 and later), b (5.10 and later), auto tries a, then b")
+  app.add_option(
+         "--capture-tier", overrides.capture_tier,
+         "How the kernel is watched: a (6.3 and later), b (5.10 and later), auto tries a, then b")
       ->type_name("a|b|auto");
   app.add_option("--health", overrides.health,
-                 "Address of /livez, /readyz, /metrics and /ledger, 127.0.0.1:8686 unless set; off for none")
+                 "Address of /livez, /readyz, /metrics and /ledger, 127.0.0.1:8686 unless set; off "
+                 "for none")
       ->type_name("HOST:PORT|off");
 }
 
 void AddRunOptions(CLI::App& app, CommandLine& line) {
   AddConfigOptions(app, line.overrides);
   app.add_option("--record", line.record_path,
-                 "Also write what the kernel sent to FILE, for zerotap replay; it holds payload bytes, so only its "
+                 "Also write what the kernel sent to FILE, for zerotap replay; it holds payload "
+                 "bytes, so only its "
                  "owner may read it")
       ->type_name("FILE");
-  app.add_option("--duration", line.duration_seconds, "Stop after so many seconds; without it at SIGINT or SIGTERM")
+  app.add_option("--duration", line.duration_seconds,
+                 "Stop after so many seconds; without it at SIGINT or SIGTERM")
       ->check(CLI::Validator(
           [](std::string& text) {
-            return text.empty() || text.size() > 9 || text.find_first_not_of("0123456789") != std::string::npos ||
+            return text.empty() || text.size() > 9 ||
+                           text.find_first_not_of("0123456789") != std::string::npos ||
                            text.find_first_not_of('0') == std::string::npos
                        ? "\"" + text + "\" must be a whole number of seconds, at least 1"
                        : std::string();
@@ -87,27 +99,31 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
   CLI::App app(kDescription, "zerotap");
   // Exceptions of CLI11 end here.
   try {
-    app.footer(kFooter);
     app.set_version_flag("--version", "zerotap " + std::string(kVersion));
     app.require_subcommand(0, 1);
     AddRunOptions(app, line);
-    CLI::App* run = app.add_subcommand("run", "Watch this host until stopped (the default command; needs root)");
+    CLI::App* run = app.add_subcommand(
+        "run", "Watch this host until stopped (the default command; needs root)");
     AddRunOptions(*run, line);
-    CLI::App* replay = app.add_subcommand(
-        "replay", "Put a recording through the same pipeline, without root: OTLP JSON lines on standard output");
+    CLI::App* replay = app.add_subcommand("replay",
+                                          "Put a recording through the same pipeline, without "
+                                          "root: OTLP JSON lines on standard output");
     replay->add_option("FILE", line.replay_path, "A file written by --record")->required();
-    replay->add_flag("--metrics", line.replay_metrics, "Also print the RED metrics, after the spans");
+    replay->add_flag("--metrics", line.replay_metrics,
+                     "Also print the RED metrics, after the spans");
     AddCommonOptions(*replay, line.overrides);
-    CLI::App* print = app.add_subcommand("print-config",
-                                         "Show the settings in force as YAML, with secrets masked, and end");
+    CLI::App* print = app.add_subcommand(
+        "print-config", "Show the settings in force as YAML, with secrets masked, and end");
     AddConfigOptions(*print, line.overrides);
+    app.footer(kFooter);  // after the commands, which would inherit it
     app.parse(argc, argv);
     if (*replay) {
       line.command = CommandLine::Command::kReplay;
     } else if (*print) {
       line.command = CommandLine::Command::kPrintConfig;
     }
-    if (line.command != CommandLine::Command::kRun && (!line.record_path.empty() || line.duration_seconds != 0)) {
+    if (line.command != CommandLine::Command::kRun &&
+        (!line.record_path.empty() || line.duration_seconds != 0)) {
       return Exit("zerotap: --record and --duration go with run only\n", kExitBadConfig);
     }
     return line;
@@ -119,7 +135,8 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
     }
     return Exit(app.help(), kExitOk);
   } catch (const CLI::ParseError& error) {
-    return Exit("zerotap: " + std::string(error.what()) + "\nSee zerotap --help.\n", kExitBadConfig);
+    return Exit("zerotap: " + std::string(error.what()) + "\nSee zerotap --help.\n",
+                kExitBadConfig);
   }
 }
 

@@ -21,9 +21,10 @@ constexpr size_t kMaxFileSize = 4 * 1024 * 1024;
 
 // Header names that carry credentials: they stay out of spans even when somebody asks for them.
 constexpr std::string_view kSecretHeaders[] = {
-    "authorization", "proxy-authorization", "cookie",     "set-cookie",
-    "x-api-key",     "x-auth-token",        "x-csrf-token", "www-authenticate",
-    "proxy-authenticate", "x-amz-security-token", "signoz-ingestion-key"};
+    "authorization",        "proxy-authorization", "cookie",
+    "set-cookie",           "x-api-key",           "x-auth-token",
+    "x-csrf-token",         "www-authenticate",    "proxy-authenticate",
+    "x-amz-security-token", "signoz-ingestion-key"};
 
 class Validator {
  public:
@@ -38,9 +39,11 @@ class Validator {
     if (Result<RouteNormalizer> routes = RouteNormalizer::Create(config.pipeline.routes); !routes) {
       errors_.push_back("http.routes: " + routes.error().message);
     }
-    CheckRules(config);
+    // A rule whose only field could not be read would be called empty as well.
+    if (errors_.empty()) CheckRules(config);
     CheckExports(config.exports);
-    if (config.agent.service_name.empty()) errors_.push_back("agent.service_name: must not be empty");
+    if (config.agent.service_name.empty())
+      errors_.push_back("agent.service_name: must not be empty");
     if (config.health_address != "off") {
       Result<HostPort> address = ParseHostPort(config.health_address);
       if (!address) {
@@ -51,7 +54,8 @@ class Validator {
     }
     if (config.metrics.histogram == "exponential" && config.metrics.temporality == "cumulative") {
       loaded.warnings.push_back(
-          "cumulative exponential histograms are dropped by SigNoz; set metrics.temporality to delta if it is the "
+          "cumulative exponential histograms are dropped by SigNoz; set metrics.temporality to "
+          "delta if it is the "
           "receiver");
     }
     WarnAboutGrpcPort(config.exports, loaded.warnings);
@@ -62,21 +66,24 @@ class Validator {
     if (pipeline.sampler_argument.empty()) return;
     std::optional<double> ratio = ParseNumber(pipeline.sampler_argument);
     if (!ratio || *ratio < 0 || *ratio > 1) {
-      errors_.push_back("sampling.argument: \"" + pipeline.sampler_argument + "\" must be a ratio from 0 to 1");
+      errors_.push_back("sampling.argument: \"" + pipeline.sampler_argument +
+                        "\" must be a ratio from 0 to 1");
     }
   }
 
   void CheckHeaders(const std::string& key, std::vector<std::string>& names) {
     for (std::string& name : names) {
       name = ToLowerAscii(name);
-      const bool token = !name.empty() && name.find_first_not_of("!#$%&'*+-.^_`|~0123456789"
-                                                                 "abcdefghijklmnopqrstuvwxyz") ==
-                                              std::string::npos;
+      const bool token = !name.empty() && name.find_first_not_of(
+                                              "!#$%&'*+-.^_`|~0123456789"
+                                              "abcdefghijklmnopqrstuvwxyz") == std::string::npos;
       if (!token) {
-        errors_.push_back(key + ": \"" + name + "\" is not the name of a header; there are no patterns here");
+        errors_.push_back(key + ": \"" + name +
+                          "\" is not the name of a header; there are no patterns here");
       } else if (std::find(std::begin(kSecretHeaders), std::end(kSecretHeaders), name) !=
                  std::end(kSecretHeaders)) {
-        errors_.push_back(key + ": " + name + " carries credentials and is never captured; remove it");
+        errors_.push_back(key + ": " + name +
+                          " carries credentials and is never captured; remove it");
       }
     }
   }
@@ -120,7 +127,8 @@ class Validator {
     const bool https = endpoint.rfind("https://", 0) == 0;
     const std::string rest = endpoint.substr(std::min(endpoint.size(), size_t{https ? 8u : 7u}));
     if (!http && !https) {
-      errors_.push_back(key + ": \"" + endpoint + "\" must begin with http:// or https://, for example http://" +
+      errors_.push_back(key + ": \"" + endpoint +
+                        "\" must begin with http:// or https://, for example http://" +
                         (endpoint.find("://") == std::string::npos ? endpoint : "127.0.0.1:4318"));
     } else if (rest.empty() || rest.front() == '/' || rest.front() == ':' ||
                endpoint.find_first_of(" \t\r\n") != std::string::npos) {
@@ -136,10 +144,12 @@ class Validator {
     CheckList("export.metrics", exports.metrics);
     const auto uses = [&](const char* name) {
       return std::count(exports.traces.begin(), exports.traces.end(), name) +
-                 std::count(exports.metrics.begin(), exports.metrics.end(), name) > 0;
+                 std::count(exports.metrics.begin(), exports.metrics.end(), name) >
+             0;
     };
     if (uses("file") && exports.file_path.empty()) {
-      errors_.push_back("export.file.path: must be set, because export.traces or export.metrics has file");
+      errors_.push_back(
+          "export.file.path: must be set, because export.traces or export.metrics has file");
     }
   }
 
@@ -150,7 +160,8 @@ class Validator {
     }
     names = std::move(once);
     if (names.size() > 1 && std::find(names.begin(), names.end(), "none") != names.end()) {
-      errors_.push_back(key + ": none cannot stand with others (" + JoinList(names) + "); remove it");
+      errors_.push_back(key + ": none cannot stand with others (" + JoinList(names) +
+                        "); remove it");
     }
   }
 
@@ -158,9 +169,11 @@ class Validator {
     for (const std::string* endpoint :
          {&exports.otlp.endpoint, &exports.otlp_traces.endpoint, &exports.otlp_metrics.endpoint}) {
       const size_t port = endpoint->find(":4317");
-      if (port != std::string::npos && (port + 5 == endpoint->size() || (*endpoint)[port + 5] == '/')) {
-        warnings.push_back("the OTLP endpoint has port 4317, usually the gRPC one; zerotap speaks OTLP over HTTP, "
-                           "usually port 4318");
+      if (port != std::string::npos &&
+          (port + 5 == endpoint->size() || (*endpoint)[port + 5] == '/')) {
+        warnings.push_back(
+            "the OTLP endpoint has port 4317, usually the gRPC one; zerotap speaks OTLP over HTTP, "
+            "usually port 4318");
         return;
       }
     }
@@ -180,7 +193,8 @@ void ReadFile(const std::string& path, const Environment& environment, Config& c
     text.resize(static_cast<size_t>(file.gcount()));
   }
   if (!file.is_open() || file.bad()) {
-    errors.push_back("cannot read the configuration " + path + ": " + std::strerror(errno != 0 ? errno : EIO));
+    errors.push_back("cannot read the configuration " + path + ": " +
+                     std::strerror(errno != 0 ? errno : EIO));
     return;
   }
   if (text.size() > kMaxFileSize) {
@@ -200,7 +214,8 @@ void ApplyWord(const char* flag, const std::string& value, std::span<const std::
   }
 }
 
-void ApplyOverrides(const ConfigOverrides& overrides, Config& config, std::vector<std::string>& errors) {
+void ApplyOverrides(const ConfigOverrides& overrides, Config& config,
+                    std::vector<std::string>& errors) {
   if (overrides.exporters) {
     std::vector<std::string> names = SplitList(*overrides.exporters);
     std::vector<std::string> checked;
@@ -209,7 +224,8 @@ void ApplyOverrides(const ConfigOverrides& overrides, Config& config, std::vecto
       ApplyWord("--exporter", name, ExporterNames(), word, errors);
       if (!word.empty()) checked.push_back(std::move(word));
     }
-    if (names.empty()) errors.push_back("--exporter: must name at least one of otlp, console, file, none");
+    if (names.empty())
+      errors.push_back("--exporter: must name at least one of otlp, console, file, none");
     config.exports.traces = checked;
     config.exports.metrics = checked;
   }
@@ -225,7 +241,8 @@ void ApplyOverrides(const ConfigOverrides& overrides, Config& config, std::vecto
   }
   if (overrides.sampler) {
     const size_t equals = overrides.sampler->find('=');
-    ApplyWord("--sampler", overrides.sampler->substr(0, equals), SamplerNames(), config.pipeline.sampler, errors);
+    ApplyWord("--sampler", overrides.sampler->substr(0, equals), SamplerNames(),
+              config.pipeline.sampler, errors);
     config.pipeline.sampler_argument =
         equals == std::string::npos ? "" : overrides.sampler->substr(equals + 1);
   }
@@ -255,7 +272,8 @@ void ChooseExporters(ExportConfig& exports) {
 
 void ResolveMetrics(Config& config) {
   RedOptions& red = config.pipeline.red;
-  red.temporality = config.metrics.temporality == "cumulative" ? Temporality::kCumulative : Temporality::kDelta;
+  red.temporality =
+      config.metrics.temporality == "cumulative" ? Temporality::kCumulative : Temporality::kDelta;
   red.exponential = config.metrics.histogram == "exponential";
   if (config.metrics.exemplars == "off") red.exemplars_per_series = 0;
   if (config.metrics.interval_ns == 0) {
@@ -308,7 +326,8 @@ OtlpSettings ResolveOtlp(const ExportConfig& exports, Signal signal) {
     // Used as it is, only that a URL without a path has the path "/".
     result.endpoint = own.endpoint;
     const size_t authority = result.endpoint.find("://");
-    if (authority != std::string::npos && result.endpoint.find('/', authority + 3) == std::string::npos) {
+    if (authority != std::string::npos &&
+        result.endpoint.find('/', authority + 3) == std::string::npos) {
       result.endpoint += '/';
     }
     return result;
@@ -330,7 +349,8 @@ Result<HostPort> ParseHostPort(std::string_view text) {
     port.reset();  // an IPv6 address without brackets
   }
   if (!port || *port == 0 || *port > 65535) {
-    return Fail("\"" + std::string(text) + "\" must be an address with a port, for example 127.0.0.1:8686");
+    return Fail("\"" + std::string(text) +
+                "\" must be an address with a port, for example 127.0.0.1:8686");
   }
   HostPort result;
   result.host = host.empty() ? "0.0.0.0" : std::string(host);

@@ -1,5 +1,6 @@
-// Every setting of zerotap and where it comes from: command line, then OTEL_* variables, then one YAML file, then the
-// defaults below (docs/configuration.md). A wrong setting stops the start; LoadConfig never throws.
+// Every setting of zerotap and where it comes from: command line, then OTEL_* variables, then one
+// YAML file, then the defaults below (docs/configuration.md). A wrong setting stops the start;
+// LoadConfig never throws.
 #pragma once
 
 #include <cstdint>
@@ -37,12 +38,12 @@ struct OtlpSettings {
 };
 
 struct ExportConfig {
-  std::vector<std::string> traces;   // otlp, console, file, none; after LoadConfig never empty
+  std::vector<std::string> traces;  // otlp, console, file, none; after LoadConfig never empty
   std::vector<std::string> metrics;
   uint64_t flush_interval_ns = 1'000'000'000;
-  uint64_t queue_size = 50'000;       // spans, per exporter
+  uint64_t queue_size = 50'000;  // spans, per exporter
   uint64_t queue_bytes = 64 * 1024 * 1024;
-  uint64_t max_batch_size = 8192;     // spans per request
+  uint64_t max_batch_size = 8192;  // spans per request
   OtlpSettings otlp = {{}, {}, "gzip", 10'000'000'000, {}, {}, {}};
   OtlpSettings otlp_traces;
   OtlpSettings otlp_metrics;

@@ -29,12 +29,15 @@ class Reader {
   void Refuse(const std::string& message) { errors_.push_back(message); }
 
   // A whole number of at least `min`, times `factor`.
-  void Number(const std::string& name, uint64_t min, uint64_t max, uint64_t factor, uint64_t& value) {
+  void Number(const std::string& name, uint64_t min, uint64_t max, uint64_t factor,
+              uint64_t& value) {
     std::optional<std::string> text = Get(name);
     if (!text) return;
     std::optional<uint64_t> number = ParseUnsigned(*text);
     if (!number || *number < min || *number > max) {
-      Ignore(name, *text, "it must be a whole number from " + std::to_string(min) + " to " + std::to_string(max));
+      Ignore(
+          name, *text,
+          "it must be a whole number from " + std::to_string(min) + " to " + std::to_string(max));
       return;
     }
     value = *number * factor;
@@ -63,7 +66,9 @@ class Reader {
       if (std::find(known.begin(), known.end(), lower) != known.end()) {
         result.push_back(lower);
       } else if (lower == "prometheus") {
-        Ignore(name, item, "the health server's /metrics has the agent's own metrics; RED metrics leave by OTLP");
+        Ignore(
+            name, item,
+            "the health server's /metrics has the agent's own metrics; RED metrics leave by OTLP");
       } else {
         Ignore(name, item, "zerotap has otlp, console, file and none");
       }
@@ -108,7 +113,8 @@ void ReadOtlp(Reader& reader, const std::string& prefix, OtlpSettings& settings,
     std::optional<std::vector<NamedValue>> parsed = ParseKeyValueList(*headers);
     if (!parsed) {
       // The value is a secret: it is not repeated here.
-      reader.Ignore(prefix + "HEADERS", "(hidden)", "it must be name=value,name=value, percent-encoded");
+      reader.Ignore(prefix + "HEADERS", "(hidden)",
+                    "it must be name=value,name=value, percent-encoded");
     } else {
       settings.headers = std::move(*parsed);
       for (OtlpSettings* other : narrower) other->headers.clear();
@@ -118,7 +124,8 @@ void ReadOtlp(Reader& reader, const std::string& prefix, OtlpSettings& settings,
   if (std::optional<std::string> protocol = reader.Get(prefix + "PROTOCOL");
       protocol && *protocol != "http/protobuf") {
     reader.Refuse(prefix + "PROTOCOL=" + *protocol +
-                  ": zerotap speaks http/protobuf only; unset it, or set it to http/protobuf and the endpoint to "
+                  ": zerotap speaks http/protobuf only; unset it, or set it to http/protobuf and "
+                  "the endpoint to "
                   "the receiver's HTTP port (usually 4318)");
   }
 }
@@ -127,7 +134,8 @@ void ReadAgentResource(Reader& reader, AgentConfig& agent) {
   if (std::optional<std::string> text = reader.Get("OTEL_RESOURCE_ATTRIBUTES")) {
     std::optional<std::vector<NamedValue>> parsed = ParseKeyValueList(*text);
     if (!parsed) {
-      reader.Ignore("OTEL_RESOURCE_ATTRIBUTES", *text, "it must be key=value,key=value, percent-encoded");
+      reader.Ignore("OTEL_RESOURCE_ATTRIBUTES", *text,
+                    "it must be key=value,key=value, percent-encoded");
     } else {
       agent.resource_attributes.clear();
       for (NamedValue& attribute : *parsed) {
@@ -159,7 +167,8 @@ void ReadSampler(Reader& reader, PipelineOptions& pipeline) {
   }
 }
 
-// Unset: stable names and the legacy ones that SigNoz pages read. "http" or "database" alone: stable only; "dup" wins.
+// Unset: stable names and the legacy ones that SigNoz pages read. "http" or "database" alone:
+// stable only; "dup" wins.
 void ReadStability(Reader& reader, PipelineOptions& pipeline) {
   std::optional<std::string> text = reader.Get("OTEL_SEMCONV_STABILITY_OPT_IN");
   if (!text) return;
@@ -175,11 +184,13 @@ void ReadStability(Reader& reader, PipelineOptions& pipeline) {
 void ReadMetrics(Reader& reader, MetricsConfig& metrics) {
   reader.Number("OTEL_METRIC_EXPORT_INTERVAL", 100, 3'600'000, 1'000'000, metrics.interval_ns);
   constexpr std::string_view kTemporalities[] = {"cumulative", "delta", "lowmemory"};
-  reader.Word("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", kTemporalities, metrics.temporality);
+  reader.Word("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", kTemporalities,
+              metrics.temporality);
   constexpr std::string_view kAggregations[] = {"explicit_bucket_histogram",
                                                 "base2_exponential_bucket_histogram"};
   std::string aggregation;
-  reader.Word("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", kAggregations, aggregation);
+  reader.Word("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", kAggregations,
+              aggregation);
   if (!aggregation.empty()) {
     metrics.histogram = aggregation == kAggregations[0] ? "explicit" : "exponential";
   }
@@ -187,8 +198,9 @@ void ReadMetrics(Reader& reader, MetricsConfig& metrics) {
   std::string filter;
   reader.Word("OTEL_METRICS_EXEMPLAR_FILTER", kFilters, filter);
   if (filter == "always_on") {
-    reader.Ignore("OTEL_METRICS_EXEMPLAR_FILTER", filter,
-                  "an exemplar of a request without an exported span would lead nowhere; use trace_based");
+    reader.Ignore(
+        "OTEL_METRICS_EXEMPLAR_FILTER", filter,
+        "an exemplar of a request without an exported span would lead nowhere; use trace_based");
   } else if (!filter.empty()) {
     metrics.exemplars = filter == "always_off" ? "off" : filter;
   }
@@ -196,23 +208,26 @@ void ReadMetrics(Reader& reader, MetricsConfig& metrics) {
 
 }  // namespace
 
-void ReadEnvironment(const Environment& environment, Config& config, std::vector<std::string>& warnings,
-                     std::vector<std::string>& errors) {
+void ReadEnvironment(const Environment& environment, Config& config,
+                     std::vector<std::string>& warnings, std::vector<std::string>& errors) {
   Reader reader(environment, warnings, errors);
   if (std::optional<std::string> disabled = reader.Get("OTEL_SDK_DISABLED")) {
     std::optional<bool> parsed = ParseBool(*disabled);
-    if (!parsed) reader.Ignore("OTEL_SDK_DISABLED", *disabled, "only true and false mean something");
+    if (!parsed)
+      reader.Ignore("OTEL_SDK_DISABLED", *disabled, "only true and false mean something");
     config.disabled = parsed.value_or(false);
   }
   if (reader.Get("OTEL_CONFIG_FILE")) {
     warnings.push_back(
-        "OTEL_CONFIG_FILE is ignored: zerotap has its own file, named by --config or ZEROTAP_CONFIG");
+        "OTEL_CONFIG_FILE is ignored: zerotap has its own file, named by --config or "
+        "ZEROTAP_CONFIG");
   }
   reader.Word("OTEL_LOG_LEVEL", LogLevelNames(), config.log_level);
   ReadAgentResource(reader, config.agent);
   ReadSampler(reader, config.pipeline);
   ReadStability(reader, config.pipeline);
-  reader.Number("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", 1, 1'000'000, 1, config.pipeline.attribute_value_limit);
+  reader.Number("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", 1, 1'000'000, 1,
+                config.pipeline.attribute_value_limit);
   reader.Exporters("OTEL_TRACES_EXPORTER", config.exports.traces);
   reader.Exporters("OTEL_METRICS_EXPORTER", config.exports.metrics);
   reader.Number("OTEL_BSP_SCHEDULE_DELAY", 10, 60'000, 1'000'000, config.exports.flush_interval_ns);

@@ -1,5 +1,5 @@
-// The OTEL_* variables as the OpenTelemetry specification v1.60 has them: an empty value counts as unset, a value that
-// cannot be read is warned about and ignored.
+// The OTEL_* variables as the OpenTelemetry specification v1.60 has them: an empty value counts as
+// unset, a value that cannot be read is warned about and ignored.
 #pragma once
 
 #include <string>
@@ -10,7 +10,7 @@
 namespace zerotap {
 
 // Puts what the variables say over `config`. `errors` gets what must stop the start.
-void ReadEnvironment(const Environment& environment, Config& config, std::vector<std::string>& warnings,
-                     std::vector<std::string>& errors);
+void ReadEnvironment(const Environment& environment, Config& config,
+                     std::vector<std::string>& warnings, std::vector<std::string>& errors);
 
 }  // namespace zerotap

@@ -175,14 +175,16 @@ void VisitConfig(Config& config, ConfigVisitor& visitor) {
 
   visitor.BeginGroup("protocols");
   visitor.TextList("disabled", config.pipeline.disabled_protocols);
-  visitor.Count("max_requests_in_flight", config.pipeline.parser.max_requests_in_flight, 1, 1'000'000);
+  visitor.Count("max_requests_in_flight", config.pipeline.parser.max_requests_in_flight, 1,
+                1'000'000);
   visitor.EndGroup();
 
   VisitHttp(visitor, config.pipeline);
 
   visitor.BeginGroup("database");
   visitor.Bytes("max_query_size", config.pipeline.parser.max_query_bytes, 256, 1 * kMiB);
-  visitor.Count("max_prepared_statements", config.pipeline.parser.max_prepared_statements, 1, 100'000);
+  visitor.Count("max_prepared_statements", config.pipeline.parser.max_prepared_statements, 1,
+                100'000);
   visitor.EndGroup();
 
   visitor.BeginGroup("redaction");

@@ -1,5 +1,6 @@
-// The keys of the configuration file, said once: the reader, the printer and the key list are visitors over them, so
-// that what is read, what print-config shows and what errors suggest cannot differ.
+// The keys of the configuration file, said once: the reader, the printer and the key list are
+// visitors over them, so that what is read, what print-config shows and what errors suggest cannot
+// differ.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +27,8 @@ class ConfigVisitor {
   virtual void Text(std::string_view name, std::string& value) = 0;
   // A URL: may hold a password.
   virtual void Url(std::string_view name, std::string& value) = 0;
-  virtual void Choice(std::string_view name, std::string& value, std::span<const std::string_view> choices) = 0;
+  virtual void Choice(std::string_view name, std::string& value,
+                      std::span<const std::string_view> choices) = 0;
   virtual void Flag(std::string_view name, bool& value) = 0;
   virtual void Count(std::string_view name, uint64_t& value, uint64_t min, uint64_t max) = 0;
   virtual void Bytes(std::string_view name, uint64_t& value, uint64_t min, uint64_t max) = 0;
@@ -41,7 +43,8 @@ class ConfigVisitor {
 
 void VisitConfig(Config& config, ConfigVisitor& visitor);
 
-// Every key with its groups ("capture.ring_size", "targets.select[].pid"), in the order of the schema.
+// Every key with its groups ("capture.ring_size", "targets.select[].pid"), in the order of the
+// schema.
 std::vector<std::string> ConfigKeys();
 
 // Words that more than one source of settings accepts.

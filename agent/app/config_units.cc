@@ -14,9 +14,14 @@ struct Unit {
   uint64_t factor;
 };
 // Largest first, so that formatting finds the shortest text.
-constexpr std::array<Unit, 4> kByteUnits = {{{"GiB", 1ull << 30}, {"MiB", 1ull << 20}, {"KiB", 1ull << 10}, {"B", 1}}};
-constexpr std::array<Unit, 6> kTimeUnits = {{{"h", 3'600'000'000'000}, {"m", 60'000'000'000}, {"s", 1'000'000'000},
-                                             {"ms", 1'000'000}, {"us", 1'000}, {"ns", 1}}};
+constexpr std::array<Unit, 4> kByteUnits = {
+    {{"GiB", 1ull << 30}, {"MiB", 1ull << 20}, {"KiB", 1ull << 10}, {"B", 1}}};
+constexpr std::array<Unit, 6> kTimeUnits = {{{"h", 3'600'000'000'000},
+                                             {"m", 60'000'000'000},
+                                             {"s", 1'000'000'000},
+                                             {"ms", 1'000'000},
+                                             {"us", 1'000},
+                                             {"ns", 1}}};
 
 template <size_t N>
 std::optional<uint64_t> ParseWithUnit(std::string_view text, const std::array<Unit, N>& units) {
@@ -112,10 +117,12 @@ std::optional<uint64_t> ParseByteSize(std::string_view text) {
   return ParseWithUnit(text, kByteUnits);
 }
 
-std::optional<uint64_t> ParseDuration(std::string_view text) { return ParseWithUnit(text, kTimeUnits); }
+std::optional<uint64_t> ParseDuration(std::string_view text) {
+  return ParseWithUnit(text, kTimeUnits);
+}
 
-std::string FormatByteSize(uint64_t bytes) { return FormatWithUnit(bytes, kByteUnits); }
-std::string FormatDuration(uint64_t nanoseconds) {
+std::string ByteSizeText(uint64_t bytes) { return FormatWithUnit(bytes, kByteUnits); }
+std::string DurationText(uint64_t nanoseconds) {
   return nanoseconds == 0 ? "0s" : FormatWithUnit(nanoseconds, kTimeUnits);
 }
 
@@ -153,13 +160,16 @@ std::string JoinList(const std::vector<std::string>& items) {
   return result;
 }
 
-std::optional<std::vector<std::pair<std::string, std::string>>> ParseKeyValueList(std::string_view text) {
+std::optional<std::vector<std::pair<std::string, std::string>>> ParseKeyValueList(
+    std::string_view text) {
   std::vector<std::pair<std::string, std::string>> result;
   for (const std::string& part : SplitList(text)) {
     const size_t equals = part.find('=');
     if (equals == std::string::npos) return std::nullopt;
-    std::optional<std::string> key = PercentDecode(TrimSpace(std::string_view(part).substr(0, equals)));
-    std::optional<std::string> value = PercentDecode(TrimSpace(std::string_view(part).substr(equals + 1)));
+    std::optional<std::string> key =
+        PercentDecode(TrimSpace(std::string_view(part).substr(0, equals)));
+    std::optional<std::string> value =
+        PercentDecode(TrimSpace(std::string_view(part).substr(equals + 1)));
     if (!key || !value || key->empty()) return std::nullopt;
     result.emplace_back(std::move(*key), std::move(*value));
   }
@@ -170,9 +180,11 @@ std::string ClosestWord(std::string_view word, const std::vector<std::string>& c
   std::string best;
   size_t best_distance = std::max<size_t>(2, word.size() / 3) + 1;
   for (const std::string& candidate : candidates) {
-    // A key of which the other is a part ("headers", "request_headers") is near whatever the distance.
-    const bool part = word.size() >= 4 && (candidate.find(word) != std::string::npos ||
-                                           (candidate.size() >= 4 && word.find(candidate) != std::string_view::npos));
+    // A key of which the other is a part ("headers", "request_headers") is near whatever the
+    // distance.
+    const bool part = word.size() >= 4 &&
+                      (candidate.find(word) != std::string::npos ||
+                       (candidate.size() >= 4 && word.find(candidate) != std::string_view::npos));
     const size_t distance = part ? 2 : EditDistance(word, candidate);
     if (distance < best_distance) {
       best_distance = distance;

@@ -1,4 +1,5 @@
-// Numbers as people write them in a configuration: sizes, durations, lists. Everything is checked to the last character.
+// Numbers as people write them in a configuration: sizes, durations, lists. Everything is checked
+// to the last character.
 #pragma once
 
 #include <cstdint>
@@ -14,12 +15,13 @@ std::optional<double> ParseNumber(std::string_view text);  // finite
 std::optional<bool> ParseBool(std::string_view text);      // true or false
 // "64MiB", "64KiB", "1GiB" or plain bytes.
 std::optional<uint64_t> ParseByteSize(std::string_view text);
-// "200ms", "1s", "5m", "1h", "10us"; nanoseconds. A number without a unit is refused: its meaning would be a guess.
+// "200ms", "1s", "5m", "1h", "10us"; nanoseconds. A number without a unit is refused: its meaning
+// would be a guess.
 std::optional<uint64_t> ParseDuration(std::string_view text);
 
 // The shortest text that the parsers above read back to the same value.
-std::string FormatByteSize(uint64_t bytes);
-std::string FormatDuration(uint64_t nanoseconds);
+std::string ByteSizeText(uint64_t bytes);
+std::string DurationText(uint64_t nanoseconds);
 
 std::string_view TrimSpace(std::string_view text);
 std::string ToLowerAscii(std::string_view text);
@@ -27,8 +29,10 @@ std::string ToLowerAscii(std::string_view text);
 std::vector<std::string> SplitList(std::string_view text);
 // "a, b, c"
 std::string JoinList(const std::vector<std::string>& items);
-// W3C-baggage style "key=value,key=value" with percent-encoding; empty when any of it cannot be decoded.
-std::optional<std::vector<std::pair<std::string, std::string>>> ParseKeyValueList(std::string_view text);
+// W3C-baggage style "key=value,key=value" with percent-encoding; empty when any of it cannot be
+// decoded.
+std::optional<std::vector<std::pair<std::string, std::string>>> ParseKeyValueList(
+    std::string_view text);
 
 // The candidate that `word` was probably meant to be; empty when none is near.
 std::string ClosestWord(std::string_view word, const std::vector<std::string>& candidates);

@@ -33,17 +33,13 @@ class YamlReader : public ConfigVisitor {
   }
   void Finish() { Leave(); }
 
-  void BeginGroup(std::string_view name) override {
-    Enter(Find(name), Path(name));
-  }
+  void BeginGroup(std::string_view name) override { Enter(Find(name), Path(name)); }
   void EndGroup() override { Leave(); }
 
   size_t BeginList(std::string_view name, size_t current) override {
     std::optional<YAML::Node> node = Find(name);
     Frame frame;
     frame.path = Path(name);
-    frame.known.clear();
-    frame.is_list = true;
     if (node && !node->IsNull() && !node->IsSequence()) {
       Complain(*node, frame.path, "must be a list, each item after a dash");
       node.reset();
@@ -87,11 +83,11 @@ class YamlReader : public ConfigVisitor {
                [](uint64_t number) { return std::to_string(number); });
   }
   void Bytes(std::string_view name, uint64_t& value, uint64_t min, uint64_t max) override {
-    ReadNumber(name, value, min, max, ParseByteSize, "a size such as 64KiB or 16MiB", FormatByteSize);
+    ReadNumber(name, value, min, max, ParseByteSize, "a size such as 64KiB or 16MiB", ByteSizeText);
   }
   void Duration(std::string_view name, uint64_t& value, uint64_t min, uint64_t max) override {
-    ReadNumber(name, value, min, max, ParseDuration, "a duration with its unit such as 200ms, 1s or 5m",
-               FormatDuration);
+    ReadNumber(name, value, min, max, ParseDuration,
+               "a duration with its unit such as 200ms, 1s or 5m", DurationText);
   }
   void TextList(std::string_view name, std::vector<std::string>& value) override {
     ReadList(name, value, [](const std::string& text, std::string& item) {
@@ -108,7 +104,8 @@ class YamlReader : public ConfigVisitor {
   void PortList(std::string_view name, std::vector<uint16_t>& value) override {
     ReadList(name, value, [](const std::string& text, uint16_t& item) {
       std::optional<uint64_t> port = ParseUnsigned(text);
-      if (!port || *port == 0 || *port > 65535) return Quoted(text) + " must be a port from 1 to 65535";
+      if (!port || *port == 0 || *port > 65535)
+        return Quoted(text) + " must be a port from 1 to 65535";
       item = static_cast<uint16_t>(*port);
       return std::string();
     });
@@ -139,7 +136,6 @@ class YamlReader : public ConfigVisitor {
     std::optional<YAML::Node> node;  // empty: nothing in the file
     std::string path;
     std::vector<std::string> known;  // keys that the schema asked for
-    bool is_list = false;
   };
 
   std::string Path(std::string_view name) const {
@@ -229,8 +225,9 @@ class YamlReader : public ConfigVisitor {
       std::optional<std::string> value = environment_(name);
       if (!value || value->empty()) value = fallback;
       if (!value) {
-        Complain(node, path, "the variable " + name + " is not set; set it, or write ${" + name +
-                                 ":-value} to give a default");
+        Complain(node, path,
+                 "the variable " + name + " is not set; set it, or write ${" + name +
+                     ":-value} to give a default");
         return std::nullopt;
       }
       result += *value;
@@ -283,7 +280,9 @@ class YamlReader : public ConfigVisitor {
     std::optional<YAML::Node> node = Find(name);
     if (!node || node->IsNull()) return;
     if (!node->IsSequence()) {
-      Complain(*node, Path(name), "must be a list, for example [" + std::string(node->IsScalar() ? node->Scalar() : "a, b") + "]");
+      Complain(*node, Path(name),
+               "must be a list, for example [" +
+                   std::string(node->IsScalar() ? node->Scalar() : "a, b") + "]");
       return;
     }
     std::vector<T> result;
@@ -350,7 +349,8 @@ class YamlPrinter : public ConfigVisitor {
     if (at != std::string::npos && at >= authority) shown.replace(authority, at - authority, kMask);
     Text(name, shown);
   }
-  void Choice(std::string_view name, std::string& value, std::span<const std::string_view>) override {
+  void Choice(std::string_view name, std::string& value,
+              std::span<const std::string_view>) override {
     if (!value.empty()) Key(name) << value;  // empty: as for both signals
   }
   void Flag(std::string_view name, bool& value) override { Key(name) << value; }
@@ -358,10 +358,10 @@ class YamlPrinter : public ConfigVisitor {
     if (value >= min) Key(name) << value;
   }
   void Bytes(std::string_view name, uint64_t& value, uint64_t, uint64_t) override {
-    Key(name) << FormatByteSize(value);
+    Key(name) << ByteSizeText(value);
   }
   void Duration(std::string_view name, uint64_t& value, uint64_t min, uint64_t) override {
-    if (value >= min) Key(name) << FormatDuration(value);
+    if (value >= min) Key(name) << DurationText(value);
   }
   void TextList(std::string_view name, std::vector<std::string>& value) override {
     Key(name) << YAML::Flow << YAML::BeginSeq;

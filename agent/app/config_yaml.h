@@ -9,12 +9,14 @@
 
 namespace zerotap {
 
-// Puts what `text` says over `config`; keys that are absent leave it as it is. `file` names the text in errors
+// Puts what `text` says over `config`; keys that are absent leave it as it is. `file` names the
+// text in errors
 // ("file:line: key: ..."). Values may refer to variables: ${NAME} or ${NAME:-default}.
 void ReadYamlConfig(std::string_view text, std::string_view file, const Environment& environment,
                     Config& config, std::vector<std::string>& errors);
 
-// The whole configuration as YAML that ReadYamlConfig accepts. Header values and passwords in URLs are masked.
+// The whole configuration as YAML that ReadYamlConfig accepts. Header values and passwords in URLs
+// are masked.
 std::string PrintYamlConfig(const Config& config);
 
 }  // namespace zerotap

@@ -40,10 +40,18 @@ SpanFateCallback FatesInto(Ledger& ledger) {
   return [&ledger](std::span<const Span> spans, SpanFate fate) {
     for (const Span& span : spans) {
       switch (fate) {
-        case SpanFate::kExported: ledger.Emitted(span.ledger_row); break;
-        case SpanFate::kRejected: ledger.Dropped(span.ledger_row, DropReason::kExportRejected); break;
-        case SpanFate::kFailed: ledger.Dropped(span.ledger_row, DropReason::kExportFailed); break;
-        case SpanFate::kQueueDropped: ledger.Dropped(span.ledger_row, DropReason::kSpanQueueFull); break;
+        case SpanFate::kExported:
+          ledger.Emitted(span.ledger_row);
+          break;
+        case SpanFate::kRejected:
+          ledger.Dropped(span.ledger_row, DropReason::kExportRejected);
+          break;
+        case SpanFate::kFailed:
+          ledger.Dropped(span.ledger_row, DropReason::kExportFailed);
+          break;
+        case SpanFate::kQueueDropped:
+          ledger.Dropped(span.ledger_row, DropReason::kSpanQueueFull);
+          break;
       }
     }
   };
@@ -71,7 +79,8 @@ Result<std::unique_ptr<ExporterSet>> ExporterSet::Create(const Config& config, L
     ExporterFactory::AdjustBatcher(name, batcher);
     SpanFateCallback fates;
     if (set->spans_.empty()) fates = FatesInto(ledger);
-    set->spans_.push_back(std::make_unique<SpanBatcher>(std::move(*exporter), batcher, stats, std::move(fates)));
+    set->spans_.push_back(
+        std::make_unique<SpanBatcher>(std::move(*exporter), batcher, stats, std::move(fates)));
     set->named_.push_back({name, "traces", std::move(stats)});
   }
   for (const std::string& name : exports.metrics) {

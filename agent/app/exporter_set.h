@@ -18,15 +18,16 @@ namespace zerotap {
 
 class ExporterSet {
  public:
-  // What becomes of a span at the first exporter of export.traces is what the ledger says of it. `ledger` must outlive
-  // the set.
+  // What becomes of a span at the first exporter of export.traces is what the ledger says of it.
+  // `ledger` must outlive the set.
   static Result<std::unique_ptr<ExporterSet>> Create(const Config& config, Ledger& ledger);
 
   // From one thread; never wait.
   void PushSpans(std::vector<Span>&& spans);
   void PushMetrics(std::vector<Metric>&& metrics);
 
-  // All exporters at the same time; what is not out by the deadline has failed. Afterwards nothing may be pushed.
+  // All exporters at the same time; what is not out by the deadline has failed. Afterwards nothing
+  // may be pushed.
   void Shutdown(std::chrono::steady_clock::time_point deadline);
 
   // Any thread.

@@ -16,11 +16,12 @@
 namespace zerotap {
 namespace {
 
-constexpr size_t kWorkers = 2;
+constexpr size_t kWorkers = 4;
 constexpr size_t kMaxWaitingConnections = 16;
 constexpr time_t kSocketTimeoutSeconds = 2;
 
-// cpp-httplib's own pool queues without bound; here the accepting thread waits instead, and the kernel's backlog after it.
+// cpp-httplib's own pool queues without bound; here the accepting thread waits instead, and the
+// kernel's backlog after it.
 class BoundedTaskQueue : public httplib::TaskQueue {
  public:
   BoundedTaskQueue() {
@@ -107,7 +108,8 @@ void HealthServer::State::Route() {
   });
   server.set_error_handler([](const httplib::Request&, httplib::Response& response) {
     if (response.body.empty()) {
-      response.set_content("here are /livez, /readyz, /metrics and /ledger\n", "text/plain; charset=utf-8");
+      response.set_content("here are /livez, /readyz, /metrics and /ledger\n",
+                           "text/plain; charset=utf-8");
     }
   });
   server.set_exception_handler(
@@ -126,17 +128,20 @@ HealthServer::~HealthServer() {
 
 uint16_t HealthServer::port() const { return state_->port; }
 
-Result<std::unique_ptr<HealthServer>> HealthServer::Start(const HostPort& address, HealthCallbacks callbacks) {
+Result<std::unique_ptr<HealthServer>> HealthServer::Start(const HostPort& address,
+                                                          HealthCallbacks callbacks) {
   auto state = std::make_unique<State>();
   state->callbacks = std::move(callbacks);
   httplib::Server& server = state->server;
   server.new_task_queue = [] { return new BoundedTaskQueue; };
-  // The default would set SO_REUSEPORT, and a second agent would then share the port without an error.
+  // The default would set SO_REUSEPORT, and a second agent would then share the port without an
+  // error.
   server.set_socket_options([](socket_t socket) {
     const int yes = 1;
     setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
   });
   server.set_keep_alive_max_count(1);
+  server.set_keep_alive_timeout(1);  // for the first byte of the request, too
   server.set_read_timeout(kSocketTimeoutSeconds);
   server.set_write_timeout(kSocketTimeoutSeconds);
   server.set_payload_max_length(4096);
@@ -164,7 +169,8 @@ Result<std::unique_ptr<HealthServer>> HealthServer::Start(const HostPort& addres
     running.ended = true;
   });
   // stop() before the server runs would have no effect and the join would wait for ever.
-  while (!server.is_running() && !running.ended) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  while (!server.is_running() && !running.ended)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
   return std::unique_ptr<HealthServer>(new HealthServer(std::move(state)));
 }
 

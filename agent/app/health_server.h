@@ -1,6 +1,8 @@
-// Answers /livez, /readyz, /metrics and /ledger to whoever watches over the agent. cpp-httplib stays behind this header.
+// Answers /livez, /readyz, /metrics and /ledger to whoever watches over the agent. cpp-httplib
+// stays behind this header.
 //
-// Its threads never touch the pipeline: the callbacks below give copies and may be called from several threads at once.
+// Its threads never touch the pipeline: the callbacks below give copies and may be called from
+// several threads at once.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +30,8 @@ struct HealthCallbacks {
 class HealthServer {
  public:
   // Port 0 takes any free one. Fails when the address cannot be bound.
-  static Result<std::unique_ptr<HealthServer>> Start(const HostPort& address, HealthCallbacks callbacks);
+  static Result<std::unique_ptr<HealthServer>> Start(const HostPort& address,
+                                                     HealthCallbacks callbacks);
   ~HealthServer();
 
   uint16_t port() const;

@@ -9,9 +9,12 @@ using Json = nlohmann::ordered_json;
 
 std::string_view RoleName(Role role) {
   switch (role) {
-    case Role::kClient: return "client";
-    case Role::kServer: return "server";
-    case Role::kUnknown: break;
+    case Role::kClient:
+      return "client";
+    case Role::kServer:
+      return "server";
+    case Role::kUnknown:
+      break;
   }
   return "unknown";
 }
@@ -23,7 +26,8 @@ void PutCounts(const LedgerCounts& counts, Json& out) {
   out["sampled_out"] = counts.sampled_out;
   Json dropped = Json::object();
   for (size_t i = 0; i < counts.dropped.size(); ++i) {
-    if (counts.dropped[i] != 0) dropped[std::string(DropReasonName(static_cast<DropReason>(i)))] = counts.dropped[i];
+    if (counts.dropped[i] != 0)
+      dropped[std::string(DropReasonName(static_cast<DropReason>(i)))] = counts.dropped[i];
   }
   out["dropped"] = std::move(dropped);
   out["in_flight"] = InFlight(counts);
@@ -40,7 +44,8 @@ void Sum(const LedgerCounts& counts, LedgerCounts& total) {
 }  // namespace
 
 uint64_t InFlight(const LedgerCounts& counts) {
-  const uint64_t ended = counts.emitted + counts.filtered + counts.sampled_out + counts.dropped_total();
+  const uint64_t ended =
+      counts.emitted + counts.filtered + counts.sampled_out + counts.dropped_total();
   return counts.seen > ended ? counts.seen - ended : 0;
 }
 

@@ -7,11 +7,13 @@
 
 namespace zerotap {
 
-// {"rows": [{"service", "pid", "protocol", "role", <counts>}], "total": {<counts>}}; counts: seen, emitted, filtered,
-// sampled_out, dropped{reason}, in_flight. The total is the sum of the rows shown.
+// {"rows": [{"service", "pid", "protocol", "role", <counts>}], "total": {<counts>}}; counts: seen,
+// emitted, filtered, sampled_out, dropped{reason}, in_flight. The total is the sum of the rows
+// shown.
 std::string LedgerJson(const std::vector<LedgerRow>& rows);
 
-// Rows are written by other threads while they are read: what ended since must not make in_flight negative.
+// Rows are written by other threads while they are read: what ended since must not make in_flight
+// negative.
 uint64_t InFlight(const LedgerCounts& counts);
 
 }  // namespace zerotap

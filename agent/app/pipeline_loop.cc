@@ -24,12 +24,13 @@ constexpr uint32_t kRecordsPerClock = 256;
 
 }  // namespace
 
-Result<std::unique_ptr<PipelineLoop>> PipelineLoop::Create(const PipelineLoopOptions& options, EventSource& source,
-                                                           CaptureControl& control, ProcessHooks processes,
-                                                           TelemetrySinks sinks, SelfSources self,
-                                                           std::unique_ptr<RecordingWriter> recording) {
-  std::unique_ptr<PipelineLoop> loop(new PipelineLoop(options, source, control, std::move(processes),
-                                                      std::move(sinks), std::move(self), std::move(recording)));
+Result<std::unique_ptr<PipelineLoop>> PipelineLoop::Create(
+    const PipelineLoopOptions& options, EventSource& source, CaptureControl& control,
+    ProcessHooks processes, TelemetrySinks sinks, SelfSources self,
+    std::unique_ptr<RecordingWriter> recording) {
+  std::unique_ptr<PipelineLoop> loop(new PipelineLoop(options, source, control,
+                                                      std::move(processes), std::move(sinks),
+                                                      std::move(self), std::move(recording)));
   PipelineLoop* borrowed = loop.get();
   auto pipeline = Pipeline::Create(options.pipeline, control,
                                    [borrowed](uint32_t tgid) { return borrowed->Resolve(tgid); });
@@ -38,9 +39,9 @@ Result<std::unique_ptr<PipelineLoop>> PipelineLoop::Create(const PipelineLoopOpt
   return loop;
 }
 
-PipelineLoop::PipelineLoop(const PipelineLoopOptions& options, EventSource& source, CaptureControl& control,
-                           ProcessHooks processes, TelemetrySinks sinks, SelfSources self,
-                           std::unique_ptr<RecordingWriter> recording)
+PipelineLoop::PipelineLoop(const PipelineLoopOptions& options, EventSource& source,
+                           CaptureControl& control, ProcessHooks processes, TelemetrySinks sinks,
+                           SelfSources self, std::unique_ptr<RecordingWriter> recording)
     : options_(options),
       source_(source),
       control_(control),
@@ -125,7 +126,8 @@ std::optional<TracedProcess> PipelineLoop::Resolve(uint32_t tgid) {
     resource->attributes.Add(semconv::kProcessPid, int64_t{tgid});
     process = TracedProcess{tgid, true, std::move(resource)};
   }
-  const std::string resource = process->resource ? ResourceToJson(*process->resource) : std::string("[]");
+  const std::string resource =
+      process->resource ? ResourceToJson(*process->resource) : std::string("[]");
   recording_->WriteProcess({tgid, process->traced, resource});
   return process;
 }
@@ -137,7 +139,8 @@ void PipelineLoop::HandleRecord(ByteSpan record) {
     if (std::optional<Event> event = DecodeEvent(record)) HandleProcessRecord(*event);
   }
   pipeline_->HandleRecord(record);
-  // After the pipeline: a process that it asked for on seeing the record stands before the record, as replay needs it.
+  // After the pipeline: a process that it asked for on seeing the record stands before the record,
+  // as replay needs it.
   if (recording_) recording_->WriteRecord(record);
   if (++records_since_clock_ >= kRecordsPerClock) {
     records_since_clock_ = 0;
@@ -159,7 +162,8 @@ void PipelineLoop::HandleProcessRecord(const Event& event) {
   }
 }
 
-// A process that lives for 50 ms must be looked at while it lives; a storm of them must not keep us from draining.
+// A process that lives for 50 ms must be looked at while it lives; a storm of them must not keep us
+// from draining.
 void PipelineLoop::ResolveEagerly(uint32_t tgid, uint64_t now_ns) {
   if (!processes_.resolve) return;
   const double limit = options_.eager_resolves_per_second;
@@ -179,7 +183,8 @@ void PipelineLoop::Tick(uint64_t now_ns) {
   pipeline_->Advance(tick_ns_);
   if (recording_) recording_->WriteClock(tick_ns_);
   GiveSpans();
-  // A recording has one offset: it stays for as long as there is one, so that a replay gives the same times.
+  // A recording has one offset: it stays for as long as there is one, so that a replay gives the
+  // same times.
   if (tick_ns_ >= next_wall_ns_) {
     next_wall_ns_ = tick_ns_ + kWallRefreshNs;
     if (!recorded_) SetWallOffset(RealtimeMinusMonotonicNs());

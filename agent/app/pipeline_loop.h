@@ -1,5 +1,6 @@
-// The pipeline's thread: drain the kernel's records, run them through the pipeline, hand spans and metrics to the
-// exporters. Nothing here waits for a receiver, for a lock that is held long, or for other processes.
+// The pipeline's thread: drain the kernel's records, run them through the pipeline, hand spans and
+// metrics to the exporters. Nothing here waits for a receiver, for a lock that is held long, or for
+// other processes.
 #pragma once
 
 #include <atomic>
@@ -21,7 +22,8 @@
 
 namespace zerotap {
 
-// Who processes are. All are called on the pipeline's thread; those without a function are left out.
+// Who processes are. All are called on the pipeline's thread; those without a function are left
+// out.
 struct ProcessHooks {
   ResolveProcess resolve;
   std::function<void(const zt_process_exec_event&)> on_exec;
@@ -54,16 +56,17 @@ struct PipelineLoopOptions {
 class PipelineLoop {
  public:
   // `source` and `control` must outlive the loop. `recording` may be null.
-  static Result<std::unique_ptr<PipelineLoop>> Create(const PipelineLoopOptions& options, EventSource& source,
-                                                      CaptureControl& control, ProcessHooks processes,
-                                                      TelemetrySinks sinks, SelfSources self,
+  static Result<std::unique_ptr<PipelineLoop>> Create(const PipelineLoopOptions& options,
+                                                      EventSource& source, CaptureControl& control,
+                                                      ProcessHooks processes, TelemetrySinks sinks,
+                                                      SelfSources self,
                                                       std::unique_ptr<RecordingWriter> recording);
   // As Stop.
   ~PipelineLoop();
 
   void Start();
-  // Takes what is still in the ring, ends everything in flight and hands over the last spans and metrics; then the thread
-  // is over. From one thread.
+  // Takes what is still in the ring, ends everything in flight and hands over the last spans and
+  // metrics; then the thread is over. From one thread.
   void Stop();
 
   // Any thread.

@@ -178,19 +178,22 @@ void Agent::StartHealthServer() {
     PipelineLoop* loop = running_.load();
     return LedgerJson(loop == nullptr ? std::vector<LedgerRow>() : loop->ledger().Snapshot());
   };
-  Result<std::unique_ptr<HealthServer>> server = HealthServer::Start(*address, std::move(callbacks));
+  Result<std::unique_ptr<HealthServer>> server =
+      HealthServer::Start(*address, std::move(callbacks));
   if (server) {
     health_ = std::move(*server);
     spdlog::debug("health server on {}", config_.health_address);
   } else {
-    spdlog::warn("health server: {}; zerotap goes on without it. Set --health to another address, or to off",
-                 server.error().message);
+    spdlog::warn(
+        "health server: {}; zerotap goes on without it. Set --health to another address, or to off",
+        server.error().message);
   }
 }
 
 // Everything but the running threads of the pipeline; gives an exit code when it cannot be.
 int Agent::Build() {
-  Result<std::unique_ptr<ProcessTable>> processes = ProcessTable::Create(ProcessTableOptionsOf(config_));
+  Result<std::unique_ptr<ProcessTable>> processes =
+      ProcessTable::Create(ProcessTableOptionsOf(config_));
   if (!processes) {
     spdlog::error("{}", processes.error().message);
     return kExitBadConfig;
@@ -210,7 +213,8 @@ int Agent::Build() {
   std::unique_ptr<RecordingWriter> recording;
   if (!options_.record_path.empty()) {
     loop.wall_offset_ns = RealtimeMinusMonotonicNs();
-    auto created = RecordingWriter::Create(options_.record_path, {loop.pipeline.id_seed, loop.wall_offset_ns});
+    auto created =
+        RecordingWriter::Create(options_.record_path, {loop.pipeline.id_seed, loop.wall_offset_ns});
     if (!created) {
       spdlog::error("--record: {}", created.error().message);
       return kExitBadConfig;
@@ -218,7 +222,8 @@ int Agent::Build() {
     recording = std::move(*created);
   }
 
-  Result<std::unique_ptr<BpfCapture>> capture = BpfCapture::Create(CaptureOptionsOf(config_.capture));
+  Result<std::unique_ptr<BpfCapture>> capture =
+      BpfCapture::Create(CaptureOptionsOf(config_.capture));
   if (!capture) {
     spdlog::error("{}", capture.error().message);
     return kExitNotPermitted;
@@ -227,12 +232,14 @@ int Agent::Build() {
 
   TelemetrySinks sinks;
   sinks.spans = [this](std::vector<Span>&& spans) { exporters_->PushSpans(std::move(spans)); };
-  sinks.metrics = [this](std::vector<Metric>&& metrics) { exporters_->PushMetrics(std::move(metrics)); };
+  sinks.metrics = [this](std::vector<Metric>&& metrics) {
+    exporters_->PushMetrics(std::move(metrics));
+  };
   SelfSources self;
   self.kernel = [this] { return KernelCountsOf(capture_->ReadCounters()); };
   self.exporters = [this] { return exporters_->Counts(); };
-  auto created = PipelineLoop::Create(loop, *capture_, *capture_, HooksInto(*processes_), std::move(sinks),
-                                      std::move(self), std::move(recording));
+  auto created = PipelineLoop::Create(loop, *capture_, *capture_, HooksInto(*processes_),
+                                      std::move(sinks), std::move(self), std::move(recording));
   if (!created) {
     spdlog::error("{}", created.error().message);
     return kExitBadConfig;
@@ -249,8 +256,8 @@ int Agent::Build() {
 
 void Agent::LogStart() const {
   const CaptureReport& report = capture_->report();
-  spdlog::info("zerotap {} watches this host: tier {} ({})", kVersion, report.tier == CaptureTier::kB ? "b" : "a",
-               report.attach_form);
+  spdlog::info("zerotap {} watches this host: tier {} ({})", kVersion,
+               report.tier == CaptureTier::kB ? "b" : "a", report.attach_form);
   for (const std::string& remark : report.remarks) spdlog::info("{}", remark);
   for (const std::string& unseen : report.unseen) spdlog::debug("not seen: {}", unseen);
 }
@@ -284,14 +291,15 @@ void Agent::Stop() {
   exporters_.reset();
   if (!loop_) return;
   const LedgerCounts total = loop_->ledger().Total();
-  spdlog::info("{} requests seen: {} emitted, {} sampled out, {} filtered, {} dropped", total.seen, total.emitted,
-               total.sampled_out, total.filtered, total.dropped_total());
+  spdlog::info("{} requests seen: {} emitted, {} sampled out, {} filtered, {} dropped", total.seen,
+               total.emitted, total.sampled_out, total.filtered, total.dropped_total());
 }
 
 int Agent::Run() {
   StartHealthServer();
   if (config_.disabled) {
-    spdlog::warn("OTEL_SDK_DISABLED is true: nothing is captured until zerotap is started without it");
+    spdlog::warn(
+        "OTEL_SDK_DISABLED is true: nothing is captured until zerotap is started without it");
   } else {
     const int code = Build();
     if (code != kExitOk) return code;

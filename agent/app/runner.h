@@ -1,4 +1,5 @@
-// The live agent: builds everything from the configuration, runs until it is told to stop, and takes it down in order.
+// The live agent: builds everything from the configuration, runs until it is told to stop, and
+// takes it down in order.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,8 @@ struct RunOptions {
   uint64_t duration_seconds = 0;  // 0: until SIGINT or SIGTERM
 };
 
-// Returns an ExitCode. Blocks SIGINT and SIGTERM in the calling thread and in all that it makes, and ignores SIGPIPE.
+// Returns an ExitCode. Blocks SIGINT and SIGTERM in the calling thread and in all that it makes,
+// and ignores SIGPIPE.
 int RunAgent(const Config& config, const RunOptions& options);
 
 }  // namespace zerotap

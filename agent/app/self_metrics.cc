@@ -14,75 +14,98 @@
 namespace zerotap {
 namespace {
 
-constexpr MetricDescriptor Counter(std::string_view name, std::string_view unit, std::string_view description) {
+constexpr MetricDescriptor Counter(std::string_view name, std::string_view unit,
+                                   std::string_view description) {
   return {name, unit, description, MetricType::kSum, true, {}};
 }
-constexpr MetricDescriptor Gauge(std::string_view name, std::string_view unit, std::string_view description) {
+constexpr MetricDescriptor Gauge(std::string_view name, std::string_view unit,
+                                 std::string_view description) {
   return {name, unit, description, MetricType::kGauge, false, {}};
 }
 
 constexpr MetricDescriptor kRequestsSeen =
     Counter("zerotap.requests.seen", "{request}", "Requests whose head was recognised");
 constexpr MetricDescriptor kRequestsEmitted =
-    Counter("zerotap.requests.emitted", "{request}", "Requests whose span was taken by the first exporter's receiver");
+    Counter("zerotap.requests.emitted", "{request}",
+            "Requests whose span was taken by the first exporter's receiver");
 constexpr MetricDescriptor kRequestsFiltered =
     Counter("zerotap.requests.filtered", "{request}", "Requests of processes that are not traced");
-constexpr MetricDescriptor kRequestsSampledOut =
-    Counter("zerotap.requests.sampled_out", "{request}", "Requests that the sampler left out of traces");
-constexpr MetricDescriptor kRequestsDropped =
-    Counter("zerotap.requests.dropped", "{request}", "Requests that were seen and gave no span, by reason");
+constexpr MetricDescriptor kRequestsSampledOut = Counter(
+    "zerotap.requests.sampled_out", "{request}", "Requests that the sampler left out of traces");
+constexpr MetricDescriptor kRequestsDropped = Counter(
+    "zerotap.requests.dropped", "{request}", "Requests that were seen and gave no span, by reason");
 constexpr MetricDescriptor kRequestsInFlight =
-    Gauge("zerotap.requests.in_flight", "{request}", "Requests without an outcome yet, queued spans included");
-constexpr MetricDescriptor kRecords = Counter("zerotap.pipeline.records", "{record}", "Kernel records handled");
-constexpr MetricDescriptor kMalformedRecords =
-    Counter("zerotap.pipeline.malformed_records", "{record}", "Kernel records that were not well formed");
+    Gauge("zerotap.requests.in_flight", "{request}",
+          "Requests without an outcome yet, queued spans included");
+constexpr MetricDescriptor kRecords =
+    Counter("zerotap.pipeline.records", "{record}", "Kernel records handled");
+constexpr MetricDescriptor kMalformedRecords = Counter(
+    "zerotap.pipeline.malformed_records", "{record}", "Kernel records that were not well formed");
 constexpr MetricDescriptor kLostEvents =
-    Counter("zerotap.pipeline.lost_events", "{event}", "Events of known connections that found the ring full");
+    Counter("zerotap.pipeline.lost_events", "{event}",
+            "Events of known connections that found the ring full");
 constexpr MetricDescriptor kConnectionsOpened =
     Counter("zerotap.connections.opened", "{connection}", "Connections that appeared");
 constexpr MetricDescriptor kConnectionsEvicted =
-    Counter("zerotap.connections.evicted", "{connection}", "Connections given up because the table was full");
+    Counter("zerotap.connections.evicted", "{connection}",
+            "Connections given up because the table was full");
 constexpr MetricDescriptor kConnectionsIgnored =
-    Counter("zerotap.connections.ignored", "{connection}", "Connections on which no protocol was recognised");
-constexpr MetricDescriptor kConnectionsLive = Gauge("zerotap.connections.live", "{connection}", "Connections now");
+    Counter("zerotap.connections.ignored", "{connection}",
+            "Connections on which no protocol was recognised");
+constexpr MetricDescriptor kConnectionsLive =
+    Gauge("zerotap.connections.live", "{connection}", "Connections now");
 constexpr MetricDescriptor kSpansHeld =
     Gauge("zerotap.spans.held", "{span}", "Spans that wait for the other end of their connection");
-constexpr MetricDescriptor kParentsUnresolved =
-    Counter("zerotap.parents.unresolved", "{span}", "Held spans whose other end did not show up in time");
+constexpr MetricDescriptor kParentsUnresolved = Counter(
+    "zerotap.parents.unresolved", "{span}", "Held spans whose other end did not show up in time");
 constexpr MetricDescriptor kKernelRecords =
     Counter("zerotap.kernel.records", "{record}", "Records written by the kernel side");
-constexpr MetricDescriptor kKernelIgnored = Counter(
-    "zerotap.kernel.ignored_events", "{event}", "Events on connections and of processes that are left out on purpose");
+constexpr MetricDescriptor kKernelIgnored =
+    Counter("zerotap.kernel.ignored_events", "{event}",
+            "Events on connections and of processes that are left out on purpose");
 constexpr MetricDescriptor kKernelLosses =
-    Counter("zerotap.kernel.losses", "{event}", "Events that the kernel side could not capture in full, by reason");
+    Counter("zerotap.kernel.losses", "{event}",
+            "Events that the kernel side could not capture in full, by reason");
 constexpr MetricDescriptor kRingSize =
     Gauge("zerotap.kernel.ring.size", "By", "Buffer between the kernel side and the pipeline");
-constexpr MetricDescriptor kRingUsed = Gauge("zerotap.kernel.ring.used", "By", "Of it, what is not read yet");
+constexpr MetricDescriptor kRingUsed =
+    Gauge("zerotap.kernel.ring.used", "By", "Of it, what is not read yet");
 constexpr MetricDescriptor kExportQueued =
     Gauge("zerotap.export.queued", "{item}", "Spans or data points waiting to be exported");
 constexpr MetricDescriptor kExportItems =
     Counter("zerotap.export.items", "{item}", "Spans or data points by what became of them");
-constexpr MetricDescriptor kExportRetries = Counter("zerotap.export.retries", "{request}", "Requests sent again");
+constexpr MetricDescriptor kExportRetries =
+    Counter("zerotap.export.retries", "{request}", "Requests sent again");
 constexpr MetricDescriptor kExportSent =
     Counter("zerotap.export.sent", "By", "Request bodies sent, after compression");
 constexpr MetricDescriptor kPipelineMemory =
     Gauge("zerotap.pipeline.memory", "By", "State of connections and parsers");
-constexpr MetricDescriptor kResident = Gauge("zerotap.process.memory.resident", "By", "Resident memory of the agent");
-constexpr MetricDescriptor kCpu = Counter("zerotap.process.cpu.time", "s", "CPU time of the agent, user and system");
+constexpr MetricDescriptor kResident =
+    Gauge("zerotap.process.memory.resident", "By", "Resident memory of the agent");
+constexpr MetricDescriptor kCpu =
+    Counter("zerotap.process.cpu.time", "s", "CPU time of the agent, user and system");
 
 constexpr std::pair<zt_counter, std::string_view> kLossCounters[] = {
-    {ZT_COUNTER_RING_FULL, "ring_full"},         {ZT_COUNTER_CONNECTION_MAP_FULL, "connection_map_full"},
-    {ZT_COUNTER_PAYLOAD_FAULT, "payload_fault"}, {ZT_COUNTER_NO_PAYLOAD, "no_payload"},
-    {ZT_COUNTER_UNKNOWN_CALL, "unknown_call"},   {ZT_COUNTER_IOVEC_TRUNCATED, "iovec_truncated"},
+    {ZT_COUNTER_RING_FULL, "ring_full"},
+    {ZT_COUNTER_CONNECTION_MAP_FULL, "connection_map_full"},
+    {ZT_COUNTER_PAYLOAD_FAULT, "payload_fault"},
+    {ZT_COUNTER_NO_PAYLOAD, "no_payload"},
+    {ZT_COUNTER_UNKNOWN_CALL, "unknown_call"},
+    {ZT_COUNTER_IOVEC_TRUNCATED, "iovec_truncated"},
     {ZT_COUNTER_COMPAT_CALL, "compat_call"}};
 
 class Collector {
  public:
   std::vector<SelfSample> samples;
 
-  void Add(const MetricDescriptor& descriptor, double value) { samples.push_back({&descriptor, {}, value}); }
-  void Add(const MetricDescriptor& descriptor, uint64_t value) { Add(descriptor, static_cast<double>(value)); }
-  void Add(const MetricDescriptor& descriptor, std::string_view key, std::string_view label, uint64_t value) {
+  void Add(const MetricDescriptor& descriptor, double value) {
+    samples.push_back({&descriptor, {}, value});
+  }
+  void Add(const MetricDescriptor& descriptor, uint64_t value) {
+    Add(descriptor, static_cast<double>(value));
+  }
+  void Add(const MetricDescriptor& descriptor, std::string_view key, std::string_view label,
+           uint64_t value) {
     samples.push_back({&descriptor, {{key, std::string(label)}}, static_cast<double>(value)});
   }
 };
@@ -93,7 +116,8 @@ void AddRequests(const LedgerCounts& requests, Collector& out) {
   out.Add(kRequestsFiltered, requests.filtered);
   out.Add(kRequestsSampledOut, requests.sampled_out);
   for (size_t i = 0; i < requests.dropped.size(); ++i) {
-    out.Add(kRequestsDropped, "reason", DropReasonName(static_cast<DropReason>(i)), requests.dropped[i]);
+    out.Add(kRequestsDropped, "reason", DropReasonName(static_cast<DropReason>(i)),
+            requests.dropped[i]);
   }
   out.Add(kRequestsInFlight, InFlight(requests));
 }
@@ -210,8 +234,8 @@ std::string PrometheusText(const std::vector<SelfSample>& samples) {
     if (block == nullptr) {
       blocks.emplace_back(sample.descriptor, "");
       block = &blocks.back().second;
-      *block = "# HELP " + name + " " + std::string(sample.descriptor->description) + "\n# TYPE " + name +
-               (IsCounter(*sample.descriptor) ? " counter\n" : " gauge\n");
+      *block = "# HELP " + name + " " + std::string(sample.descriptor->description) + "\n# TYPE " +
+               name + (IsCounter(*sample.descriptor) ? " counter\n" : " gauge\n");
     }
     *block += name;
     char separator = '{';
@@ -242,7 +266,8 @@ ResourcePtr MakeAgentResource(const AgentConfig& config) {
     if (!attributes.Has(attribute.first)) attributes.AddOwnedKey(attribute.first, attribute.second);
   }
   char host[256] = {};
-  if (!attributes.Has(semconv::kHostName) && ::gethostname(host, sizeof(host) - 1) == 0 && host[0] != '\0') {
+  if (!attributes.Has(semconv::kHostName) && ::gethostname(host, sizeof(host) - 1) == 0 &&
+      host[0] != '\0') {
     attributes.Add(semconv::kHostName, std::string_view(host));
   }
   attributes.Add(semconv::kProcessPid, int64_t{resource->pid});

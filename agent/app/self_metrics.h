@@ -1,4 +1,5 @@
-// What the agent says of itself, once: as OTLP metrics of its own resource and as Prometheus text for /metrics.
+// What the agent says of itself, once: as OTLP metrics of its own resource and as Prometheus text
+// for /metrics.
 #pragma once
 
 #include <array>

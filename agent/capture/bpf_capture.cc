@@ -75,7 +75,8 @@ struct BpfCapture::State {
 
   Status Consume() {
     int result = ring_buffer__consume(ring.get());
-    if (result < 0 && result != -ECANCELED && result != -EINTR) return FailErrno("ring buffer", -result);
+    if (result < 0 && result != -ECANCELED && result != -EINTR)
+      return FailErrno("ring buffer", -result);
     return {};
   }
 };
@@ -153,7 +154,8 @@ Result<size_t> BpfCapture::Drain(int timeout_ms, const std::function<void(ByteSp
   if (Status status = state_->Consume(); !status) return tl::unexpected(status.error());
   if (state_->drained == 0 && timeout_ms > 0) {
     int result = ring_buffer__poll(state_->ring.get(), timeout_ms);
-    if (result < 0 && result != -ECANCELED && result != -EINTR) return FailErrno("ring buffer", -result);
+    if (result < 0 && result != -ECANCELED && result != -EINTR)
+      return FailErrno("ring buffer", -result);
     // Most records come without a wake-up.
     if (state_->drained == 0) {
       if (Status status = state_->Consume(); !status) return tl::unexpected(status.error());
@@ -170,12 +172,14 @@ void BpfCapture::SetVerdict(uint64_t connection_id, const zt_verdict& verdict) {
   static_assert(sizeof(word) == sizeof(stored));
   std::memcpy(&word, &stored, sizeof(word));
   // One store, so that the kernel never sees half a verdict.
-  __atomic_store_n(state_->verdicts.As<uint64_t>() + zt_verdict_slot(connection_id), word, __ATOMIC_RELEASE);
+  __atomic_store_n(state_->verdicts.As<uint64_t>() + zt_verdict_slot(connection_id), word,
+                   __ATOMIC_RELEASE);
 }
 
 void BpfCapture::SetProcessPolicy(uint32_t tgid, zt_process_policy policy) {
   uint32_t value = policy;
-  bpf_map_update_elem(bpf_map__fd(state_->probes.skeleton->maps.process_policies), &tgid, &value, BPF_ANY);
+  bpf_map_update_elem(bpf_map__fd(state_->probes.skeleton->maps.process_policies), &tgid, &value,
+                      BPF_ANY);
 }
 
 void BpfCapture::ForgetProcess(uint32_t tgid) {
@@ -184,7 +188,8 @@ void BpfCapture::ForgetProcess(uint32_t tgid) {
 
 bool BpfCapture::HasProcessPolicy(uint32_t tgid) const {
   uint32_t policy = 0;
-  return bpf_map_lookup_elem(bpf_map__fd(state_->probes.skeleton->maps.process_policies), &tgid, &policy) == 0;
+  return bpf_map_lookup_elem(bpf_map__fd(state_->probes.skeleton->maps.process_policies), &tgid,
+                             &policy) == 0;
 }
 
 CaptureCounters BpfCapture::ReadCounters() const {
@@ -193,7 +198,8 @@ CaptureCounters BpfCapture::ReadCounters() const {
   int cpus = libbpf_num_possible_cpus();
   std::vector<uint64_t> per_cpu(cpus > 0 ? static_cast<size_t>(cpus) : 0);
   for (uint32_t index = 0; index < ZT_COUNTER_COUNT && !per_cpu.empty(); ++index) {
-    if (bpf_map_lookup_elem(bpf_map__fd(skeleton->maps.counters), &index, per_cpu.data()) != 0) continue;
+    if (bpf_map_lookup_elem(bpf_map__fd(skeleton->maps.counters), &index, per_cpu.data()) != 0)
+      continue;
     for (uint64_t value : per_cpu) counters.kernel[index] += value;
   }
   bpf_program* program = nullptr;

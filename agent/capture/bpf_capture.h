@@ -1,7 +1,8 @@
 // The kernel side, loaded and attached: a source of records and the way back for verdicts.
 //
-// Everything hangs on file descriptors of this process; nothing is pinned, so that even kill -9 leaves nothing behind.
-// Create and Drain belong to one thread; SetVerdict, SetProcessPolicy, ForgetProcess and ReadCounters may be called from any.
+// Everything hangs on file descriptors of this process; nothing is pinned, so that even kill -9
+// leaves nothing behind. Create and Drain belong to one thread; SetVerdict, SetProcessPolicy,
+// ForgetProcess and ReadCounters may be called from any.
 #pragma once
 
 #include <array>
@@ -69,9 +70,9 @@ class BpfCapture : public EventSource, public CaptureControl {
 
   const CaptureReport& report() const;
 
-  // Records come without a wake-up for each, so a wait may take `timeout_ms` even though some are there by then; it ends early
-  // when the ring fills up or a process starts. Returns after a bounded number of records, so that the caller's other duties
-  // get their turn.
+  // Records come without a wake-up for each, so a wait may take `timeout_ms` even though some are
+  // there by then; it ends early when the ring fills up or a process starts. Returns after a
+  // bounded number of records, so that the caller's other duties get their turn.
   Result<size_t> Drain(int timeout_ms, const std::function<void(ByteSpan)>& handler) override;
 
   void SetVerdict(uint64_t connection_id, const zt_verdict& verdict) override;

@@ -37,7 +37,7 @@ struct Variant {
   const char* attach_form;
   std::vector<const char*> programs;
   std::vector<const char*> btf_tracepoints;  // what the kernel must have
-  std::vector<Tracepoint> tracepoints;       // to attach the one program to; the cookie is the index
+  std::vector<Tracepoint> tracepoints;  // to attach the one program to; the cookie is the index
 };
 
 const std::vector<Variant>& Variants() {
@@ -59,7 +59,7 @@ const std::vector<Variant>& Variants() {
 }
 
 const std::vector<const char*>& AlwaysLoaded() {
-  static const std::vector<const char*> names = {"tcp_state",    "tcp_destroyed", "seed_sockets",
+  static const std::vector<const char*> names = {"tcp_state", "tcp_destroyed", "seed_sockets",
                                                  "process_exec", "process_fork"};
   return names;
 }
@@ -103,7 +103,8 @@ Status CheckRequirements() {
   }
   if (::access("/sys/kernel/btf/vmlinux", R_OK) != 0) {
     return Fail(
-        "this kernel has no BTF (/sys/kernel/btf/vmlinux); it needs CONFIG_DEBUG_INFO_BTF=y, as the "
+        "this kernel has no BTF (/sys/kernel/btf/vmlinux); it needs CONFIG_DEBUG_INFO_BTF=y, as "
+        "the "
         "kernels of Debian 11, Ubuntu 20.10, RHEL 8.2 and later have; in a container mount /sys");
   }
   int ring = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "zt_check", 0, 0, 4096, nullptr);
@@ -111,8 +112,10 @@ Status CheckRequirements() {
     int error = errno;
     if (error == EPERM) {
       return Fail(
-          "the kernel refused a BPF map; check that the container is privileged or has CAP_BPF, that its "
-          "seccomp profile allows bpf(2), and that the kernel is not locked down (confidentiality mode)");
+          "the kernel refused a BPF map; check that the container is privileged or has CAP_BPF, "
+          "that its "
+          "seccomp profile allows bpf(2), and that the kernel is not locked down (confidentiality "
+          "mode)");
     }
     return Fail("this kernel has no BPF ring buffer (" + std::string(std::strerror(error)) +
                 "); it must be 5.10 or later");
@@ -139,8 +142,8 @@ bool IsAvailable(const btf* kernel, const Variant& variant) {
   return true;
 }
 
-Result<SkeletonPtr> TryLoad(const CaptureOptions& options, size_t ring_bytes, const Variant& variant,
-                            bool exit_says_last) {
+Result<SkeletonPtr> TryLoad(const CaptureOptions& options, size_t ring_bytes,
+                            const Variant& variant, bool exit_says_last) {
   SkeletonPtr skeleton(zerotap_bpf__open());
   if (!skeleton) return FailErrno("cannot open the BPF object");
   bpf_program* program = nullptr;
@@ -152,7 +155,8 @@ Result<SkeletonPtr> TryLoad(const CaptureOptions& options, size_t ring_bytes, co
     bpf_program__set_autoload(program, wanted);
   }
   bpf_map__set_max_entries(skeleton->maps.events, static_cast<uint32_t>(ring_bytes));
-  bpf_map__set_max_entries(skeleton->maps.connections, static_cast<uint32_t>(options.max_connections));
+  bpf_map__set_max_entries(skeleton->maps.connections,
+                           static_cast<uint32_t>(options.max_connections));
   skeleton->rodata->zt_detect_budget = options.detect_budget_kib * 1024;
   skeleton->rodata->zt_detect_edge = options.detect_edge_bytes;
   skeleton->rodata->zt_ring_bytes = static_cast<uint32_t>(ring_bytes);
@@ -257,7 +261,8 @@ Result<LoadedProbes> LoadProbes(const CaptureOptions& options) {
     probes.report.unseen = Unseen(variant);
     probes.event_ids = std::move(*ids);
     if (!probes.event_ids.empty() && tracefs->detached()) {
-      probes.report.remarks.push_back("tracefs is not mounted on this host; using an instance of our own");
+      probes.report.remarks.push_back(
+          "tracefs is not mounted on this host; using an instance of our own");
     }
     probes.report.load_ns = MonotonicNs() - begin;
     return probes;
@@ -299,7 +304,8 @@ Status SeedSockets(LoadedProbes& probes) {
   while (true) {
     ssize_t count = ::read(iterator.get(), nothing, sizeof(nothing));
     if (count == 0) break;
-    if (count < 0 && errno != EINTR && errno != EAGAIN) return FailErrno("walking the open sockets");
+    if (count < 0 && errno != EINTR && errno != EAGAIN)
+      return FailErrno("walking the open sockets");
   }
   probes.skeleton->bss->zt_seeded = 1;
   probes.report.seed_ns = MonotonicNs() - begin;

@@ -9,8 +9,8 @@
 
 namespace zerotap {
 
-// Open on the mounted tracefs, or on an instance of our own that is mounted nowhere and goes with the descriptor: nothing on the
-// host changes.
+// Open on the mounted tracefs, or on an instance of our own that is mounted nowhere and goes with
+// the descriptor: nothing on the host changes.
 class Tracefs {
  public:
   static Result<Tracefs> Open();

@@ -162,6 +162,12 @@ void ByteStream::Expire(uint64_t now_ns, bool force, StreamConsumer& consumer) {
   if (force || now_ns > held_since_ns_ + kHoleWaitNs) Flush(consumer);
 }
 
+void ByteStream::LoseEnd(uint64_t length, uint64_t time_ns, StreamConsumer& consumer) {
+  zt_data_event at{};
+  at.start_ns = time_ns;
+  DeliverGap(length, at, consumer);
+}
+
 size_t ByteStream::MemorySize() const { return held_.capacity() * sizeof(Held) + held_bytes_; }
 
 }  // namespace zerotap

@@ -34,6 +34,9 @@ class ByteStream {
   // Gives up on holes that are older than the waiting time; `force` gives up on all.
   void Expire(uint64_t now_ns, bool force, StreamConsumer& consumer);
 
+  // The last `length` bytes of the stream were lost: no record will come to show the hole.
+  void LoseEnd(uint64_t length, uint64_t time_ns, StreamConsumer& consumer);
+
   bool waiting() const { return !held_.empty(); }
   uint64_t position() const { return next_; }
   uint64_t late_records() const { return late_records_; }

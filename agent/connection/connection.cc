@@ -64,11 +64,13 @@ void Connection::Describe(const zt_connection_opened_event& opened) {
   if (from_first_byte_ && (opened.flags & ZT_OPENED_POSITIONS_EXACT) != 0) {
     egress_.StartAtZero();
     ingress_.StartAtZero();
+    positions_from_zero_ = true;
   }
 }
 
 void Connection::OnRecord(const zt_data_event& record, ByteSpan head, ByteSpan tail) {
   if (state_ == State::kIgnored) return;
+  lost_records_ += record.lost_before;
   auto direction = static_cast<Direction>(record.direction);
   StreamOf(direction, egress_, ingress_).Add(record, head, tail, *this);
   if ((record.flags & ZT_DATA_EOF) != 0) OnShutdown(Direction::kIngress, record.header.time_ns);
@@ -201,6 +203,20 @@ void Connection::OnShutdown(Direction direction, uint64_t time_ns) {
   ended_both = ended_[0] && ended_[1];
   StreamOf(direction, egress_, ingress_).Expire(time_ns, true, *this);
   if (state_ == State::kParsing) parser_->OnEnd(direction, EndReason::kFin, time_ns);
+}
+
+void Connection::CompareTotals(const zt_connection_closed_event& closed) {
+  if (state_ == State::kIgnored || closed.lost_events <= lost_records_) return;
+  egress_.Expire(closed.header.time_ns, true, *this);
+  ingress_.Expire(closed.header.time_ns, true, *this);
+  for (auto [stream, total] : {std::pair(&egress_, closed.bytes_sent),
+                               std::pair(&ingress_, closed.bytes_received)}) {
+    // Joined in the middle, positions and totals do not compare: then any byte may be missing in both directions.
+    uint64_t missing = !positions_from_zero_           ? 1
+                       : total > stream->position() ? total - stream->position()
+                                                    : 0;
+    if (missing > 0) stream->LoseEnd(missing, closed.header.time_ns, *this);
+  }
 }
 
 void Connection::OnClosed(EndReason reason, uint64_t time_ns) {

@@ -48,6 +48,8 @@ class Connection final : private StreamConsumer, private ExchangeSink {
   void OnRecord(const zt_data_event& record, ByteSpan head, ByteSpan tail);
   void OnShutdown(Direction direction, uint64_t time_ns);
   void OnClosed(EndReason reason, uint64_t time_ns);
+  // The kernel's totals at the close: shows records that were lost at the very end. Before OnClosed.
+  void CompareTotals(const zt_connection_closed_event& closed);
   void Expire(uint64_t now_ns);
   // Gives up what is in flight and everything that follows.
   void Ignore(DropReason reason);
@@ -137,6 +139,8 @@ class Connection final : private StreamConsumer, private ExchangeSink {
   uint64_t socket_inode_ = 0;
   uint64_t peer_inode_ = 0;
   uint64_t own_pair_ = 0;
+  bool positions_from_zero_ = false;
+  uint64_t lost_records_ = 0;  // said by data records
 };
 
 // Dotted or colon-separated text; IPv4-mapped IPv6 is shown as IPv4.

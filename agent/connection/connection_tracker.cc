@@ -94,6 +94,7 @@ void ConnectionTracker::OnClosed(const zt_connection_closed_event& closed) {
   } else if (closed.error != 0) {
     reason = EndReason::kReset;
   }
+  found->second.connection->CompareTotals(closed);
   found->second.connection->OnClosed(reason, closed.header.time_ns);
   Remove(found);
 }

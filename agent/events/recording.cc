@@ -15,8 +15,8 @@ constexpr size_t kFileHeaderSize = sizeof(kMagic) + 2 * sizeof(uint64_t);
 constexpr uint16_t kProcessKind = 0x1001;
 constexpr uint16_t kClockKind = 0x1002;
 constexpr size_t kProcessPrefixSize = sizeof(zt_event_header) + 2 * sizeof(uint32_t);
-// What is held back before it is written, and what one record may measure. Both sides keep to it, so a damaged size
-// field cannot make the reader allocate more.
+// What is held back before it is written, and what one record may measure. Both sides keep to it,
+// so a damaged size field cannot make the reader allocate more.
 constexpr size_t kBufferSize = 1024 * 1024;
 constexpr size_t kMaxRecordSize = kBufferSize;
 
@@ -61,7 +61,7 @@ Result<std::unique_ptr<RecordingWriter>> RecordingWriter::Create(const std::stri
   // A recording holds payload bytes: nobody but the owner may read it, whatever was there before.
   UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
   if (!fd) return FailErrno("cannot create the recording " + path);
-  struct stat info {};
+  struct stat info{};
   if (::fstat(fd.get(), &info) == 0 && S_ISREG(info.st_mode) && ::fchmod(fd.get(), 0600) != 0) {
     return FailErrno("cannot make the recording " + path + " private");
   }
@@ -87,8 +87,7 @@ void RecordingWriter::WriteRecord(ByteSpan record) {
   if (!fd_ || record.size() < sizeof(header)) return;
   std::memcpy(&header, record.data(), sizeof(header));
   // A record that claims more than it has would put every later one out of step.
-  if (header.size < sizeof(header) || header.size > record.size() ||
-      header.size > kMaxRecordSize) {
+  if (header.size < sizeof(header) || header.size > record.size() || header.size > kMaxRecordSize) {
     return;
   }
   if (buffer_.size() + Aligned(header.size) > kBufferSize) {
@@ -154,13 +153,14 @@ Result<std::unique_ptr<RecordingReader>> RecordingReader::Open(const std::string
   }
   RecordingHeader header;
   std::memcpy(&header.id_seed, bytes.data() + sizeof(kMagic), sizeof(uint64_t));
-  std::memcpy(&header.realtime_minus_monotonic_ns,
-              bytes.data() + sizeof(kMagic) + sizeof(uint64_t), sizeof(int64_t));
+  std::memcpy(&header.realtime_minus_monotonic_ns, bytes.data() + sizeof(kMagic) + sizeof(uint64_t),
+              sizeof(int64_t));
   return std::unique_ptr<RecordingReader>(new RecordingReader(std::move(fd), header));
 }
 
 Status RecordingReader::ReadAll(const RecordingCallbacks& callbacks) {
-  // u64 elements make every record 8-byte aligned: each starts at a multiple of 8 in the file and in the buffer.
+  // u64 elements make every record 8-byte aligned: each starts at a multiple of 8 in the file and
+  // in the buffer.
   std::vector<uint64_t> storage(2 * kBufferSize / sizeof(uint64_t));
   std::span<std::byte> buffer(reinterpret_cast<std::byte*>(storage.data()), 2 * kBufferSize);
   uint64_t file_offset = kFileHeaderSize;  // of buffer[0]
@@ -185,8 +185,8 @@ Status RecordingReader::ReadAll(const RecordingCallbacks& callbacks) {
         if (callbacks.on_clock) callbacks.on_clock(header.time_ns);
       } else if (header.kind == kProcessKind) {
         if (header.size < kProcessPrefixSize) {
-          return Fail("the recording is damaged at byte " +
-                      std::to_string(file_offset + position) + ": a process record cut short");
+          return Fail("the recording is damaged at byte " + std::to_string(file_offset + position) +
+                      ": a process record cut short");
         }
         RecordedProcess process;
         uint32_t traced = 0;

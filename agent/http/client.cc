@@ -141,8 +141,8 @@ bool IsValidHeader(std::string_view name, std::string_view value) {
   return true;
 }
 
-// The multi handle owns the connection cache and can be woken from another thread, which is what makes
-// RequestStop immediate; one easy handle is used again for every request.
+// The multi handle owns the connection cache and can be woken from another thread, which is what
+// makes RequestStop immediate; one easy handle is used again for every request.
 struct HttpClient::State {
   HttpClientOptions options;
   CURLM* multi = nullptr;

@@ -1,5 +1,5 @@
-// A blocking HTTP/1.1 client for sending telemetry: keep-alive, TLS, proxies by the environment, a cap on what is read
-// back, and cancellation from another thread. The only user of libcurl.
+// A blocking HTTP/1.1 client for sending telemetry: keep-alive, TLS, proxies by the environment, a
+// cap on what is read back, and cancellation from another thread. The only user of libcurl.
 #pragma once
 
 #include <chrono>
@@ -28,7 +28,7 @@ struct HttpClientOptions {
 
 struct HttpResponse {
   int status = 0;
-  HttpHeaders headers;          // names in lower case
+  HttpHeaders headers;  // names in lower case
   std::string body;
   bool body_truncated = false;  // longer than max_response_bytes; the rest was not read
 
@@ -41,10 +41,10 @@ enum class HttpFailure {
   kConnect,     // nobody listens, no route, proxy unreachable
   kConnection,  // it broke while sending or receiving
   kTimeout,
-  kTls,         // certificates: nothing that waiting would heal
-  kProtocol,    // the answer is not HTTP/1.x
-  kRequest,     // the request itself is wrong (URL, header)
-  kStopped,     // RequestStop
+  kTls,       // certificates: nothing that waiting would heal
+  kProtocol,  // the answer is not HTTP/1.x
+  kRequest,   // the request itself is wrong (URL, header)
+  kStopped,   // RequestStop
 };
 
 struct HttpError {
@@ -60,7 +60,8 @@ struct HttpError {
 
 using HttpResult = tl::expected<HttpResponse, HttpError>;
 
-// One request at a time; RequestStop may come from any thread. Redirects are not followed: headers carry keys.
+// One request at a time; RequestStop may come from any thread. Redirects are not followed: headers
+// carry keys.
 class HttpClient {
  public:
   // Fails when a certificate or key file cannot be read.
@@ -69,7 +70,8 @@ class HttpClient {
   HttpClient(const HttpClient&) = delete;
   HttpClient& operator=(const HttpClient&) = delete;
 
-  // Any status is a response. `timeout` covers everything from the look-up of the name to the last byte.
+  // Any status is a response. `timeout` covers everything from the look-up of the name to the last
+  // byte.
   HttpResult Post(const std::string& url, const HttpHeaders& headers, std::string_view body,
                   std::chrono::milliseconds timeout);
 

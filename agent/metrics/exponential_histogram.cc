@@ -7,17 +7,20 @@ namespace zerotap {
 
 int32_t ExponentialHistogram::IndexOf(double value, int32_t scale) {
   int exponent = 0;
-  double fraction = std::frexp(value, &exponent) * 2;  // value = fraction * 2^exponent, fraction in [1, 2)
+  // value = fraction * 2^exponent, fraction in [1, 2)
+  double fraction = std::frexp(value, &exponent) * 2;
   --exponent;
   bool power_of_two = fraction == 1.0;
   if (scale <= 0) {
     return (power_of_two ? exponent - 1 : exponent) >> -scale;
   }
-  int32_t first = static_cast<int32_t>(exponent * (int64_t{1} << scale));  // bucket just above 2^exponent
+  // The bucket just above 2^exponent.
+  auto first = static_cast<int32_t>(exponent * (int64_t{1} << scale));
   if (power_of_two) return first - 1;
   int32_t buckets = int32_t{1} << scale;
   auto within = static_cast<int32_t>(std::ceil(std::log2(fraction) * buckets)) - 1;
-  return first + std::clamp(within, 0, buckets - 1);  // rounding must not carry it past a power of two
+  // Rounding must not carry it past a power of two.
+  return first + std::clamp(within, 0, buckets - 1);
 }
 
 void ExponentialHistogram::Record(double value) {

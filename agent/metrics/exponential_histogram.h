@@ -1,7 +1,9 @@
-// OpenTelemetry's base-2 exponential histogram for values >= 0 (specification, metrics/data-model.md
-// "ExponentialHistogram"): bucket i holds (base^i, base^(i+1)], base = 2^(2^-scale).
+// OpenTelemetry's base-2 exponential histogram for values >= 0 (specification,
+// metrics/data-model.md "ExponentialHistogram"): bucket i holds (base^i, base^(i+1)], base =
+// 2^(2^-scale).
 //
-// Starts at the finest scale and gives up resolution when the values span more than kMaxBuckets. Record allocates nothing.
+// Starts at the finest scale and gives up resolution when the values span more than kMaxBuckets.
+// Record allocates nothing.
 #pragma once
 
 #include <array>

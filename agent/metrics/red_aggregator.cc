@@ -14,7 +14,8 @@
 namespace zerotap {
 namespace {
 
-// What tells series apart, in the order given. Compared in full: equal hashes never merge two series.
+// What tells series apart, in the order given. Compared in full: equal hashes never merge two
+// series.
 struct StoredAttribute {
   std::string_view key;
   uint8_t type;  // index in AttributeValue

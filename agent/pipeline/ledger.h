@@ -1,8 +1,9 @@
 // Accounts for every request that was seen, to the unit, by process, protocol and role:
 //   seen = emitted + filtered + sampled_out + sum(dropped by reason) + in flight.
-// In flight includes spans that wait in an export queue. Written by the pipeline thread (Seen ... ) and by the export
-// threads (what became of a queued span), so counts are atomics; rows are never removed while the agent runs; when there
-// are too many, further processes are counted in one row per (service, protocol, role).
+// In flight includes spans that wait in an export queue. Written by the pipeline thread (Seen ... )
+// and by the export threads (what became of a queued span), so counts are atomics; rows are never
+// removed while the agent runs; when there are too many, further processes are counted in one row
+// per (service, protocol, role).
 #pragma once
 
 #include <array>
@@ -38,8 +39,10 @@ struct LedgerRow {
 
 class Ledger {
  public:
-  static constexpr uint32_t kMaxProcessRows = 4096;  // beyond it new processes share a row per service (pid 0)
-  static constexpr uint32_t kMaxServiceRows = 8192;  // beyond it new services share a row per protocol and role
+  // Beyond the first, new processes share a row per service (pid 0); beyond the second, new
+  // services share a row per protocol and role.
+  static constexpr uint32_t kMaxProcessRows = 4096;
+  static constexpr uint32_t kMaxServiceRows = 8192;
   static constexpr std::string_view kOtherServices = "(other services)";
 
   Ledger();
@@ -76,8 +79,8 @@ class Ledger {
     Counter seen{0}, emitted{0}, filtered{0}, sampled_out{0};
     std::array<Counter, static_cast<size_t>(DropReason::kCount)> dropped{};
   };
-  // Rows live in chunks that never move, found through atomic pointers: threads count into them while the pipeline
-  // thread adds more, without a lock.
+  // Rows live in chunks that never move, found through atomic pointers: threads count into them
+  // while the pipeline thread adds more, without a lock.
   static constexpr uint32_t kChunkRows = 64;
   static constexpr uint32_t kMaxRows = 8256;
   static_assert(kMaxRows % kChunkRows == 0 && kMaxRows > kMaxServiceRows);

@@ -291,7 +291,7 @@ void Pipeline::State::Enrich(Exchange& exchange, HttpFields& http, DatabaseField
     database = *exchange.database;
     exchange.database = &database;
     if (!database.query_text.empty()) {
-      const SanitizedSql& sanitized = sql.Sanitize(database.query_text);
+      const SanitizedSql& sanitized = sql.Sanitize(database.query_text, database.query_text_truncated);
       database.sanitized_text = sanitized.text;
       database.summary = sanitized.summary;
       database.operation = sanitized.operation;

@@ -11,7 +11,7 @@ BinaryFacts BinaryCache::Inspect(std::string_view executable, const std::string&
   named.runtime = RuntimeFromName(executable);
   // Interpreters are known by name: nothing to read.
   if (named.runtime != RuntimeKind::kNative || capacity_ == 0) return named;
-  struct stat info {};
+  struct stat info{};
   if (stat(file.c_str(), &info) != 0) return named;
   Key key(info.st_dev, info.st_ino, info.st_size, info.st_mtim.tv_sec,
           info.st_mtim.tv_nsec ^ info.st_ctim.tv_nsec, std::string(executable));

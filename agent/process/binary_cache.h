@@ -13,7 +13,8 @@
 
 namespace zerotap {
 
-// Keyed by device, inode, size and change times, so a replaced or rewritten file is another one. Single-threaded.
+// Keyed by device, inode, size and change times, so a replaced or rewritten file is another one.
+// Single-threaded.
 class BinaryCache {
  public:
   explicit BinaryCache(size_t capacity = 256) : capacity_(capacity) {}

@@ -20,8 +20,10 @@ std::optional<std::string> ReadAll(int fd, size_t limit) {
     if (step > limit - filled) step = limit - filled;
     bytes.resize(filled + step);
     ssize_t count = read(fd, bytes.data() + filled, step);
-    if (count < 0 && errno == EINTR) count = 0;
-    else if (count < 0) return std::nullopt;
+    if (count < 0 && errno == EINTR)
+      count = 0;
+    else if (count < 0)
+      return std::nullopt;
     else if (count == 0) {
       bytes.resize(filled);
       break;
@@ -54,9 +56,9 @@ UniqueFd RootDirectory::Find(const std::string& path) const {
   open_how how{};
   how.flags = O_PATH | O_CLOEXEC;
   how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
-  UniqueFd found(static_cast<int>(
-      syscall(SYS_openat2, root_.get(), path.c_str(), &how, sizeof(how))));
-  struct stat info {};
+  UniqueFd found(
+      static_cast<int>(syscall(SYS_openat2, root_.get(), path.c_str(), &how, sizeof(how))));
+  struct stat info{};
   if (!found || fstat(found.get(), &info) != 0 || !S_ISREG(info.st_mode)) return UniqueFd();
   return found;
 }
@@ -66,7 +68,8 @@ bool RootDirectory::HasFile(const std::string& path) const { return static_cast<
 std::optional<std::string> RootDirectory::Read(const std::string& path, size_t limit) const {
   UniqueFd found = Find(path);
   if (!found) return std::nullopt;
-  // An O_PATH descriptor is opened for reading through /proc/self/fd, so that it is the very file that was checked.
+  // An O_PATH descriptor is opened for reading through /proc/self/fd, so that it is the very file
+  // that was checked.
   std::string self = "/proc/self/fd/" + std::to_string(found.get());
   return ReadFileAt(AT_FDCWD, self.c_str(), limit);
 }

@@ -9,8 +9,8 @@
 
 namespace zerotap {
 
-// The first `limit` bytes of a file relative to an open directory (or AT_FDCWD); empty when it cannot be read.
-// For files that the kernel or the host's administrator makes.
+// The first `limit` bytes of a file relative to an open directory (or AT_FDCWD); empty when it
+// cannot be read. For files that the kernel or the host's administrator makes.
 std::optional<std::string> ReadFileAt(int directory, const char* path, size_t limit);
 std::optional<std::string> ReadLinkAt(int directory, const char* path);
 
@@ -20,8 +20,9 @@ class RootDirectory {
   RootDirectory() = default;  // has no files
   explicit RootDirectory(const std::string& path);
 
-  // As ReadFileAt for a path as the process sees it. Symbolic links are followed inside the root only, and what is no
-  // regular file (a FIFO, a device) is never opened: the container may have put it there to hold or to mislead us.
+  // As ReadFileAt for a path as the process sees it. Symbolic links are followed inside the root
+  // only, and what is no regular file (a FIFO, a device) is never opened: the container may have
+  // put it there to hold or to mislead us.
   std::optional<std::string> Read(const std::string& path, size_t limit) const;
   bool HasFile(const std::string& path) const;
 

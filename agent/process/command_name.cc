@@ -16,7 +16,8 @@ bool IsVersionElement(std::string_view element) {
          element.find_first_not_of("0123456789", 1) == std::string_view::npos;
 }
 
-// The last element of a Go import path that says something: "github.com/acme/shop/cmd/server/v2" -> "shop".
+// The last element of a Go import path that says something: "github.com/acme/shop/cmd/server/v2" ->
+// "shop".
 std::string NameFromImportPath(std::string_view path) {
   while (!path.empty()) {
     size_t slash = path.rfind('/');
@@ -45,7 +46,8 @@ CommandName NameGo(const Command& command) {
   const GoBuildInfo& go = *command.binary.go;
   CommandName result;
   // Built from files by name: only the module, if any, has a name.
-  if (go.package_path != "command-line-arguments") result.name = NameFromImportPath(go.package_path);
+  if (go.package_path != "command-line-arguments")
+    result.name = NameFromImportPath(go.package_path);
   if (result.name.empty()) result.name = NameFromImportPath(go.module_path);
   return result;
 }
@@ -69,14 +71,15 @@ CommandName NameShell(const Command& command) {
 CommandName NameDotnet(const Command& command) {
   Arguments arguments = command.arguments;
   auto from_assembly = [](const std::string& path) {
-    return CommandName{std::string(WithoutExtension(BaseName(path), {".dll", ".exe"})), path, false};
+    return CommandName{std::string(WithoutExtension(BaseName(path), {".dll", ".exe"})), path,
+                       false};
   };
   for (size_t i = 0; i < arguments.size(); ++i) {
     std::string_view argument = arguments[i];
     if (EndsWith(argument, ".dll") && argument.front() != '-') {
       // The SDK's own commands are assemblies too: their operand is the application's project.
       bool host = IsOneOf(BaseName(argument), {"dotnet.dll", "MSBuild.dll", "vstest.console.dll",
-                                                "dotnet-watch.dll", "VBCSCompiler.dll"});
+                                               "dotnet-watch.dll", "VBCSCompiler.dll"});
       if (!host) return from_assembly(arguments[i]);
     }
     if (IsOneOf(argument, {"--depsfile", "--runtimeconfig", "--additionalprobingpath",
@@ -104,7 +107,8 @@ CommandName NamePerl(const Command& command) {
   for (const std::string& argument : command.arguments) {
     if (StartsWith(argument, "-e") || StartsWith(argument, "-E")) return {};
     if (EndsWith(argument, ".psgi")) {
-      return {NameFromScript(argument, command.facts.working_directory, {".psgi"}), argument, false};
+      return {NameFromScript(argument, command.facts.working_directory, {".psgi"}), argument,
+              false};
     }
   }
   size_t index = FirstOperand(command.arguments, {"-I"});
@@ -155,8 +159,8 @@ bool IsWord(std::string_view text) {
   });
 }
 
-// A process that wrote over its arguments leaves one text with spaces where argv was. Such texts hold users, databases
-// and states: names are taken out of them only where their form is known.
+// A process that wrote over its arguments leaves one text with spaces where argv was. Such texts
+// hold users, databases and states: names are taken out of them only where their form is known.
 std::string_view Title(const ProcessFacts& facts) {
   if (facts.arguments.size() != 1) return {};
   std::string_view text = facts.arguments[0];
@@ -166,44 +170,71 @@ std::string_view Title(const ProcessFacts& facts) {
 
 CommandName Dispatch(const Command& command) {
   switch (command.binary.runtime) {
-    case RuntimeKind::kNode: return NameNode(command);
-    case RuntimeKind::kDeno: return NameDeno(command);
-    case RuntimeKind::kBun: return NameBun(command);
-    case RuntimeKind::kPython: return NamePython(command);
-    case RuntimeKind::kJava: return NameJava(command);
-    case RuntimeKind::kRuby: return NameRuby(command);
-    case RuntimeKind::kPhp: return NamePhp(command);
-    case RuntimeKind::kPerl: return NamePerl(command);
-    case RuntimeKind::kErlang: return NameErlang(command);
-    case RuntimeKind::kDotnet: return NameDotnet(command);
-    case RuntimeKind::kShell: return NameShell(command);
-    case RuntimeKind::kGo: return NameGo(command);
+    case RuntimeKind::kNode:
+      return NameNode(command);
+    case RuntimeKind::kDeno:
+      return NameDeno(command);
+    case RuntimeKind::kBun:
+      return NameBun(command);
+    case RuntimeKind::kPython:
+      return NamePython(command);
+    case RuntimeKind::kJava:
+      return NameJava(command);
+    case RuntimeKind::kRuby:
+      return NameRuby(command);
+    case RuntimeKind::kPhp:
+      return NamePhp(command);
+    case RuntimeKind::kPerl:
+      return NamePerl(command);
+    case RuntimeKind::kErlang:
+      return NameErlang(command);
+    case RuntimeKind::kDotnet:
+      return NameDotnet(command);
+    case RuntimeKind::kShell:
+      return NameShell(command);
+    case RuntimeKind::kGo:
+      return NameGo(command);
     case RuntimeKind::kRust:
-    case RuntimeKind::kNative: return {};
+    case RuntimeKind::kNative:
+      return {};
   }
   return {};
 }
 
-// The interpreter by the name under which people know it: "node" for node20, "python" for python3.11.
+// The interpreter by the name under which people know it: "node" for node20, "python" for
+// python3.11.
 std::string_view InterpreterName(RuntimeKind kind, std::string_view executable) {
   switch (kind) {
-    case RuntimeKind::kNode: return "node";
-    case RuntimeKind::kPython: return StartsWith(executable, "pypy") ? "pypy" : "python";
-    case RuntimeKind::kRuby: return StartsWith(executable, "ruby") ? "ruby" : executable;
-    case RuntimeKind::kPerl: return "perl";
-    case RuntimeKind::kErlang: return "erlang";
+    case RuntimeKind::kNode:
+      return "node";
+    case RuntimeKind::kPython:
+      return StartsWith(executable, "pypy") ? "pypy" : "python";
+    case RuntimeKind::kRuby:
+      return StartsWith(executable, "ruby") ? "ruby" : executable;
+    case RuntimeKind::kPerl:
+      return "perl";
+    case RuntimeKind::kErlang:
+      return "erlang";
     case RuntimeKind::kPhp:
       return StartsWith(executable, "php-fpm") ? "php-fpm"
-             : StartsWith(executable, "php") ? "php"
-                                             : executable;
-    default: return executable;
+             : StartsWith(executable, "php")   ? "php"
+                                               : executable;
+    default:
+      return executable;
   }
 }
 
 std::string NameFromExecutable(const ProcessFacts& facts, const BinaryFacts& binary) {
   std::string_view path = facts.executable;
-  if (StartsWith(path, "/memfd:")) path.remove_prefix(7);
   std::string_view name = BaseName(path);
+  if (StartsWith(path, "/memfd:")) {
+    // The name of a file in memory is a remark for debuggers; argv[0] is what the program was
+    // started as.
+    name = path.substr(7);
+    if (!facts.arguments.empty() && IsWord(BaseName(facts.arguments[0]))) {
+      name = BaseName(facts.arguments[0]);
+    }
+  }
   if (IsMultiCall(name) && !facts.arguments.empty()) {
     std::string_view applet = BaseName(facts.arguments[0]);
     if (applet == name && facts.arguments.size() > 1) applet = facts.arguments[1];
@@ -242,7 +273,8 @@ CommandName NameFromCommand(const ProcessFacts& facts, const BinaryFacts& binary
   CommandName result = Dispatch(command);
   if (!result.name.empty() || result.is_parents) return result;
 
-  // An interpreter that is alone with one word in argv, which is not its own name, was given a title by its program.
+  // An interpreter that is alone with one word in argv, which is not its own name, was given a
+  // title by its program.
   bool interpreted = RuntimeFromName(facts.executable) != RuntimeKind::kNative &&
                      binary.runtime != RuntimeKind::kShell;
   if (interpreted && facts.arguments.size() == 1) {

@@ -34,26 +34,43 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 16> kKnownCl
     {"com.ibm.ws.kernel.boot.cmdline.EnvCheck", "liberty"},
 }};
 
-const std::initializer_list<std::string_view> kWithValue = {
-    "-cp", "-classpath", "--class-path", "-p", "--module-path", "--upgrade-module-path",
-    "--add-modules", "--add-exports", "--add-opens", "--add-reads", "--limit-modules",
-    "--patch-module", "--enable-native-access", "--source", "-d", "--describe-module",
-    "--finalize-field-access", "--illegal-native-access", "--sun-misc-unsafe-memory-access"};
+const std::initializer_list<std::string_view> kWithValue = {"-cp",
+                                                            "-classpath",
+                                                            "--class-path",
+                                                            "-p",
+                                                            "--module-path",
+                                                            "--upgrade-module-path",
+                                                            "--add-modules",
+                                                            "--add-exports",
+                                                            "--add-opens",
+                                                            "--add-reads",
+                                                            "--limit-modules",
+                                                            "--patch-module",
+                                                            "--enable-native-access",
+                                                            "--source",
+                                                            "-d",
+                                                            "--describe-module",
+                                                            "--finalize-field-access",
+                                                            "--illegal-native-access",
+                                                            "--sun-misc-unsafe-memory-access"};
 
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 
-// "shop-1.4.2-SNAPSHOT-exec" -> "shop": from the first "-<digit>" on it is a version, and what packers add goes too.
+// "shop-1.4.2-SNAPSHOT-exec" -> "shop": from the first "-<digit>" on it is a version, and what
+// packers add goes too.
 std::string_view WithoutVersion(std::string_view stem) {
   for (std::string_view suffix : {"-exec", "-all", "-fat", "-uber", "-shaded", "-runner", "-boot",
                                   "-jar-with-dependencies", "-standalone"}) {
     if (stem.size() > suffix.size() && EndsWith(stem, suffix)) stem.remove_suffix(suffix.size());
   }
   for (size_t i = 1; i + 1 < stem.size(); ++i) {
-    bool version = stem[i] == '-' && (IsDigit(stem[i + 1]) || (stem[i + 1] == 'v' && i + 2 < stem.size() &&
-                                                               IsDigit(stem[i + 2])));
+    bool version =
+        stem[i] == '-' && (IsDigit(stem[i + 1]) ||
+                           (stem[i + 1] == 'v' && i + 2 < stem.size() && IsDigit(stem[i + 2])));
     // A version has a dot or ends the name: "log4j-2-shop" is a name.
     std::string_view rest = stem.substr(i + 1);
-    bool whole = rest.find('.') != std::string_view::npos || rest.find('-') == std::string_view::npos ||
+    bool whole = rest.find('.') != std::string_view::npos ||
+                 rest.find('-') == std::string_view::npos ||
                  rest.find("SNAPSHOT") != std::string_view::npos;
     if (version && whole) return stem.substr(0, i);
   }
@@ -71,11 +88,13 @@ std::string NameOfJar(const Command& command, std::string_view path) {
   return directory.empty() ? std::string(stem) : directory;
 }
 
-std::string NameOfClass(const Command& command, std::string_view name, std::string_view class_path) {
+std::string NameOfClass(const Command& command, std::string_view name,
+                        std::string_view class_path) {
   for (const auto& [known, service] : kKnownClasses) {
     if (name == known) return std::string(service);
   }
-  // Spring Boot's loader started from an unpacked or given jar: the program is what is in the class path.
+  // Spring Boot's loader started from an unpacked or given jar: the program is what is in the class
+  // path.
   if (StartsWith(name, "org.springframework.boot.loader.")) {
     std::string_view first = class_path.substr(0, class_path.find(':'));
     if (EndsWith(first, ".jar") || EndsWith(first, ".war")) return NameOfJar(command, first);
@@ -92,7 +111,8 @@ std::string NameOfClass(const Command& command, std::string_view name, std::stri
   return std::string(simple);
 }
 
-// Splits an @argfile: blanks separate, quotes join, backslashes escape inside quotes, # starts a comment.
+// Splits an @argfile: blanks separate, quotes join, backslashes escape inside quotes, # starts a
+// comment.
 void AppendArgumentFile(std::string_view text, std::vector<std::string>& expanded) {
   std::string word;
   bool in_word = false;
@@ -123,7 +143,8 @@ void AppendArgumentFile(std::string_view text, std::vector<std::string>& expande
   }
 }
 
-// The launcher expands @files up to the main class or the jar; those after it are the program's own.
+// The launcher expands @files up to the main class or the jar; those after it are the program's
+// own.
 std::vector<std::string> Expand(const Command& command) {
   std::vector<std::string> expanded;
   int files = 0;

@@ -12,8 +12,8 @@ constexpr size_t kMaxManifest = 256 * 1024;
 constexpr int kMaxParents = 6;
 constexpr std::string_view kModules = "/node_modules/";
 
-const std::initializer_list<std::string_view> kExtensions = {
-    ".js", ".mjs", ".cjs", ".ts", ".mts", ".cts", ".tsx", ".jsx"};
+const std::initializer_list<std::string_view> kExtensions = {".js",  ".mjs", ".cjs", ".ts",
+                                                             ".mts", ".cts", ".tsx", ".jsx"};
 
 bool HasScriptExtension(std::string_view name) {
   return WithoutExtension(name, kExtensions).size() < name.size();
@@ -67,7 +67,8 @@ std::string NameOfScript(const Command& command, std::string_view script) {
   return NameFromScript(path, "/", kExtensions);
 }
 
-// A script inside node_modules is a tool: of the project around it, or one installed for the whole host.
+// A script inside node_modules is a tool: of the project around it, or one installed for the whole
+// host.
 CommandName NameOfTool(const Command& command, const std::string& path, Arguments rest) {
   std::string_view inner = std::string_view(path).substr(path.rfind(kModules) + kModules.size());
   if (StartsWith(inner, ".bin/")) inner.remove_prefix(5);
@@ -75,8 +76,8 @@ CommandName NameOfTool(const Command& command, const std::string& path, Argument
   if (StartsWith(inner, "@") && end != std::string_view::npos) end = inner.find('/', end + 1);
   std::string_view package = WithoutExtension(inner.substr(0, end), kExtensions);
   if (IsOneOf(package, {"ts-node", "ts-node-dev", "ts-node-esm", "tsx", "nodemon", "babel-node",
-                        "@babel/node", "esno", "vite-node", "sucrase-node", "node-dev", "pm2-runtime",
-                        "pm2"})) {
+                        "@babel/node", "esno", "vite-node", "sucrase-node", "node-dev",
+                        "pm2-runtime", "pm2"})) {
     for (const std::string& argument : rest) {
       if (argument.empty() || argument.front() == '-' || !HasScriptExtension(argument)) continue;
       return {NameOfScript(command, argument), argument, false};
@@ -88,9 +89,10 @@ CommandName NameOfTool(const Command& command, const std::string& path, Argument
   std::string project = path.substr(0, path.find(kModules));
   std::string name = ManifestName(command.files, project + "/package.json");
   // A tool of the host that serves the directory it was started in: next, http-server ...
-  bool framework = IsOneOf(package, {"next", "nuxt", "nuxi", "@nestjs/cli", "nest", "vite", "gatsby",
-                                     "astro", "remix-serve", "react-scripts", "@angular/cli", "ng",
-                                     "strapi", "webpack", "webpack-dev-server", "nodemon"});
+  bool framework =
+      IsOneOf(package, {"next", "nuxt", "nuxi", "@nestjs/cli", "nest", "vite", "gatsby", "astro",
+                        "remix-serve", "react-scripts", "@angular/cli", "ng", "strapi", "webpack",
+                        "webpack-dev-server", "nodemon"});
   if (name.empty() && framework) {
     name = ProjectName(command, command.facts.working_directory);
     if (name.empty()) name = ApplicationDirectory(command.facts.working_directory);
@@ -114,8 +116,8 @@ CommandName NameOfProgram(const Command& command, const std::string& script, Arg
   return {NameOfScript(command, script), script, false};
 }
 
-// Titles that programs write over "node script.js": "next-server (v14.1.0)", "npm run dev", "node /srv/shop/app.js"
-// (PM2), "nuxt", "PM2 v5.3.0: God Daemon (/root/.pm2)".
+// Titles that programs write over "node script.js": "next-server (v14.1.0)", "npm run dev", "node
+// /srv/shop/app.js" (PM2), "nuxt", "PM2 v5.3.0: God Daemon (/root/.pm2)".
 CommandName NameFromTitle(const Command& command) {
   std::string_view title = command.title;
   std::string_view first = title.substr(0, title.find(' '));
@@ -138,19 +140,34 @@ CommandName NameFromTitle(const Command& command) {
 }  // namespace
 
 CommandName NameNode(const Command& command) {
-  // PM2 runs programs under a name of their own; what they start inherits the variables, hence only here.
+  // PM2 runs programs under a name of their own; what they start inherits the variables, hence only
+  // here.
   std::string_view managed = command.facts.Environment("name");
   if (!command.facts.Environment("pm_id").empty() && !managed.empty() && !IsGenericStem(managed)) {
     return {std::string(managed), "", false};
   }
   if (!command.title.empty()) return NameFromTitle(command);
   Arguments arguments = command.arguments;
-  size_t index = FirstOperand(
-      arguments,
-      {"-r", "--require", "--import", "--loader", "--experimental-loader", "-C", "--conditions",
-       "--env-file", "--env-file-if-exists", "--title", "--inspect-port", "--watch-path",
-       "--icu-data-dir", "--diagnostic-dir", "--disable-warning", "--dns-result-order",
-       "--input-type", "--stack-trace-limit", "--test-name-pattern", "--test-reporter"});
+  size_t index = FirstOperand(arguments, {"-r",
+                                          "--require",
+                                          "--import",
+                                          "--loader",
+                                          "--experimental-loader",
+                                          "-C",
+                                          "--conditions",
+                                          "--env-file",
+                                          "--env-file-if-exists",
+                                          "--title",
+                                          "--inspect-port",
+                                          "--watch-path",
+                                          "--icu-data-dir",
+                                          "--diagnostic-dir",
+                                          "--disable-warning",
+                                          "--dns-result-order",
+                                          "--input-type",
+                                          "--stack-trace-limit",
+                                          "--test-name-pattern",
+                                          "--test-reporter"});
   for (size_t i = 0; i < index && i < arguments.size(); ++i) {
     std::string_view option = arguments[i];
     if (IsOneOf(option, {"-e", "--eval", "-p", "--print", "-pe", "-i", "--interactive"}) ||
@@ -175,14 +192,15 @@ CommandName NameDeno(const Command& command) {
   }
   if (!IsOneOf(arguments[index], {"run", "serve", "bench", "test"})) return {};
   arguments = arguments.subspan(index + 1);
-  index = FirstOperand(arguments, {"-c", "--config", "--import-map", "--location", "--port", "--host",
-                                   "-L", "--log-level", "--env-file"});
+  index = FirstOperand(arguments, {"-c", "--config", "--import-map", "--location", "--port",
+                                   "--host", "-L", "--log-level", "--env-file"});
   if (index >= arguments.size()) return {};
   const std::string& script = arguments[index];
   // A module on the web: its path names it, its address may hold credentials.
   if (script.find("://") != std::string::npos || StartsWith(script, "jsr:") ||
       StartsWith(script, "npm:")) {
-    std::string_view base = BaseName(std::string_view(script).substr(0, script.find_first_of("?#")));
+    std::string_view base =
+        BaseName(std::string_view(script).substr(0, script.find_first_of("?#")));
     base = base.substr(0, base.find('@', 1));
     return {std::string(WithoutExtension(base, kExtensions)), std::string(base), false};
   }
@@ -192,8 +210,8 @@ CommandName NameDeno(const Command& command) {
 CommandName NameBun(const Command& command) {
   Arguments arguments = command.arguments;
   std::initializer_list<std::string_view> with_value = {
-      "-r", "--preload", "--require", "--cwd", "-c", "--config", "--env-file", "--port", "--define",
-      "-d", "-F", "--filter"};
+      "-r",         "--preload", "--require", "--cwd", "-c", "--config",
+      "--env-file", "--port",    "--define",  "-d",    "-F", "--filter"};
   size_t index = FirstOperand(arguments, with_value);
   for (size_t i = 0; i < index && i < arguments.size(); ++i) {
     if (IsOneOf(arguments[i], {"-e", "--eval", "-p", "--print"})) return {};

@@ -40,8 +40,8 @@ std::string ApplicationRoot(const Command& command, Arguments rest) {
   return AbsolutePath(command.facts.working_directory, given);
 }
 
-// gunicorn, uvicorn, hypercorn, daphne, granian, waitress: the application is module:object, or a bare module in the
-// last place.
+// gunicorn, uvicorn, hypercorn, daphne, granian, waitress: the application is module:object, or a
+// bare module in the last place.
 std::string NameOfServed(const Command& command, Arguments rest) {
   std::string directory = ApplicationRoot(command, rest);
   for (const std::string& argument : rest) {
@@ -103,8 +103,8 @@ CommandName NameOfLauncher(const Command& command, std::string_view launcher,
   }
   if (launcher == "flask") return {NameOfFlask(command, rest), script, false};
   if (IsOneOf(launcher, {"manage", "django-admin", "django"})) {
-    return {NameOfDjango(command, rest, launcher == "manage" ? std::string_view(script) : ""), script,
-            false};
+    return {NameOfDjango(command, rest, launcher == "manage" ? std::string_view(script) : ""),
+            script, false};
   }
   if (launcher == "celery") {
     std::string_view app = OptionValue(rest, {"-A", "--app"});
@@ -118,22 +118,25 @@ CommandName NameOfLauncher(const Command& command, std::string_view launcher,
         return {NameFromModule(rest[i + 1], command.facts.working_directory), script, false};
       }
       if (EndsWith(rest[i], ".py")) {
-        return {NameFromScript(rest[i], command.facts.working_directory, kExtensions), rest[i], false};
+        return {NameFromScript(rest[i], command.facts.working_directory, kExtensions), rest[i],
+                false};
       }
     }
     if (launcher == "sanic") return {NameOfServed(command, rest), script, false};
-    if (launcher == "fastapi") return {ApplicationDirectory(command.facts.working_directory), script, false};
+    if (launcher == "fastapi")
+      return {ApplicationDirectory(command.facts.working_directory), script, false};
   }
   return {};
 }
 
-// Titles: "gunicorn: worker [shop.wsgi:application]", "[celeryd: celery@host:MainProcess] -active- (-A shop worker)".
+// Titles: "gunicorn: worker [shop.wsgi:application]", "[celeryd: celery@host:MainProcess] -active-
+// (-A shop worker)".
 CommandName NameFromTitle(const Command& command) {
   std::string_view title = command.title;
   if (StartsWith(title, "gunicorn:")) {
     std::string_view application = Bracketed(title);
-    if (IsModuleWithObject(application) || (IsModule(application) &&
-                                            application.find('.') != std::string_view::npos)) {
+    if (IsModuleWithObject(application) ||
+        (IsModule(application) && application.find('.') != std::string_view::npos)) {
       return {NameFromModule(application, command.facts.working_directory), "", false};
     }
     return {application.empty() ? "gunicorn" : std::string(application), "", false};
@@ -150,8 +153,7 @@ CommandName NameFromTitle(const Command& command) {
 
 bool IsHelper(Arguments arguments) {
   for (const std::string& argument : arguments) {
-    if (argument == "--multiprocessing-fork" ||
-        StartsWith(argument, "from multiprocessing.")) {
+    if (argument == "--multiprocessing-fork" || StartsWith(argument, "from multiprocessing.")) {
       return true;
     }
   }

@@ -1,5 +1,5 @@
-// The rules per runtime behind command_name.h. Each takes the arguments after argv[0]; an empty name means that the
-// command line shows no more than the interpreter.
+// The rules per runtime behind command_name.h. Each takes the arguments after argv[0]; an empty
+// name means that the command line shows no more than the interpreter.
 #pragma once
 
 #include <initializer_list>
@@ -35,8 +35,7 @@ CommandName NameShell(const Command& command);
 CommandName NameGo(const Command& command);
 
 // Whether `argument` is one of `words`.
-inline bool IsOneOf(std::string_view argument,
-                    std::initializer_list<std::string_view> words) {
+inline bool IsOneOf(std::string_view argument, std::initializer_list<std::string_view> words) {
   for (std::string_view word : words) {
     if (argument == word) return true;
   }
@@ -61,8 +60,8 @@ inline std::string_view OptionValue(Arguments arguments,
   return {};
 }
 
-// Index of the first argument that is neither an option nor the value of one of `with_value`; arguments.size() when
-// there is none. "--" ends the options.
+// Index of the first argument that is neither an option nor the value of one of `with_value`;
+// arguments.size() when there is none. "--" ends the options.
 inline size_t FirstOperand(Arguments arguments,
                            std::initializer_list<std::string_view> with_value) {
   for (size_t i = 0; i < arguments.size(); ++i) {

@@ -9,13 +9,15 @@ std::string OrWord(std::string name, std::string_view fallback) {
   return name.empty() ? std::string(fallback) : name;
 }
 
-// "puma 6.4.0 (tcp://0.0.0.0:3000) [shop]", "puma: cluster worker 0: 1234 [shop]", "sidekiq 7.1.0 shop [0 of 5 busy]",
-// "unicorn worker[0] -c config/unicorn.rb -D", "Passenger RubyApp: /var/www/shop (production)".
+// "puma 6.4.0 (tcp://0.0.0.0:3000) [shop]", "puma: cluster worker 0: 1234 [shop]", "sidekiq 7.1.0
+// shop [0 of 5 busy]", "unicorn worker[0] -c config/unicorn.rb -D", "Passenger RubyApp:
+// /var/www/shop (production)".
 CommandName NameFromRubyTitle(const Command& command) {
   std::string_view title = command.title;
   std::string directory = ApplicationDirectory(command.facts.working_directory);
   if (StartsWith(title, "puma")) {
-    return {OrWord(std::string(Bracketed(title)), directory.empty() ? "puma" : directory), "", false};
+    return {OrWord(std::string(Bracketed(title)), directory.empty() ? "puma" : directory), "",
+            false};
   }
   if (StartsWith(title, "sidekiq ")) {
     std::string_view rest = title.substr(8);
@@ -38,8 +40,8 @@ CommandName NameFromRubyTitle(const Command& command) {
   return {};
 }
 
-// "php-fpm: pool shop", "php-fpm: master process (/etc/php/8.2/fpm/php-fpm.conf)". www is the pool of the default
-// configuration.
+// "php-fpm: pool shop", "php-fpm: master process (/etc/php/8.2/fpm/php-fpm.conf)". www is the pool
+// of the default configuration.
 CommandName NameFromPhpTitle(std::string_view title) {
   constexpr std::string_view kPool = ": pool ";
   size_t found = title.find(kPool);
@@ -66,8 +68,8 @@ CommandName NameRuby(const Command& command) {
   std::string_view stem = WithoutExtension(BaseName(script), {".rb", ".ru"});
   // Server programs and task runners: the application is the directory they were started in.
   if (IsOneOf(stem, {"puma", "pumactl", "rails", "sidekiq", "unicorn", "unicorn_rails", "rackup",
-                     "thin", "resque", "falcon", "rake", "bundle", "pitchfork", "good_job", "shoryuken",
-                     "config"})) {
+                     "thin", "resque", "falcon", "rake", "bundle", "pitchfork", "good_job",
+                     "shoryuken", "config"})) {
     std::string_view given = OptionValue(arguments, {"--dir", "--chdir"});
     std::string name = ApplicationDirectory(AbsolutePath(directory, given));
     return {OrWord(name, stem), script, false};
@@ -81,8 +83,8 @@ CommandName NamePhp(const Command& command) {
   std::string_view executable = BaseName(command.facts.executable);
   if (RuntimeFromName(executable) != RuntimeKind::kPhp || executable == "frankenphp") return {};
   Arguments arguments = command.arguments;
-  size_t index = FirstOperand(arguments, {"-d", "-c", "-t", "-S", "-f", "-z", "--define", "--docroot",
-                                          "--server", "--file", "-y", "-g", "-p"});
+  size_t index = FirstOperand(arguments, {"-d", "-c", "-t", "-S", "-f", "-z", "--define",
+                                          "--docroot", "--server", "--file", "-y", "-g", "-p"});
   for (size_t i = 0; i < index && i < arguments.size(); ++i) {
     if (IsOneOf(arguments[i], {"-r", "-R", "--run"})) return {};
   }
@@ -98,7 +100,8 @@ CommandName NamePhp(const Command& command) {
   std::string shown(script);
   std::string path = AbsolutePath(directory, script);
   std::string_view stem = WithoutExtension(BaseName(path), {".php", ".phar"});
-  // Laravel's and Symfony's entries, and PHP's router scripts, stand in the application's directory.
+  // Laravel's and Symfony's entries, and PHP's router scripts, stand in the application's
+  // directory.
   if (IsOneOf(stem, {"artisan", "console", "server", "router", "spark", "yii", "cake", "hyperf"})) {
     std::string name = ApplicationDirectory(DirectoryName(path));
     // vendor/laravel/framework/.../server.php is the router of "artisan serve".

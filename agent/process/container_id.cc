@@ -18,9 +18,8 @@ namespace {
 constexpr size_t kIdLength = 64;
 
 bool IsHex(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
-  });
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
 }
 bool IsDigits(std::string_view text) {
   return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
@@ -49,8 +48,8 @@ bool IsGardenHandle(std::string_view text) {
   return true;
 }
 
-// The id in one segment, for example "docker-<id>.scope", "cri-containerd-<id>.scope", "crio-<id>", "libpod-<id>.scope",
-// "kubepods-burstable-pod<uid>.slice:cri-containerd:<id>", "<id>".
+// The id in one segment, for example "docker-<id>.scope", "cri-containerd-<id>.scope", "crio-<id>",
+// "libpod-<id>.scope", "kubepods-burstable-pod<uid>.slice:cri-containerd:<id>", "<id>".
 std::string_view IdInSegment(std::string_view segment, std::string_view parent) {
   size_t colon = segment.rfind(':');
   if (colon != std::string_view::npos) segment.remove_prefix(colon + 1);
@@ -107,7 +106,8 @@ std::string SystemdUnitFromCgroup(std::string_view cgroup_path) {
   std::vector<std::string_view> segments = Segments(cgroup_path);
   size_t container = ContainerSegment(segments);
   size_t first = container == segments.size() ? 0 : container + 1;
-  // Podman's own units (quadlets) hold one container: /system.slice/shop.service/libpod-payload-<id>.
+  // Podman's own units (quadlets) hold one container:
+  // /system.slice/shop.service/libpod-payload-<id>.
   bool is_payload = container > 0 && container < segments.size() &&
                     segments[container].substr(0, 15) == "libpod-payload-";
   if (is_payload) first = container - 1;
@@ -124,7 +124,7 @@ std::string SystemdUnitFromCgroup(std::string_view cgroup_path) {
 CgroupPaths::CgroupPaths(const std::string& root, size_t capacity) : capacity_(capacity) {
   for (const char* place : {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}) {
     std::string path = root + place;
-    struct statfs info {};
+    struct statfs info{};
     if (statfs(path.c_str(), &info) != 0 || info.f_type != CGROUP2_SUPER_MAGIC) continue;
     mount_.Reset(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!mount_) continue;

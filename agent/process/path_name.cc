@@ -8,20 +8,21 @@ namespace zerotap {
 namespace {
 
 constexpr std::array<std::string_view, 22> kGenericStems{
-    "main",  "app",    "index", "__main__", "__init__", "wsgi",  "asgi", "application",
-    "run",   "start",  "serve", "manage",   "program",  "a.out", "src",  "config",
-    "core",  "project", "bootstrap", "entrypoint", "default", "launcher",
+    "main", "app",     "index",     "__main__",   "__init__", "wsgi",     "asgi", "application",
+    "run",  "start",   "serve",     "manage",     "program",  "a.out",    "src",  "config",
+    "core", "project", "bootstrap", "entrypoint", "default",  "launcher",
 };
 
 constexpr std::array<std::string_view, 54> kGenericDirectories{
-    "app",       "apps",      "application", "src",      "source",   "code",     "bin",
-    "sbin",      "dist",      "build",       "out",      "output",   "target",   "classes",
-    "release",   "releases",  "debug",       "current",  "shared",   "public",   "public_html",
-    "html",      "www",       "htdocs",      "home",     "root",     "usr",      "local",
-    "share",     "lib",       "lib64",       "libs",     "opt",      "srv",      "var",
-    "tmp",       "mnt",       "media",       "workspace", "workdir",  "work",     "project",
-    "projects",  "site",      "cmd",         "config",   "publish",  "scripts",  "main",
-    "quarkus-app", "node_modules", "site-packages", "dist-packages", "data",
+    "app",      "apps",        "application",  "src",           "source",        "code",
+    "bin",      "sbin",        "dist",         "build",         "out",           "output",
+    "target",   "classes",     "release",      "releases",      "debug",         "current",
+    "shared",   "public",      "public_html",  "html",          "www",           "htdocs",
+    "home",     "root",        "usr",          "local",         "share",         "lib",
+    "lib64",    "libs",        "opt",          "srv",           "var",           "tmp",
+    "mnt",      "media",       "workspace",    "workdir",       "work",          "project",
+    "projects", "site",        "cmd",          "config",        "publish",       "scripts",
+    "main",     "quarkus-app", "node_modules", "site-packages", "dist-packages", "data",
 };
 
 template <size_t size>
@@ -42,7 +43,8 @@ bool IsGenericDirectory(std::string_view name) {
   // Hidden, made by mktemp, a release's number or date, a .NET target framework.
   if (lower.empty() || lower.front() == '.' || StartsWith(lower, "tmp")) return true;
   if (lower.find_first_not_of("0123456789.-_") == std::string::npos) return true;
-  if (StartsWith(lower, "net") && lower.size() > 3 && lower[3] >= '0' && lower[3] <= '9') return true;
+  if (StartsWith(lower, "net") && lower.size() > 3 && lower[3] >= '0' && lower[3] <= '9')
+    return true;
   return Contains(kGenericDirectories, lower);
 }
 
@@ -108,6 +110,8 @@ std::string ApplicationDirectory(std::string_view directory) {
 
 std::string NameFromScript(std::string_view path, std::string_view working_directory,
                            std::initializer_list<std::string_view> extensions) {
+  // A script that came through a pipe or a descriptor has no name.
+  if (StartsWith(path, "/dev/") || StartsWith(path, "/proc/")) return {};
   std::string_view stem = WithoutExtension(BaseName(path), extensions);
   if (!IsGenericStem(stem)) return std::string(stem);
   std::string absolute = AbsolutePath(working_directory, path);

@@ -1,5 +1,5 @@
-// What paths, scripts and modules say about the name of an application: words that could be anyone's ("main", "app",
-// "src") give way to the next one that means something.
+// What paths, scripts and modules say about the name of an application: words that could be
+// anyone's ("main", "app", "src") give way to the next one that means something.
 #pragma once
 
 #include <initializer_list>
@@ -25,13 +25,15 @@ std::string_view WithoutExtension(std::string_view name,
 
 // A script, module, class or program name that says nothing: main, app, index ...
 bool IsGenericStem(std::string_view stem);
-// The nearest directory name at or above `directory` that says something, empty when there is none. /var/www/shop/current
-// is shop, /srv/shop/releases/20240101 too.
+// The nearest directory name at or above `directory` that says something, empty when there is none.
+// /var/www/shop/current is shop, /srv/shop/releases/20240101 too.
 std::string ApplicationDirectory(std::string_view directory);
 // Of a script: its name without extension, or its application directory when that name is generic.
+// Empty for /dev/fd/3, /dev/stdin and the like.
 std::string NameFromScript(std::string_view path, std::string_view working_directory,
                            std::initializer_list<std::string_view> extensions);
-// Of a dotted module ("shop.main:app"): the first part that says something, else the application directory.
+// Of a dotted module ("shop.main:app"): the first part that says something, else the application
+// directory.
 std::string NameFromModule(std::string_view module, std::string_view working_directory);
 
 }  // namespace zerotap

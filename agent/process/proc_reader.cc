@@ -28,14 +28,9 @@ constexpr size_t kMaxVariable = 4096;
 constexpr size_t kMaxEnvironmentKept = 16 * 1024;
 
 constexpr std::array<std::string_view, 10> kWantedVariables{
-    "HOSTNAME",
-    "KUBERNETES_SERVICE_HOST",
-    "npm_package_name",
+    "HOSTNAME",     "KUBERNETES_SERVICE_HOST", "npm_package_name",
     "name",  // PM2 exports the application's name so
-    "pm_id",
-    "DJANGO_SETTINGS_MODULE",
-    "FLASK_APP",
-    "SPRING_APPLICATION_NAME",
+    "pm_id",        "DJANGO_SETTINGS_MODULE",  "FLASK_APP",        "SPRING_APPLICATION_NAME",
     "RELEASE_NAME",  // Elixir and Erlang releases
     "UWSGI_MODULE",
 };
@@ -99,7 +94,8 @@ std::string UserName(std::string_view passwd, std::string_view uid) {
   return {};
 }
 
-// A user namespace that numbers users as the host does, so that uids of /proc mean the same in the container.
+// A user namespace that numbers users as the host does, so that uids of /proc mean the same in the
+// container.
 bool MapsUidsToThemselves(int process) {
   std::optional<std::string> text = ReadFileAt(process, "uid_map", 256);
   if (!text) return false;
@@ -188,7 +184,8 @@ UniqueFd ProcReader::OpenProcess(uint32_t pid) const {
   return UniqueFd(open(PathOf(pid, "").c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
 }
 
-// pid (comm) state ppid ... starttime; comm is any bytes, parentheses and newlines included, so it ends at the last ')'.
+// pid (comm) state ppid ... starttime; comm is any bytes, parentheses and newlines included, so it
+// ends at the last ')'.
 bool ProcReader::ParseStat(std::string_view text, ProcessFacts& facts) const {
   size_t open_mark = text.find('(');
   size_t close_mark = text.rfind(')');
@@ -218,7 +215,7 @@ uint64_t ProcReader::ReadStartBootNs(uint32_t pid) const {
 
 std::string ProcReader::HostUserName(uint32_t uid) {
   std::string path = root_ + "/etc/passwd";
-  struct stat info {};
+  struct stat info{};
   if (stat(path.c_str(), &info) == 0 && (info.st_mtim.tv_sec != passwd_modified_.tv_sec ||
                                          info.st_mtim.tv_nsec != passwd_modified_.tv_nsec)) {
     passwd_modified_ = info.st_mtim;

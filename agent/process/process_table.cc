@@ -13,8 +13,8 @@ constexpr int kMaxAncestors = 3;
 
 std::string_view UntilNul(std::string_view text) { return text.substr(0, text.find('\0')); }
 
-// The kernel's file name is that of a script when one was started by its "#!" line; the executable is then argv[0],
-// which the kernel set to the interpreter of that line.
+// The kernel's file name is that of a script when one was started by its "#!" line; the executable
+// is then argv[0], which the kernel set to the interpreter of that line.
 std::string ExecutableOf(std::string_view filename, const std::vector<std::string>& arguments) {
   bool is_script = false;
   for (size_t i = 1; i < arguments.size() && i < 3; ++i) {
@@ -53,7 +53,9 @@ ProcessTable::ProcessTable(const ProcessTableOptions& options, TargetSelector se
       container_names_(reader_.root()),
       resources_(options.host ? *options.host : HostFacts::Read(options.root), options.resource),
       selector_(std::move(selector)),
-      service_names_(std::move(service_names)) {}
+      service_names_(std::move(service_names)),
+      early_reads_per_second_(options.early_reads_per_second),
+      early_reads_left_(options.early_reads_per_second) {}
 
 ProcessTable::Entry& ProcessTable::Touch(uint32_t tgid) {
   auto known = entries_.find(tgid);
@@ -85,7 +87,7 @@ bool ProcessTable::OnFork(uint32_t parent_tgid, uint32_t child_tgid, uint64_t no
   auto parent = entries_.find(parent_tgid);
   if (parent != entries_.end() && parent_tgid != child_tgid) inherited = parent->second.facts;
   Entry& child = Touch(child_tgid);
-  bool was_known = child.identity.has_value();
+  bool was_known = child.given_out;
   Clear(child);
   child.parent = parent_tgid;
   child.forked_ns = now_ns;
@@ -109,13 +111,34 @@ bool ProcessTable::OnExec(const ProcessExec& exec, uint64_t now_ns) {
   // Now, while the cgroup exists: a container that runs one short command is gone with it.
   facts->cgroup_path = cgroups_.Find(exec.cgroup_id);
   Entry& entry = Touch(exec.tgid);
-  bool was_known = entry.identity.has_value();
+  bool was_known = entry.given_out;
   Clear(entry);
   entry.parent = exec.parent_tgid;
   entry.start_boot_ns = exec.start_boot_ns;
   entry.executed_ns = now_ns;
   entry.facts = std::move(facts);
+  if (!MayReadEarly(now_ns)) return was_known;
+  std::optional<ProcessFacts> living = reader_.Read(exec.tgid);
+  if (!living || living->executable.empty() ||
+      !IsSameStart(living->start_boot_ns, exec.start_boot_ns)) {
+    return was_known;
+  }
+  entry.identity = Identify(*living, exec.tgid);
+  entry.facts = std::make_shared<const ProcessFacts>(std::move(*living));
+  ++stats_.resolved_early;
   return was_known;
+}
+
+bool ProcessTable::MayReadEarly(uint64_t now_ns) {
+  if (now_ns > early_reads_counted_ns_) {
+    double seconds = static_cast<double>(now_ns - early_reads_counted_ns_) / 1e9;
+    early_reads_left_ = std::min<double>(early_reads_per_second_,
+                                         early_reads_left_ + seconds * early_reads_per_second_);
+    early_reads_counted_ns_ = now_ns;
+  }
+  if (early_reads_left_ < 1) return false;
+  early_reads_left_ -= 1;
+  return true;
 }
 
 void ProcessTable::OnExit(uint32_t tgid, uint64_t now_ns) {
@@ -159,25 +182,18 @@ bool ProcessTable::IsStillTheSame(uint32_t tgid, const Entry& entry) const {
   return IsSameStart(start, entry.start_boot_ns);
 }
 
-std::optional<ProcessFacts> ProcessTable::FactsOfGone(uint32_t tgid, const Entry& entry) {
-  std::optional<ProcessFacts> facts;
-  if (entry.facts != nullptr) {
-    facts = *entry.facts;
-  } else if (entry.parent != 0) {
-    // A fork of a process that was never asked for, and that has not become another program since.
-    auto parent = entries_.find(entry.parent);
-    bool usable = parent == entries_.end() ||
-                  (parent->second.exited_ns == 0 && parent->second.forked_ns <= entry.forked_ns &&
-                   parent->second.executed_ns <= entry.forked_ns);
-    if (usable) facts = reader_.Read(entry.parent);
+// Their pid is that of the process that they were read from.
+std::optional<ProcessFacts> ProcessTable::FactsOfGone(const Entry& entry) {
+  if (entry.facts != nullptr) return *entry.facts;
+  if (entry.parent == 0) return std::nullopt;
+  // A fork of a process that was never asked for, and that has not become another program since.
+  auto parent = entries_.find(entry.parent);
+  if (parent != entries_.end() &&
+      (parent->second.exited_ns != 0 || parent->second.forked_ns > entry.forked_ns ||
+       parent->second.executed_ns > entry.forked_ns)) {
+    return std::nullopt;
   }
-  if (facts && facts->pid != tgid) {
-    facts->pid = tgid;
-    facts->parent_pid = entry.parent;
-    facts->start_boot_ns = entry.start_boot_ns;
-    facts->start_unix_ns = 0;
-  }
-  return facts;
+  return reader_.Read(entry.parent);
 }
 
 std::optional<ProcessIdentity> ProcessTable::Resolve(uint32_t tgid, uint64_t now_ns) {
@@ -189,19 +205,30 @@ std::optional<ProcessIdentity> ProcessTable::Resolve(uint32_t tgid, uint64_t now
     Clear(known->second);
   }
   if (known != entries_.end() && known->second.identity) {
-    Touch(tgid);
-    return known->second.identity;
+    Entry& entry = Touch(tgid);
+    entry.given_out = true;
+    return entry.identity;
   }
 
   std::optional<ProcessFacts> facts = reader_.Read(tgid);
+  uint32_t files_of = tgid;
   const bool ended = facts && facts->executable.empty() && facts->arguments.empty();
   if (facts && !ended) {
     ++stats_.resolved_live;
   } else {
     // Gone, or a zombie of which only the name and the times are left.
     std::optional<ProcessFacts> remembered;
-    if (known != entries_.end()) remembered = FactsOfGone(tgid, known->second);
+    if (known != entries_.end()) remembered = FactsOfGone(known->second);
     if (remembered) {
+      if (remembered->pid != tgid) {
+        // Files are looked up where the process that forked it has them, if that still lives.
+        uint64_t start = reader_.ReadStartBootNs(remembered->pid);
+        if (start != 0 && IsSameStart(start, remembered->start_boot_ns)) files_of = remembered->pid;
+        remembered->pid = tgid;
+        remembered->parent_pid = known->second.parent;
+        remembered->start_boot_ns = known->second.start_boot_ns;
+        remembered->start_unix_ns = 0;
+      }
       if (facts) {
         remembered->start_boot_ns = facts->start_boot_ns;
         remembered->start_unix_ns = facts->start_unix_ns;
@@ -216,8 +243,9 @@ std::optional<ProcessIdentity> ProcessTable::Resolve(uint32_t tgid, uint64_t now
     }
   }
 
-  ProcessIdentity identity = Identify(*facts);
+  ProcessIdentity identity = Identify(*facts, files_of);
   Entry& entry = Touch(tgid);
+  entry.given_out = true;
   entry.parent = facts->parent_pid;
   entry.start_boot_ns = facts->start_boot_ns;
   entry.facts = std::make_shared<const ProcessFacts>(std::move(*facts));
@@ -226,8 +254,7 @@ std::optional<ProcessIdentity> ProcessTable::Resolve(uint32_t tgid, uint64_t now
 }
 
 CommandName ProcessTable::CommandOf(const ProcessFacts& facts, const BinaryFacts& binary,
-                                    int depth) {
-  RootDirectory files(reader_.PathOf(facts.pid, "root"));
+                                    const RootDirectory& files, int depth) {
   CommandName command = NameFromCommand(facts, binary, files);
   if (!command.is_parents || depth >= kMaxAncestors || facts.parent_pid == 0) return command;
   std::optional<ProcessFacts> parent = reader_.Read(facts.parent_pid);
@@ -235,17 +262,19 @@ CommandName ProcessTable::CommandOf(const ProcessFacts& facts, const BinaryFacts
   if (!parent || RuntimeFromName(parent->executable) != binary.runtime) return command;
   BinaryFacts parent_binary =
       binaries_.Inspect(parent->executable, reader_.PathOf(parent->pid, "exe"));
-  return CommandOf(*parent, parent_binary, depth + 1);
+  RootDirectory parent_files(reader_.PathOf(parent->pid, "root"));
+  return CommandOf(*parent, parent_binary, parent_files, depth + 1);
 }
 
-ProcessIdentity ProcessTable::Identify(const ProcessFacts& facts) {
-  BinaryFacts binary = binaries_.Inspect(facts.executable, reader_.PathOf(facts.pid, "exe"));
+ProcessIdentity ProcessTable::Identify(const ProcessFacts& facts, uint32_t files_of) {
+  BinaryFacts binary = binaries_.Inspect(facts.executable, reader_.PathOf(files_of, "exe"));
+  RootDirectory files(reader_.PathOf(files_of, "root"));
   ResourceAttributes own = ResourceAttributes::Parse(facts.Environment("OTEL_RESOURCE_ATTRIBUTES"));
   std::string container_id = ContainerIdFromCgroup(facts.cgroup_path);
   std::string unit = SystemdUnitFromCgroup(facts.cgroup_path);
   ContainerName container = container_names_.Find(container_id);
   std::string workload = WorkloadFromPodName(facts, resources_.host().name);
-  CommandName command = CommandOf(facts, binary, 0);
+  CommandName command = CommandOf(facts, binary, files, 0);
 
   ProcessSubject subject{facts, "", container_id, container.name, unit};
   std::string_view configured;
@@ -254,16 +283,16 @@ ProcessIdentity ProcessTable::Identify(const ProcessFacts& facts) {
     configured = rule.second;
     break;
   }
-  ServiceName service = DeriveServiceName(
-      {facts, own, configured, container_id, unit, container, workload, command});
+  ServiceName service =
+      DeriveServiceName({facts, own, configured, container_id, unit, container, workload, command});
 
   ProcessIdentity identity;
   identity.tgid = facts.pid;
   subject.service_name = service.name;
   identity.traced = selector_.IsTraced(subject);
   if (identity.traced) {
-    identity.resource = resources_.Build({facts, binary, own, service.name, command.script,
-                                          container_id, container, unit});
+    identity.resource = resources_.Build(
+        {facts, binary, own, service.name, command.script, container_id, container, unit});
   }
   return identity;
 }

@@ -11,8 +11,9 @@ namespace zerotap {
 
 class ResourceAttributes {
  public:
-  // Any error (a member without "=", an empty key, a bad percent-encoding, bytes that are no UTF-8) discards the whole
-  // value, as the OpenTelemetry specification says. Of several members with one key the last counts.
+  // Any error (a member without "=", an empty key, a bad percent-encoding, bytes that are no UTF-8)
+  // discards the whole value, as the OpenTelemetry specification says. Of several members with one
+  // key the last counts.
   static ResourceAttributes Parse(std::string_view text);
 
   // Empty when absent.

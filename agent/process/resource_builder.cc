@@ -34,18 +34,27 @@ std::string HostArch(std::string_view machine) {
 
 std::string_view RuntimeName(const ProcessFacts& facts, const BinaryFacts& binary) {
   switch (binary.runtime) {
-    case RuntimeKind::kGo: return "go";
-    case RuntimeKind::kNode: return "nodejs";
-    case RuntimeKind::kDeno: return "deno";
-    case RuntimeKind::kBun: return "bun";
+    case RuntimeKind::kGo:
+      return "go";
+    case RuntimeKind::kNode:
+      return "nodejs";
+    case RuntimeKind::kDeno:
+      return "deno";
+    case RuntimeKind::kBun:
+      return "bun";
     case RuntimeKind::kPython:
       return StartsWith(BaseName(facts.executable), "pypy") ? "pypy" : "cpython";
-    case RuntimeKind::kRuby: return "ruby";
-    case RuntimeKind::kPhp: return StartsWith(BaseName(facts.executable), "php-fpm") ? "fpm-fcgi" : "cli";
-    case RuntimeKind::kDotnet: return ".NET";
-    case RuntimeKind::kErlang: return "BEAM";
+    case RuntimeKind::kRuby:
+      return "ruby";
+    case RuntimeKind::kPhp:
+      return StartsWith(BaseName(facts.executable), "php-fpm") ? "fpm-fcgi" : "cli";
+    case RuntimeKind::kDotnet:
+      return ".NET";
+    case RuntimeKind::kErlang:
+      return "BEAM";
     // Java's name is a vendor's text that cannot be known from outside; the rest has no runtime.
-    default: return {};
+    default:
+      return {};
   }
 }
 
@@ -55,7 +64,8 @@ bool IsVersion(std::string_view text) {
 }
 
 // From the linker's record, or where the interpreter was installed: python3.11, php-fpm8.2,
-// .../versions/node/v20.11.1/bin/node, ~/.pyenv/versions/3.11.7/bin/python3.11. The longer of both says more.
+// .../versions/node/v20.11.1/bin/node, ~/.pyenv/versions/3.11.7/bin/python3.11. The longer of both
+// says more.
 std::string RuntimeVersion(const ProcessFacts& facts, const BinaryFacts& binary) {
   if (binary.go) return binary.go->go_version;
   RuntimeKind named = RuntimeFromName(facts.executable);
@@ -81,8 +91,9 @@ std::string RuntimeVersion(const ProcessFacts& facts, const BinaryFacts& binary)
   return std::string(best);
 }
 
-// The program and the script, never what follows: arguments hold passwords and keys. Processes that wrote over their
-// arguments are shown by their executable, since such titles hold users, databases and queries.
+// The program and the script, never what follows: arguments hold passwords and keys. Processes that
+// wrote over their arguments are shown by their executable, since such titles hold users, databases
+// and queries.
 std::string CommandShown(const ProcessFacts& facts, std::string_view script) {
   std::string shown;
   bool titled = facts.arguments.size() == 1 && facts.arguments[0].find(' ') != std::string::npos;
@@ -118,20 +129,30 @@ HostFacts HostFacts::Read(const std::string& root) {
 
 std::string_view SdkLanguage(RuntimeKind kind) {
   switch (kind) {
-    case RuntimeKind::kGo: return "go";
-    case RuntimeKind::kRust: return "rust";
+    case RuntimeKind::kGo:
+      return "go";
+    case RuntimeKind::kRust:
+      return "rust";
     case RuntimeKind::kNode:
     case RuntimeKind::kDeno:
-    case RuntimeKind::kBun: return "nodejs";
-    case RuntimeKind::kPython: return "python";
-    case RuntimeKind::kJava: return "java";
-    case RuntimeKind::kRuby: return "ruby";
-    case RuntimeKind::kPhp: return "php";
-    case RuntimeKind::kErlang: return "erlang";
-    case RuntimeKind::kDotnet: return "dotnet";
+    case RuntimeKind::kBun:
+      return "nodejs";
+    case RuntimeKind::kPython:
+      return "python";
+    case RuntimeKind::kJava:
+      return "java";
+    case RuntimeKind::kRuby:
+      return "ruby";
+    case RuntimeKind::kPhp:
+      return "php";
+    case RuntimeKind::kErlang:
+      return "erlang";
+    case RuntimeKind::kDotnet:
+      return "dotnet";
     case RuntimeKind::kPerl:
     case RuntimeKind::kShell:
-    case RuntimeKind::kNative: return "cpp";
+    case RuntimeKind::kNative:
+      return "cpp";
   }
   return "cpp";
 }
@@ -140,16 +161,16 @@ std::string FormatUtc(uint64_t unix_ns) {
   auto seconds = static_cast<time_t>(unix_ns / 1'000'000'000u);
   std::tm utc{};
   if (gmtime_r(&seconds, &utc) == nullptr) return {};
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", utc.tm_year + 1900, utc.tm_mon + 1,
-                     utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec,
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", utc.tm_year + 1900,
+                     utc.tm_mon + 1, utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec,
                      unix_ns / 1'000'000u % 1000);
 }
 
 ResourceBuilder::ResourceBuilder(HostFacts host, ResourceOptions options)
     : host_(std::move(host)), options_(std::move(options)) {}
 
-// A UUID of version 8 (RFC 9562 section 5.8: contents are the application's): the same after a restart of zerotap,
-// another for every other process, boot and host.
+// A UUID of version 8 (RFC 9562 section 5.8: contents are the application's): the same after a
+// restart of zerotap, another for every other process, boot and host.
 std::string ResourceBuilder::InstanceId(const ProcessFacts& facts) const {
   uint64_t seed = HashText(host_.boot_id, HashText(host_.id.empty() ? host_.name : host_.id));
   // The boot id makes ticks since the boot unique; without it the Unix time must.
@@ -203,7 +224,8 @@ ResourcePtr ResourceBuilder::Build(const ResourceInput& input) const {
   add(semconv::kContainerName, input.container.name);
 
   attributes.Add(semconv::kProcessPid, static_cast<int64_t>(facts.pid));
-  add(semconv::kProcessCreationTime, facts.start_unix_ns == 0 ? "" : FormatUtc(facts.start_unix_ns));
+  add(semconv::kProcessCreationTime,
+      facts.start_unix_ns == 0 ? "" : FormatUtc(facts.start_unix_ns));
   add(semconv::kProcessExecutableName, BaseName(facts.executable));
   add(semconv::kProcessExecutablePath, facts.executable);
   add(semconv::kProcessCommand, CommandShown(facts, input.script));

@@ -1,4 +1,5 @@
-// Makes the Resource of a process: the attributes and their order are the contract with the receivers.
+// Makes the Resource of a process: the attributes and their order are the contract with the
+// receivers.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +29,9 @@ struct HostFacts {
 struct ResourceOptions {
   std::string version = "0.1.0";  // zerotap's own
   bool legacy_attributes = true;  // deployment.environment besides deployment.environment.name
-  // Added to every resource that has not the attribute already (the agent's own OTEL_RESOURCE_ATTRIBUTES, configuration).
-  // service.name and service.instance.id among them are the agent's and are not taken.
+  // Added to every resource that has not the attribute already (the agent's own
+  // OTEL_RESOURCE_ATTRIBUTES, configuration). service.name and service.instance.id among them are
+  // the agent's and are not taken.
   std::vector<std::pair<std::string, std::string>> extra_attributes;
 };
 

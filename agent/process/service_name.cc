@@ -13,22 +13,73 @@ constexpr size_t kMaxName = 255;
 
 // Units that start or hold processes which are services, sessions or jobs of their own.
 constexpr std::array<std::string_view, 44> kHolders{
-    "user",          "docker",        "containerd",    "crio",          "podman",
-    "kubelet",       "k3s",           "k3s-agent",     "rke2-server",   "rke2-agent",
-    "nomad",         "cron",          "crond",         "anacron",       "atd",
-    "ssh",           "sshd",          "getty",         "serial-getty",  "console-getty",
-    "container-getty", "login",       "supervisor",    "supervisord",   "runit",
-    "s6",            "monit",         "init",          "rc-local",      "cloud-init",
-    "cloud-final",   "cloud-config",  "dbus",          "xrdp",          "gdm",
-    "gdm3",          "lightdm",       "sddm",          "display-manager", "gitlab-runsvdir",
-    "gitlab-runner", "screen",        "tmux",          "snapd",
+    "user",
+    "docker",
+    "containerd",
+    "crio",
+    "podman",
+    "kubelet",
+    "k3s",
+    "k3s-agent",
+    "rke2-server",
+    "rke2-agent",
+    "nomad",
+    "cron",
+    "crond",
+    "anacron",
+    "atd",
+    "ssh",
+    "sshd",
+    "getty",
+    "serial-getty",
+    "console-getty",
+    "container-getty",
+    "login",
+    "supervisor",
+    "supervisord",
+    "runit",
+    "s6",
+    "monit",
+    "init",
+    "rc-local",
+    "cloud-init",
+    "cloud-final",
+    "cloud-config",
+    "dbus",
+    "xrdp",
+    "gdm",
+    "gdm3",
+    "lightdm",
+    "sddm",
+    "display-manager",
+    "gitlab-runsvdir",
+    "gitlab-runner",
+    "screen",
+    "tmux",
+    "snapd",
 };
 
 // Templates whose instance, not whose name, says what runs.
 constexpr std::array<std::string_view, 19> kGenericTemplates{
-    "node",    "nodejs",   "python",         "python3", "java",   "ruby",    "php",
-    "dotnet",  "gunicorn", "uvicorn",        "uwsgi",   "puma",   "unicorn", "celery",
-    "docker-compose", "compose", "docker-container", "podman-compose", "container",
+    "node",
+    "nodejs",
+    "python",
+    "python3",
+    "java",
+    "ruby",
+    "php",
+    "dotnet",
+    "gunicorn",
+    "uvicorn",
+    "uwsgi",
+    "puma",
+    "unicorn",
+    "celery",
+    "docker-compose",
+    "compose",
+    "docker-container",
+    "podman-compose",
+    "container",
 };
 
 template <size_t size>
@@ -94,9 +145,9 @@ std::string ServiceFromUnit(std::string_view unit) {
     instance = name.substr(at + 1);
     name = name.substr(0, at);
   }
-  if (name.empty() || Contains(kHolders, name) || IsTransient(name) || StartsWith(name, "systemd-") ||
-      StartsWith(name, "pm2-") || name == "pm2" || StartsWith(name, "actions.runner.") ||
-      StartsWith(name, "session-")) {
+  if (name.empty() || Contains(kHolders, name) || IsTransient(name) ||
+      StartsWith(name, "systemd-") || StartsWith(name, "pm2-") || name == "pm2" ||
+      StartsWith(name, "actions.runner.") || StartsWith(name, "session-")) {
     return {};
   }
   if (Contains(kGenericTemplates, name) && !instance.empty()) return Clean(instance);

@@ -1,4 +1,5 @@
-// Which processes are traced: select and exclude rules over what a process is. (Ports are the pipeline's.)
+// Which processes are traced: select and exclude rules over what a process is. (Ports are the
+// pipeline's.)
 #pragma once
 
 #include <cstdint>
@@ -12,15 +13,17 @@
 
 namespace zerotap {
 
-// One rule. What is empty is not asked; all that is given must match. Globs know * (any text, slashes too) and ?.
+// One rule. What is empty is not asked; all that is given must match. Globs know * (any text,
+// slashes too) and ?.
 struct ProcessRule {
-  std::string executable;        // glob: over the whole path if it has a slash, else over the file name
-  std::string command;           // regular expression (RE2), anywhere in the command line
+  std::string executable;  // glob: over the whole path if it has a slash, else over the file name
+  std::string command;     // regular expression (RE2), anywhere in the command line
   std::string command_contains;  // text in the command line
   uint32_t pid = 0;
-  std::string service;           // glob over service.name
-  std::string container;         // glob over the container's name, or the start (12 digits or more) of its id
-  std::string systemd_unit;      // glob, with or without .service
+  std::string service;  // glob over service.name
+  std::string
+      container;  // glob over the container's name, or the start (12 digits or more) of its id
+  std::string systemd_unit;  // glob, with or without .service
 
   bool empty() const {
     return executable.empty() && command.empty() && command_contains.empty() && pid == 0 &&
@@ -28,7 +31,8 @@ struct ProcessRule {
   }
 };
 
-// A configured service name: of the rules that match, the first counts. Their `service` must be empty.
+// A configured service name: of the rules that match, the first counts. Their `service` must be
+// empty.
 struct ServiceNameRule {
   ProcessRule match;
   std::string name;
@@ -46,7 +50,8 @@ struct ProcessSubject {
 // A compiled rule.
 class ProcessMatcher {
  public:
-  // Fails on a rule that asks nothing or whose expression is bad; `where` names the rule in the message.
+  // Fails on a rule that asks nothing or whose expression is bad; `where` names the rule in the
+  // message.
   static Result<ProcessMatcher> Create(const ProcessRule& rule, std::string_view where);
   ProcessMatcher(ProcessMatcher&&) noexcept;
   ProcessMatcher& operator=(ProcessMatcher&&) noexcept;

@@ -5,7 +5,8 @@
 namespace zerotap {
 namespace {
 
-// Length of the well-formed sequence at the start of `bytes` (Unicode 15, table 3-7), 0 when there is none.
+// Length of the well-formed sequence at the start of `bytes` (Unicode 15, table 3-7), 0 when there
+// is none.
 size_t SequenceLength(std::string_view bytes) {
   auto at = [&](size_t i) { return static_cast<unsigned char>(bytes[i]); };
   unsigned char lead = at(0);

@@ -9,7 +9,8 @@ namespace zerotap {
 
 bool IsUtf8(std::string_view bytes);
 
-// `bytes` with every malformed sequence replaced by U+FFFD, cut to at most `limit` bytes between characters.
+// `bytes` with every malformed sequence replaced by U+FFFD, cut to at most `limit` bytes between
+// characters.
 std::string ToUtf8(std::string_view bytes, size_t limit = std::string_view::npos);
 
 }  // namespace zerotap

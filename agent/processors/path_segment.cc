@@ -174,7 +174,8 @@ SegmentKind Value(std::string_view name, std::string& out) {
   return SegmentKind::kValue;
 }
 
-// name.ext: values inside the name are replaced one by one, so that app.3f9a1c22.js stays recognisable.
+// name.ext: values inside the name are replaced one by one, so that app.3f9a1c22.js stays
+// recognisable.
 SegmentKind ClassifyFile(std::string_view base, std::string_view extension, std::string& out) {
   Shape shape = ShapeOf(base);
   if (IsUuid(base)) {

@@ -1,4 +1,5 @@
-// Tells from one path segment alone whether it is a value (number, UUID, hash, date, ...) or a word of the API.
+// Tells from one path segment alone whether it is a value (number, UUID, hash, date, ...) or a word
+// of the API.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +14,8 @@ enum class SegmentKind : uint8_t {
   kValue,      // a value as a whole: {id}
 };
 
-// Sets `out` to what stands for `segment` in a route: itself or a text with {id}, {uuid}, {hex}, {date}, {token},
-// {slug}, {email}. `segment` holds no '/' and is not empty.
+// Sets `out` to what stands for `segment` in a route: itself or a text with {id}, {uuid}, {hex},
+// {date}, {token}, {slug}, {email}. `segment` holds no '/' and is not empty.
 SegmentKind ClassifySegment(std::string_view segment, std::string& out);
 
 }  // namespace zerotap

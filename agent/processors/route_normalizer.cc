@@ -76,7 +76,8 @@ bool IsPlural(std::string_view word) {
   return word.size() >= 4 && word.back() == 's' && word[word.size() - 2] != 's';
 }
 
-// The next segment of `path` from `position` on, which is moved behind it; duplicate slashes are skipped.
+// The next segment of `path` from `position` on, which is moved behind it; duplicate slashes are
+// skipped.
 std::string_view NextSegment(std::string_view path, size_t& position) {
   while (position < path.size() && path[position] == '/') ++position;
   size_t end = std::min(path.find('/', position), path.size());
@@ -192,7 +193,8 @@ struct RouteNormalizer::State {
     return service.root;  // not reached: the root always gives one
   }
 
-  // Too many words below one prefix: they are values. Words that were asked for far more often than the rest stay.
+  // Too many words below one prefix: they are values. Words that were asked for far more often than
+  // the rest stay.
   void Collapse(Service& service, Node& node) {
     node.collapsed = true;
     std::vector<uint64_t> hits(node.candidates.size(), 1);
@@ -213,9 +215,9 @@ struct RouteNormalizer::State {
     ++service.version;
   }
 
-  // Whether `text` below `node` belongs to the API. Sets `final` to false when a later call may say otherwise.
-  // The first words are taken at once; then a word must come twice, for values seldom do; when both together are too
-  // many, the prefix collapses.
+  // Whether `text` below `node` belongs to the API. Sets `final` to false when a later call may say
+  // otherwise. The first words are taken at once; then a word must come twice, for values seldom
+  // do; when both together are too many, the prefix collapses.
   bool IsStaticWord(Service& service, Node& node, bool& final) {
     if (node.collapsed) return false;
     size_t limit = std::max<size_t>(options.max_values_per_segment, 1);
@@ -306,7 +308,7 @@ std::string_view RouteNormalizer::Normalize(uint64_t service_key, std::string_vi
   if (path[0] != '/') {
     if (path == "*") return "*";
     size_t scheme = path.find("://");
-    if (scheme == std::string_view::npos || scheme > 16) return {};  // CONNECT's host:port and the like
+    if (scheme == std::string_view::npos || scheme > 16) return {};  // CONNECT's host:port
     size_t slash = path.find('/', scheme + 3);
     if (slash == std::string_view::npos) return "/";
     path.remove_prefix(slash);
@@ -325,8 +327,9 @@ std::string_view RouteNormalizer::Normalize(uint64_t service_key, std::string_vi
   Service* service = nullptr;
   Node* node = nullptr;
   bool final = true;
-  auto pattern = std::find_if(state.patterns.begin(), state.patterns.end(),
-                              [path](const Pattern& candidate) { return Matches(candidate, path); });
+  auto pattern =
+      std::find_if(state.patterns.begin(), state.patterns.end(),
+                   [path](const Pattern& candidate) { return Matches(candidate, path); });
   std::string_view route;
   if (pattern != state.patterns.end()) {
     route = pattern->text;

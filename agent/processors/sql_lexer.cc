@@ -89,7 +89,8 @@ constexpr KeywordEntry kKeywords[] = {
     {"TOP", K::kOperator}, {"DIV", K::kOperator}, {"MOD", K::kOperator}, {"XOR", K::kOperator},
 };
 
-// A word in upper case, zero-padded to two (little-endian) machine words, so that one compare tells equality.
+// A word in upper case, zero-padded to two (little-endian) machine words, so that one compare tells
+// equality.
 struct PackedWord {
   uint64_t low = 0;
   uint64_t high = 0;
@@ -130,8 +131,8 @@ constexpr KeywordTable MakeKeywordTable() {
 }
 constexpr KeywordTable kKeywordTable = MakeKeywordTable();
 
-// The keyword in the first `size` bytes of `text`. Clearing bit 5 makes letters upper case and makes a letter of nothing
-// else.
+// The keyword in the first `size` bytes of `text`. Clearing bit 5 makes letters upper case and
+// makes a letter of nothing else.
 SqlKeyword FindKeyword(std::string_view text, size_t size) {
   if (size < 2 || size > kMaxKeywordSize) return SqlKeyword::kNone;
   constexpr uint64_t kUpper = 0xDFDFDFDFDFDFDFDFull;
@@ -229,8 +230,9 @@ SqlToken SqlLexer::String(size_t quote, bool backslash_escapes) {
     }
     return TakeRest();
   }
-  // LIKE ... ESCAPE '\' is the one common place where a plain string ends in a backslash for certain. Elsewhere a
-  // quote behind an odd number of backslashes ends the string in one dialect and not in the other.
+  // LIKE ... ESCAPE '\' is the one common place where a plain string ends in a backslash for
+  // certain. Elsewhere a quote behind an odd number of backslashes ends the string in one dialect
+  // and not in the other.
   bool backslash_is_plain = previous_keyword_ == SqlKeyword::kEscape;
   size_t i = quote + 1;
   while (true) {
@@ -283,8 +285,8 @@ SqlToken SqlLexer::Word() {
   return token;
 }
 
-// From position_ (a sign) or `start` on: digits of any base, fraction, exponent, separators; letters glued to them
-// belong to the number too, so that nothing of a malformed one stays.
+// From position_ (a sign) or `start` on: digits of any base, fraction, exponent, separators;
+// letters glued to them belong to the number too, so that nothing of a malformed one stays.
 SqlToken SqlLexer::Number(size_t start) {
   size_t i = start;
   bool hex = sql_[i] == '0' && i + 1 < sql_.size() && (sql_[i + 1] | 0x20) == 'x';
@@ -312,7 +314,9 @@ SqlToken SqlLexer::Dollar() {
     return Take(parameter ? SqlTokenKind::kParameter : SqlTokenKind::kNumber, end);
   }
   while (end < sql_.size() && sql_[end] != '$' && Is(sql_[end], kWordPart)) ++end;
-  if (end >= sql_.size() || sql_[end] != '$') return Take(SqlTokenKind::kPunctuation, position_ + 1);
+  if (end >= sql_.size() || sql_[end] != '$') {
+    return Take(SqlTokenKind::kPunctuation, position_ + 1);
+  }
   std::string_view tag = sql_.substr(position_, end + 1 - position_);
   size_t close = sql_.find(tag, end + 1);
   if (close == std::string_view::npos) return TakeRest();

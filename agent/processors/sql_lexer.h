@@ -1,8 +1,9 @@
 // Cuts SQL text into tokens for the obfuscator and the summary.
 //
-// Tolerant: never fails, linear, works on text that was cut anywhere. The reference dialect is PostgreSQL's (its manual,
-// section 4.1 "Lexical Structure"); where another dialect would place the end of a literal elsewhere, everything that
-// follows counts as literal, because showing too little is allowed and showing a value is not.
+// Tolerant: never fails, linear, works on text that was cut anywhere. The reference dialect is
+// PostgreSQL's (its manual, section 4.1 "Lexical Structure"); where another dialect would place the
+// end of a literal elsewhere, everything that follows counts as literal, because showing too little
+// is allowed and showing a value is not.
 #pragma once
 
 #include <cstddef>
@@ -15,7 +16,7 @@ enum class SqlTokenKind : uint8_t {
   kEnd,
   kWord,              // keyword or unquoted identifier
   kQuotedIdentifier,  // "..." or `...`
-  kText,              // string, bit string, dollar-quoted text; also "the rest, which cannot be told apart"
+  kText,              // string, bit string, dollar-quoted text; also a rest that cannot be told
   kNumber,            // with its sign when the obfuscator must take it away too
   kParameter,         // $1
   kPunctuation,       // one byte

@@ -305,7 +305,8 @@ void SqlSummary::OnWord(const SqlToken& token, char next) {
 
   Level& here = level();
   bool after_parenthesis = previous_byte_ == '(' || previous_byte_ == ')';
-  bool may_start = at_start_ || explain_ || after_parenthesis || previous_keyword_ == SqlKeyword::kAs;
+  bool may_start =
+      at_start_ || explain_ || after_parenthesis || previous_keyword_ == SqlKeyword::kAs;
   switch (token.keyword) {
     case SqlKeyword::kSelect:
       Operation(token);
@@ -326,8 +327,9 @@ void SqlSummary::OnWord(const SqlToken& token, char next) {
       break;
     case SqlKeyword::kWith:
       // Elsewhere it brings options: WITH TIME ZONE, WITH (fillfactor = 70), WITH PASSWORD.
-      if (!(may_start && (here.operation == SqlKeyword::kNone || here.operation == SqlKeyword::kExplain ||
-                          previous_keyword_ == SqlKeyword::kAs)) &&
+      if (!(may_start &&
+            (here.operation == SqlKeyword::kNone || here.operation == SqlKeyword::kExplain ||
+             previous_keyword_ == SqlKeyword::kAs)) &&
           here.operation != SqlKeyword::kInsert && here.operation != SqlKeyword::kDeclare) {
         break;
       }

@@ -10,8 +10,8 @@
 
 namespace zerotap {
 
-// A state machine over the tokens of one text. Knows clauses and parentheses, not grammar: what it does not recognise
-// it leaves out of the summary.
+// A state machine over the tokens of one text. Knows clauses and parentheses, not grammar: what it
+// does not recognise it leaves out of the summary.
 class SqlSummary {
  public:
   // Appends to both, which must be empty and outlive this.

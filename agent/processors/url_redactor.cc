@@ -8,7 +8,8 @@ namespace {
 
 constexpr std::string_view kRedacted = "REDACTED";
 
-// In the form that Normalize gives. The first group is the list of the HTTP semantic conventions (url.full, url.query).
+// In the form that Normalize gives. The first group is the list of the HTTP semantic conventions
+// (url.full, url.query).
 constexpr std::string_view kSecretKeys[] = {
     "xamzsignature", "xamzcredential", "xamzsecuritytoken", "awsaccesskeyid", "signature", "sig",
     "xgoogsignature", "xgoogcredential",
@@ -29,8 +30,8 @@ int HexValue(char c) {
   return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-// Lower case, percent-decoded, without - _ and ., the innermost name of a[b][c]. Longer keys are cut: none of the names
-// we know is that long.
+// Lower case, percent-decoded, without - _ and ., the innermost name of a[b][c]. Longer keys are
+// cut: none of the names we know is that long.
 class NormalKey {
  public:
   explicit NormalKey(std::string_view key) {

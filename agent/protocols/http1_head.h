@@ -1,9 +1,8 @@
 // Heads of HTTP/1.x messages: the start line and the header fields that matter here.
 //
-// RFC 9112: request  = method SP request-target SP HTTP-version CRLF *( field-line CRLF ) CRLF
-// (section 3)
-//           response = HTTP-version SP 3DIGIT SP [ reason ] CRLF *( field-line CRLF ) CRLF (section
-//           4)
+// RFC 9112 sections 3 and 4:
+//   request  = method SP request-target SP HTTP-version CRLF *( field-line CRLF ) CRLF
+//   response = HTTP-version SP 3DIGIT SP [ reason ] CRLF *( field-line CRLF ) CRLF
 // Read as leniently as real servers do: a bare LF ends a line (2.2), folded lines continue a value
 // (5.2), white space may surround names and values. All views point into the text that was parsed.
 #pragma once
@@ -51,8 +50,7 @@ struct RequestHead {
   std::string_view b3_span_id;
   std::string_view request_id;
   uint32_t traceparent_count = 0;
-  uint32_t tracestate_count =
-      0;  // several are one list (RFC 9110 section 5.3); `tracestate` is the first
+  uint32_t tracestate_count = 0;  // `tracestate` is the first; several make one list
   FramingFields framing;
 };
 

@@ -169,6 +169,7 @@ Http1Parser::Step Http1Parser::OnRequestHead(const RequestHead& head, std::strin
   const bool answered_already = orphan_ns_ != 0 && request_.first_ns < orphan_ns_;
   const bool may_pair = !invalid && !answered_already && MayPair(head_fresh_);
   asked_ = true;
+  orphan_answers_gap_ = false;
 
   WorkId work = ReportRequest(head, text, chunk);
   body_owner_ = 0;
@@ -291,7 +292,7 @@ Http1Parser::Step Http1Parser::ReadResponses(std::string_view bytes, const Chunk
     if (in.stage == Stage::kBody) {
       bytes.remove_prefix(in.body.Consume(bytes));
       if (in.body.invalid()) return RefuseResponse();
-      if (in.body.done()) FinishResponse(chunk.end_ns, {}, /*incomplete=*/false);
+      if (in.body.done()) FinishResponse(chunk.end_ns, {}, /*incomplete=*/end_uncertain_);
       continue;
     }
     const bool had_first_line = in.head.has_first_line();
@@ -337,6 +338,7 @@ Http1Parser::Step Http1Parser::OnPairedResponse(const ResponseHead& head, const 
   const PendingRequest& request = pending_.front();
   paired_ = true;
   asked_ = false;
+  end_uncertain_ = false;
   response_.exact = true;
   status_code_ = head.status;
   response_fields_.Clear();
@@ -367,6 +369,7 @@ Http1Parser::Step Http1Parser::OnOrphanResponse(const ResponseHead& head, const 
     alternations_ = std::max(alternations_, 1u);
   }
   asked_ = false;
+  orphan_answers_gap_ = true;
   orphan_ns_ = response_.first_ns;
   return StartResponseBody(head, /*without_body=*/false, chunk);
 }
@@ -434,7 +437,10 @@ void Http1Parser::OnRequestGap(const Gap& gap) {
     start.tid = gap.tid;
     sink_.DropRequest(sink_.BeginRequest(start), ReasonOf(gap));
   }
-  MissRequests(ReasonOf(gap));
+  // A request whose response was seen alone is accounted for. Otherwise a response may still be
+  // outstanding; if it was lost as well, the next one will not be paired anyway.
+  const bool outstanding = gap.lost && !orphan_answers_gap_;
+  MissRequests(ReasonOf(gap), outstanding ? 1 : 0);
 }
 
 void Http1Parser::OnResponseGap(const Gap& gap) {
@@ -442,6 +448,7 @@ void Http1Parser::OnResponseGap(const Gap& gap) {
     MissResponses(ReasonOf(gap));
     return;
   }
+  const bool was_lost = response_.body.framing_lost();
   uint64_t taken = response_.body.Skip(gap.length);
   const uint64_t end_ns = gap.lost ? response_.last_ns : gap.end_ns;
   if (response_.body.done()) {
@@ -452,6 +459,7 @@ void Http1Parser::OnResponseGap(const Gap& gap) {
     if (paired_ && pending_.size() == 1 && !HasOverflow() && !gap.lost) {
       // The response itself is known and its end may still show. (After a lost gap it may be that
       // of another one.)
+      if (!was_lost && !synced_) end_uncertain_ = true;  // or that of a request that was missed
       LosePairing(ReasonOf(gap), 0);
       return;
     }
@@ -460,9 +468,9 @@ void Http1Parser::OnResponseGap(const Gap& gap) {
   }
 }
 
-void Http1Parser::MissRequests(DropReason reason) {
+void Http1Parser::MissRequests(DropReason reason, uint32_t alternations) {
   asked_ = true;
-  LosePairing(reason, 0);
+  LosePairing(reason, alternations);
   request_.head.Release();
   request_.exact = false;
   request_.stage = Stage::kStart;

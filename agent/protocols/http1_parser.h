@@ -2,17 +2,14 @@
 // their responses.
 //
 // Responses come in the order of their requests, so pairing is counting, and it must never be off
-// by one:
-// - While nothing was missed (`synced_`), the n-th final response belongs to the n-th request.
-// - A hole that may hide a response drops every request in flight; a hole that may hide a request
-// leaves those
-//   before it and drops those after it. Then requests are dropped until a request arrives when
-//   nothing can be outstanding: the response direction spoke last and no request was left. That
-//   proves it only for a client which does not pipeline; with one that was seen pipelining, pairing
-//   is not taken up again.
-// - A response without a request is stepped over. If it started after a request that is reported
-// later had
-//   started, it was the answer to that one, which is dropped then.
+// by one. While nothing was missed (`synced_`), the n-th final response belongs to the n-th
+// request. A hole that may hide a response drops every request in flight; a hole that may hide a
+// request leaves those before it and drops those after it. Then requests are dropped until one
+// arrives when nothing can be outstanding: the response direction spoke last and no request was
+// left. That proves it only for a client which does not pipeline; with one that was seen
+// pipelining, pairing is not taken up again.
+// A response without a request is stepped over. When a request that is reported later had started
+// before it, it was the answer to that one, which is dropped then.
 #pragma once
 
 #include <cstdint>
@@ -70,7 +67,7 @@ class Http1Parser final : public Parser {
 
   void OnRequestGap(const Gap& gap);
   void OnResponseGap(const Gap& gap);
-  void MissRequests(DropReason reason);
+  void MissRequests(DropReason reason, uint32_t alternations);
   void MissResponses(DropReason reason);
 
   // Whether the request that just came may be paired: no response to an older one can still be
@@ -108,7 +105,8 @@ class Http1Parser final : public Parser {
   size_t pending_bytes_ = 0;  // text held by pending_
 
   // The response that is being read.
-  bool paired_ = false;  // belongs to pending_.front(); else nobody waits for it
+  bool paired_ = false;         // belongs to pending_.front(); else nobody waits for it
+  bool end_uncertain_ = false;  // its framing was lost, and so was perhaps another one's beginning
   uint16_t status_code_ = 0;
   StoredFields response_fields_;
 
@@ -119,9 +117,10 @@ class Http1Parser final : public Parser {
   bool synced_ = false;
   bool verified_ = false;  // nothing was missed so far, or pairing has proven itself since
   bool paired_since_sync_ = false;
-  bool pipelined_ = false;     // this client sends requests before the previous response
-  bool asked_ = true;          // a request came since the last final response started
-  uint32_t alternations_ = 0;  // requests to pass over before pairing is taken up again
+  bool pipelined_ = false;           // this client sends requests before the previous response
+  bool asked_ = true;                // a request came since the last final response started
+  bool orphan_answers_gap_ = false;  // no request came since a response without one
+  uint32_t alternations_ = 0;        // requests to pass over before pairing is taken up again
   DropReason loss_reason_ = DropReason::kCaptureGap;
 
   enum class Spoke : uint8_t { kNobody, kRequest, kResponse };

@@ -85,6 +85,8 @@ class FrameReader {
   bool ever_lost() const { return ever_lost_; }
   // Type of the frame under way, if its header is known, else of the last one.
   char current_type() const { return type_; }
+  uint64_t frame_offset() const { return frame_offset_; }
+  uint64_t frame_start_ns() const { return frame_start_ns_; }
 
   void LoseFraming();
   // The next byte begins a frame.

@@ -23,14 +23,13 @@ ParseStatus Session::OnFrontendData(const Chunk& chunk) {
   while (cursor.remaining() > 0) {
     if (frontend_.at_boundary()) OnFrontendFrameBegins();
     const bool had_holes = HasHoles();
-    const uint64_t offset = cursor.offset();
     Frame frame;
     switch (frontend_.Next(cursor, frame)) {
       case FrameReader::Step::kNeedMore:
         return ParseStatus::kOk;
       case FrameReader::Step::kBad:
         if (!had_holes || ++bad_frames_ > kMaxBadFrames) return Invalid();
-        OnFrontendHidden(offset, chunk.start_ns, true);
+        OnFrontendHidden(frontend_.frame_offset(), frontend_.frame_start_ns(), true);
         return ParseStatus::kOk;
       case FrameReader::Step::kFrame:
         if (OnFrontendFrame(frame) != ParseStatus::kOk) return status_;
@@ -47,9 +46,13 @@ void Session::OnFrontendFrameBegins() {
       batch_failed_ = false;
       copy_in_ = false;
       ++segment_;
-      if (!backend_seen_) backend_.Resume();
+      if (!backend_seen_) {
+        backend_.Resume();
+        first_batch_ns_ = 0;
+      }
     }
   } else if (silent_) {
+    first_batch_ns_ = kNoFirstBatch;
     // The backend was silent until the frontend spoke again.
     pairing_ = Pairing::kKnown;
     bad_frames_ = 0;
@@ -61,6 +64,7 @@ void Session::OnFrontendFrameBegins() {
 
 ParseStatus Session::OnFrontendFrame(const Frame& frame) {
   ++message_number_;
+  CheckFirstBatch(frame);
   if (frontend_.startup()) return OnStartup(frame);
   switch (frame.type) {
     case 'Q':
@@ -164,6 +168,17 @@ bool Session::EnsureRoom() {
     StartSkipping(true);
   }
   return false;
+}
+
+// Joined in the middle, without having seen the backend fall silent: a batch that goes out in pieces may have begun
+// before, and answers to that beginning would be taken for answers to what was seen.
+void Session::CheckFirstBatch(const Frame& frame) {
+  if (pairing_ != Pairing::kBelieved || first_batch_ns_ == kNoFirstBatch) return;
+  if (first_batch_ns_ == 0 || (queue_.empty() && queue_.ready_points() == 0)) first_batch_ns_ = frame.start_ns;
+  if (first_batch_ns_ != frame.start_ns && queue_.ready_points() == 0) {
+    DropAll(DropReason::kCaptureGap);
+    StartSkipping(false);
+  }
 }
 
 bool Session::Push(OperationKind kind, uint32_t statement, uint32_t name_handle) {
@@ -366,8 +381,8 @@ void Session::OnFrontendHidden(uint64_t offset, uint64_t start_ns, bool lost) {
   statements_.Erase({});
   if (lost) statements_.ClearOlder(UINT64_MAX);
   if (pairing_ == Pairing::kSkipping) {
+    strict_ = strict_ || lost || silent_ || !copy_hidden_;
     silent_ = false;
-    strict_ = true;
     exact_skip_ = false;
     return;
   }
@@ -376,6 +391,7 @@ void Session::OnFrontendHidden(uint64_t offset, uint64_t start_ns, bool lost) {
   if (pairing_ != Pairing::kKnown && !copying) DropAll(DropReason::kCaptureGap);
   const bool known = pairing_ == Pairing::kKnown;
   StartSkipping(!copying);
+  copy_hidden_ = copying;
   block_unsure_ = block_unsure_ || !copying;
   if (known) CountHidden(DropReason::kCaptureGap, offset, start_ns);
 }

@@ -147,6 +147,7 @@ void Session::StartSkipping(bool strict) {
     strict_ = false;
     count_hidden_ = false;
     exact_skip_ = false;
+    copy_hidden_ = false;
   }
   strict_ = strict_ || strict;
   silent_ = false;

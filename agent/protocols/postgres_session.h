@@ -41,6 +41,7 @@ class Session final : public Parser {
   // postgres_frontend.cc
   ParseStatus OnFrontendData(const Chunk& chunk);
   void OnFrontendFrameBegins();
+  void CheckFirstBatch(const Frame& frame);
   ParseStatus OnFrontendFrame(const Frame& frame);
   ParseStatus OnStartup(const Frame& frame);
   void OnQuery(const Frame& frame);
@@ -134,6 +135,7 @@ class Session final : public Parser {
   DropReason hidden_reason_ = DropReason::kCaptureGap;
   uint64_t hidden_offset_ = 0;
   uint64_t hidden_start_ns_ = 0;
+  bool copy_hidden_ = false;   // kSkipping only since a gap hides COPY data
   bool exact_skip_ = false;    // every skipped Sync is counted, so the end of the skipping is known
   uint64_t skipped_ready_points_ = 0;
 
@@ -141,6 +143,9 @@ class Session final : public Parser {
   uint64_t segment_ = 1;       // messages between two Flush or Sync
   bool batch_failed_ = false;  // the backend skips up to a Sync that was not sent yet
   bool copy_in_ = false;       // the backend reads COPY data
+
+  static constexpr uint64_t kNoFirstBatch = UINT64_MAX;
+  uint64_t first_batch_ns_ = kNoFirstBatch;  // when the first batch that was seen went out
 
   bool in_block_ = false;
   bool block_unsure_ = false;  // it may be another one

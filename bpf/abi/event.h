@@ -35,6 +35,7 @@ typedef uint64_t zt_u64;
 #define ZT_EXEC_FILENAME_SIZE 256
 #define ZT_EXEC_ARGS_SIZE 1024
 /* Payload room of the data record size classes; a transfer above the largest is split into several records. */
+#define ZT_PAYLOAD_TINY 64
 #define ZT_PAYLOAD_SMALL 256
 #define ZT_PAYLOAD_MEDIUM 1024
 #define ZT_PAYLOAD_LARGE 4096

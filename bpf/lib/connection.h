@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
-/* The life of a connection's state: made at ESTABLISHED or at the first byte seen, told of at the first byte, ended. */
+/* The life of a connection's state: made at ESTABLISHED or at the first byte seen, told of at the
+ * first byte, ended. */
 #ifndef ZEROTAP_BPF_CONNECTION_H
 #define ZEROTAP_BPF_CONNECTION_H
 
@@ -16,7 +17,8 @@ static __always_inline zt_u64 zt_pair(zt_u32 first, zt_u32 second)
 	return (zt_u64)first << 32 | second;
 }
 
-static __always_inline void zt_initialize(struct zt_connection *connection, zt_u64 now, zt_u64 inode)
+static __always_inline void zt_initialize(struct zt_connection *connection, zt_u64 now,
+					  zt_u64 inode)
 {
 	__builtin_memset(connection, 0, sizeof(*connection));
 	connection->inode = inode;
@@ -32,7 +34,8 @@ static __always_inline struct zt_connection *zt_lookup(zt_u64 key)
 	return bpf_map_lookup_elem(&connections, &key);
 }
 
-/* Two threads may see a socket for the first time at once: the first to insert wins, both use the same state. */
+/* Two threads may see a socket for the first time at once: the first to insert wins, both use the
+ * same state. */
 static __always_inline void zt_insert(zt_u64 key, struct zt_connection *connection)
 {
 	bpf_map_update_elem(&connections, &key, connection, BPF_NOEXIST);
@@ -52,7 +55,8 @@ static __always_inline void zt_read_unix_path(char *to, struct unix_address *add
 		to[0] = '@';
 }
 
-static __always_inline void zt_read_addresses(struct zt_connection_opened_event *event, struct sock *sk)
+static __always_inline void zt_read_addresses(struct zt_connection_opened_event *event,
+					      struct sock *sk)
 {
 	zt_u16 remote_port = BPF_CORE_READ(sk, __sk_common.skc_dport);
 	event->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
@@ -73,12 +77,12 @@ static __always_inline void zt_read_addresses(struct zt_connection_opened_event 
 }
 
 /*
- * The functions that are needed rarely are global and take numbers only (5.10 accepts nothing else): the verifier looks at
- * each once, not once for every way that leads to it.
+ * The functions that are needed rarely are global and take numbers only (5.10 accepts nothing
+ * else): the verifier looks at each once, not once for every way that leads to it.
  *
- * The room is reserved before the state says OPENED: whoever sees the flag gets a later place in the ring, so no data
- * overtakes this record. Two threads that send a connection's first bytes at the same instant may both write one; they
- * are equal.
+ * The room is reserved before the state says OPENED: whoever sees the flag gets a later place in
+ * the ring, so no data overtakes this record. Two threads that send a connection's first bytes at
+ * the same instant may both write one; they are equal.
  */
 __weak __noinline int zt_emit_opened(zt_u64 key, zt_u64 task_address, zt_u64 cgroup_id)
 {
@@ -102,10 +106,10 @@ __weak __noinline int zt_emit_opened(zt_u64 key, zt_u64 task_address, zt_u64 cgr
 	event->cgroup_id = cgroup_id;
 	event->netns = zt_netns(sk);
 	event->tgid = BPF_CORE_READ(task, tgid);
-	if (!connection->tgid || connection->tgid == event->tgid) {
+	if (event->tgid) {
 		event->tid = BPF_CORE_READ(task, pid);
 		BPF_CORE_READ_INTO(&event->comm, task, comm);
-	} else { /* at ESTABLISHED any task may be the running one */
+	} else {
 		event->tgid = connection->tgid;
 	}
 	event->family = connection->family;
@@ -133,7 +137,8 @@ __weak __noinline int zt_emit_opened(zt_u64 key, zt_u64 task_address, zt_u64 cgr
 
 static __always_inline bool zt_is_told(struct zt_connection *connection)
 {
-	return (connection->flags & (ZT_CONNECTION_OPENED | ZT_CONNECTION_CLOSED)) == ZT_CONNECTION_OPENED;
+	return (connection->flags & (ZT_CONNECTION_OPENED | ZT_CONNECTION_CLOSED)) ==
+	       ZT_CONNECTION_OPENED;
 }
 
 __weak __noinline int zt_emit_closed(zt_u64 key, zt_u64 now, zt_u64 error)
@@ -168,11 +173,13 @@ __weak __noinline int zt_forget(zt_u64 key, zt_u64 now, zt_u64 error)
 	return 0;
 }
 
-static __always_inline void zt_emit_shutdown(struct zt_connection *connection, zt_u64 now, zt_u8 direction)
+static __always_inline void zt_emit_shutdown(struct zt_connection *connection, zt_u64 now,
+					     zt_u8 direction)
 {
 	if (!zt_is_told(connection))
 		return;
-	struct zt_connection_shutdown_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	struct zt_connection_shutdown_event *event =
+	    bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	if (!event) {
 		zt_count(ZT_COUNTER_RING_FULL);
 		__sync_fetch_and_add(&connection->lost, 1);
@@ -208,8 +215,9 @@ static __always_inline void zt_mark_own(struct sock *sk, struct zt_connection *c
 	connection->mode = ZT_VERDICT_IGNORE;
 }
 
-/* Is zerotap at the other end? A unix socket knows the process of its peer; TCP is known by the pair of first sequence
- * numbers, which zerotap's end has left behind (translation of addresses on the way does not change them). */
+/* Is zerotap at the other end? A unix socket knows the process of its peer; TCP is known by the
+ * pair of first sequence numbers, which zerotap's end has left behind (translation of addresses on
+ * the way does not change them). */
 static __always_inline bool zt_peer_is_own(struct sock *sk, struct zt_connection *connection)
 {
 	if (connection->family == AF_UNIX) {
@@ -222,10 +230,11 @@ static __always_inline bool zt_peer_is_own(struct sock *sk, struct zt_connection
 }
 
 /*
- * State for a socket that no hook has seen before. `direction` and `length` are the transfer in hand (2 and 0 if none):
- * if nothing but it has passed, the connection is seen from its start.
+ * State for a socket that no hook has seen before. `direction` and `length` are the transfer in
+ * hand (2 and 0 if none): if nothing but it has passed, the connection is seen from its start.
  */
-__weak __noinline int zt_create(zt_u64 key, zt_u64 inode, zt_u64 now, zt_u64 direction, zt_u64 length)
+__weak __noinline int zt_create(zt_u64 key, zt_u64 inode, zt_u64 now, zt_u64 direction,
+				zt_u64 length)
 {
 	struct sock *sk = (struct sock *)key;
 	struct zt_connection connection;
@@ -234,7 +243,8 @@ __weak __noinline int zt_create(zt_u64 key, zt_u64 inode, zt_u64 now, zt_u64 dir
 	if (connection.family == AF_UNIX) {
 		struct unix_address *address;
 		connection.role = zt_unix_role(sk, &address);
-		connection.flags = zt_seeded && direction != 2 ? ZT_CONNECTION_EXACT : ZT_CONNECTION_MIDSTREAM;
+		connection.flags =
+		    zt_seeded && direction != 2 ? ZT_CONNECTION_EXACT : ZT_CONNECTION_MIDSTREAM;
 	} else {
 		struct tcp_sock *tcp = (struct tcp_sock *)sk;
 		struct zt_sequence sequence;
@@ -244,10 +254,10 @@ __weak __noinline int zt_create(zt_u64 key, zt_u64 inode, zt_u64 now, zt_u64 dir
 		connection.role = passive ? ZT_ROLE_SERVER : ZT_ROLE_CLIENT;
 		connection.first_out = sequence.first_out;
 		connection.first_in = sequence.first_in;
-		zt_u64 sent = zt_extend(BPF_CORE_READ(tcp, bytes_acked), BPF_CORE_READ(tcp, write_seq),
-					sequence.first_out);
-		zt_u64 read = zt_extend(BPF_CORE_READ(tcp, bytes_received), BPF_CORE_READ(tcp, copied_seq),
-					sequence.first_in);
+		zt_u64 sent = zt_extend(BPF_CORE_READ(tcp, bytes_acked),
+					BPF_CORE_READ(tcp, write_seq), sequence.first_out);
+		zt_u64 read = zt_extend(BPF_CORE_READ(tcp, bytes_received),
+					BPF_CORE_READ(tcp, copied_seq), sequence.first_in);
 		if (direction == ZT_DIRECTION_EGRESS)
 			sent -= length;
 		else

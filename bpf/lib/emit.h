@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
 /*
- * Data records: the bytes go from the program's buffer straight into the reserved place of the ring. Reserving needs
- * constant sizes, hence the size classes. There is no scratch buffer per CPU: from kernel 7.0 on a program can be preempted
- * by another that uses the same.
+ * Data records: the bytes go from the program's buffer straight into the reserved place of the
+ * ring. Reserving needs constant sizes, hence the size classes. There is no scratch buffer per CPU:
+ * from kernel 7.0 on a program can be preempted by another that uses the same.
  */
 #ifndef ZEROTAP_BPF_EMIT_H
 #define ZEROTAP_BPF_EMIT_H
@@ -11,7 +11,8 @@
 
 #define ZT_MAX_EDGE 128
 #define ZT_MAX_SEGMENTS 16
-/* Records that a transfer may fill before its last one: of ZT_PAYLOAD_HUGE, or from segments of ZT_PAYLOAD_LARGE. */
+/* Records that a transfer may fill before its last one: of ZT_PAYLOAD_HUGE, or from segments of
+ * ZT_PAYLOAD_LARGE. */
 #define ZT_MAX_FULL_RECORDS 3
 #define ZT_MAX_FULL_GATHERED 7
 
@@ -22,36 +23,36 @@ struct zt_call {
 	zt_u64 start;
 	zt_u64 end;
 	zt_u64 offset;
-	zt_u64 buffer; /* in user memory: the bytes, or the iovec array that leads to them */
+	zt_u64 buffer;	 /* in user memory: the bytes, or the iovec array that leads to them */
 	zt_u32 segments; /* of the iovec array; 0: `buffer` is the bytes */
 	zt_u32 length;
 	zt_u32 tgid;
 	zt_u32 tid;
 	zt_u32 message_flags; /* MSG_* */
-	zt_u32 behind; /* bytes that the same call moved after these */
-	zt_u32 skip; /* piece: where in the transfer it begins */
-	zt_u32 piece; /* its length */
+	zt_u32 behind;	      /* bytes that the same call moved after these */
+	zt_u32 skip;	      /* piece: where in the transfer it begins */
+	zt_u32 piece;	      /* its length */
 	zt_u32 head;
 	zt_u32 tail;
 	zt_u32 left; /* of the head, for this and the next pieces */
 	zt_u8 direction;
-	zt_u8 flags; /* ZT_DATA_* */
+	zt_u8 flags;	     /* ZT_DATA_* */
 	zt_u8 empty_request; /* asked for no byte, so getting none means nothing */
 	zt_u8 reserved;
 };
 
-
 /*
- * Copies `size` bytes that begin `skip` bytes into the segments to `at` in the record's payload; returns how many it got.
- * There must be room for 2 * `half` bytes: the verifier knows a bound for where a piece begins and one for its size, not
- * that they add up to less.
+ * Copies `size` bytes that begin `skip` bytes into the segments to `at` in the record's payload;
+ * returns how many it got. There must be room for 2 * `half` bytes: the verifier knows a bound for
+ * where a piece begins and one for its size, not that they add up to less.
  *
- * The loop's variables live in fields of the record that are filled later. What is loaded from there has no known value,
- * so the verifier finds each round equal to the one before; in registers or on the stack it would follow every possible
- * sum of sizes, and give up.
+ * The loop's variables live in fields of the record that are filled later. What is loaded from
+ * there has no known value, so the verifier finds each round equal to the one before; in registers
+ * or on the stack it would follow every possible sum of sizes, and give up.
  */
-static __always_inline zt_u32 zt_copy_segments(struct zt_data_event *record, zt_u32 at, const zt_u32 half,
-					       const struct zt_call *call, zt_u64 skip, zt_u32 size)
+static __always_inline zt_u32 zt_copy_segments(struct zt_data_event *record, zt_u32 at,
+					       const zt_u32 half, const struct zt_call *call,
+					       zt_u64 skip, zt_u32 size)
 {
 	volatile struct zt_data_event *scratch = record;
 	void *payload = record + 1;
@@ -64,7 +65,8 @@ static __always_inline zt_u32 zt_copy_segments(struct zt_data_event *record, zt_
 		struct user_iovec segment;
 		if (index >= scratch->tail)
 			return scratch->length;
-		if (bpf_probe_read_user(&segment, sizeof(segment), (void *)(call->buffer + index * sizeof(segment))))
+		if (bpf_probe_read_user(&segment, sizeof(segment),
+					(void *)(call->buffer + index * sizeof(segment))))
 			break;
 		zt_u64 unwanted = scratch->offset;
 		if (unwanted >= segment.size) {
@@ -90,7 +92,8 @@ static __always_inline zt_u32 zt_copy_segments(struct zt_data_event *record, zt_
 		if (scratch->length >= scratch->head)
 			return scratch->length;
 	}
-	zt_count(scratch->tail > ZT_MAX_SEGMENTS ? ZT_COUNTER_IOVEC_TRUNCATED : ZT_COUNTER_PAYLOAD_FAULT);
+	zt_count(scratch->tail > ZT_MAX_SEGMENTS ? ZT_COUNTER_IOVEC_TRUNCATED
+						 : ZT_COUNTER_PAYLOAD_FAULT);
 	return scratch->length;
 }
 
@@ -102,7 +105,8 @@ static __always_inline void zt_record_lost(struct zt_connection *connection)
 }
 
 static __always_inline void zt_fill(struct zt_data_event *event, const struct zt_call *call,
-				    struct zt_connection *connection, zt_u32 head, zt_u32 tail, zt_u8 flags)
+				    struct zt_connection *connection, zt_u32 head, zt_u32 tail,
+				    zt_u8 flags)
 {
 	event->header.time_ns = call->now;
 	event->header.size = sizeof(*event) + head + tail;
@@ -128,7 +132,8 @@ static __always_inline void zt_fill(struct zt_data_event *event, const struct zt
 	zt_count(ZT_COUNTER_DATA_EVENTS);
 }
 
-static __always_inline void zt_emit_bare(const struct zt_call *call, struct zt_connection *connection)
+static __always_inline void zt_emit_bare(const struct zt_call *call,
+					 struct zt_connection *connection)
 {
 	struct zt_data_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	if (!event) {
@@ -139,24 +144,27 @@ static __always_inline void zt_emit_bare(const struct zt_call *call, struct zt_c
 	bpf_ringbuf_submit(event, zt_wakeup());
 }
 
-static __always_inline void zt_emit_plain(const struct zt_call *call, struct zt_connection *connection,
-					  const zt_u32 room)
+static __always_inline void zt_emit_plain(const struct zt_call *call,
+					  struct zt_connection *connection, const zt_u32 room,
+					  const bool with_tail)
 {
-	struct zt_data_event *event = bpf_ringbuf_reserve(&events, sizeof(*event) + room + ZT_MAX_EDGE, 0);
+	struct zt_data_event *event =
+	    bpf_ringbuf_reserve(&events, sizeof(*event) + room + (with_tail ? ZT_MAX_EDGE : 0), 0);
 	if (!event) {
 		zt_record_lost(connection);
 		return;
 	}
 	void *payload = event + 1;
+	void *from = (void *)(call->buffer + call->skip);
 	zt_u8 flags = call->flags;
+	zt_u32 tail = with_tail ? call->tail : 0;
 	zt_u32 head = call->head;
 	zt_barrier_var(head);
 	if (head > room)
 		head = room;
-	zt_u32 tail = call->tail;
-	bool fault = bpf_probe_read_user(payload, head, (void *)(call->buffer + call->skip));
-	if (!fault && tail) {
-		void *from = (void *)(call->buffer + call->skip + call->piece - tail);
+	bool fault = bpf_probe_read_user(payload, head, from);
+	if (with_tail && !fault) {
+		from += call->piece - tail;
 		zt_barrier_var(tail);
 		if (tail > ZT_MAX_EDGE)
 			tail = ZT_MAX_EDGE;
@@ -172,8 +180,9 @@ static __always_inline void zt_emit_plain(const struct zt_call *call, struct zt_
 	bpf_ringbuf_submit(event, zt_wakeup());
 }
 
-static __always_inline void zt_emit_gathered(const struct zt_call *call, struct zt_connection *connection,
-					     const zt_u32 room, const bool with_tail)
+static __always_inline void zt_emit_gathered(const struct zt_call *call,
+					     struct zt_connection *connection, const zt_u32 room,
+					     const bool with_tail)
 {
 	const zt_u32 half = room + ZT_MAX_EDGE;
 	struct zt_data_event *event = bpf_ringbuf_reserve(&events, sizeof(*event) + 2 * half, 0);
@@ -188,22 +197,37 @@ static __always_inline void zt_emit_gathered(const struct zt_call *call, struct 
 		flags |= ZT_DATA_NO_PAYLOAD;
 	/* The last bytes are of use only whole. */
 	if (with_tail && tail &&
-	    zt_copy_segments(event, head, half, call, call->skip + call->piece - tail, tail) != tail)
+	    zt_copy_segments(event, head, half, call, call->skip + call->piece - tail, tail) !=
+		tail)
 		tail = 0;
 	zt_fill(event, call, connection, head, tail, flags);
 	bpf_ringbuf_submit(event, zt_wakeup());
 }
 
-static __noinline int zt_emit_piece(const struct zt_call *call, struct zt_connection *connection)
+/* The usual case: everything is wanted. Small records keep the ring's memory in the caches. */
+static __noinline int zt_emit_whole(const struct zt_call *call, struct zt_connection *connection)
+{
+	if (call->head <= ZT_PAYLOAD_TINY)
+		zt_emit_plain(call, connection, ZT_PAYLOAD_TINY, false);
+	else if (call->head <= ZT_PAYLOAD_SMALL)
+		zt_emit_plain(call, connection, ZT_PAYLOAD_SMALL, false);
+	else if (call->head <= ZT_PAYLOAD_MEDIUM)
+		zt_emit_plain(call, connection, ZT_PAYLOAD_MEDIUM, false);
+	else if (call->head <= ZT_PAYLOAD_LARGE)
+		zt_emit_plain(call, connection, ZT_PAYLOAD_LARGE, false);
+	else
+		zt_emit_plain(call, connection, ZT_PAYLOAD_HUGE, false);
+	return 0;
+}
+
+static __noinline int zt_emit_edges(const struct zt_call *call, struct zt_connection *connection)
 {
 	if (call->head <= ZT_PAYLOAD_SMALL)
-		zt_emit_plain(call, connection, ZT_PAYLOAD_SMALL);
-	else if (call->head <= ZT_PAYLOAD_MEDIUM)
-		zt_emit_plain(call, connection, ZT_PAYLOAD_MEDIUM);
+		zt_emit_plain(call, connection, ZT_PAYLOAD_SMALL, true);
 	else if (call->head <= ZT_PAYLOAD_LARGE)
-		zt_emit_plain(call, connection, ZT_PAYLOAD_LARGE);
+		zt_emit_plain(call, connection, ZT_PAYLOAD_LARGE, true);
 	else
-		zt_emit_plain(call, connection, ZT_PAYLOAD_HUGE);
+		zt_emit_plain(call, connection, ZT_PAYLOAD_HUGE, true);
 	return 0;
 }
 
@@ -218,21 +242,22 @@ static __noinline int zt_emit_segments(const struct zt_call *call, struct zt_con
 	return 0;
 }
 
-/* Makes the verifier forget what it knows of the values, so that it need not follow every combination of them: they come
- * back from a helper, the same. */
+/* Makes the verifier forget what it knows of the values, so that it need not follow every
+ * combination of them: they come back from a helper, the same. */
 static __always_inline void zt_forget_values(struct zt_call *call)
 {
 	bpf_probe_read_kernel(call, sizeof(*call), call);
 }
 
-/* The records before the last of a transfer of which more is wanted than one record holds; the last is left to the caller. */
+/* The records before the last of a transfer of which more is wanted than one record holds; the last
+ * is left to the caller. */
 static __noinline int zt_emit_full_pieces(struct zt_call *call, struct zt_connection *connection)
 {
 	for (zt_u32 count = 0; count < ZT_MAX_FULL_RECORDS; count++) {
 		zt_forget_values(call);
 		if (call->left <= ZT_PAYLOAD_HUGE)
 			break;
-		zt_emit_plain(call, connection, ZT_PAYLOAD_HUGE);
+		zt_emit_plain(call, connection, ZT_PAYLOAD_HUGE, false);
 		call->skip += ZT_PAYLOAD_HUGE;
 		call->left -= ZT_PAYLOAD_HUGE;
 	}
@@ -252,8 +277,10 @@ static __noinline int zt_emit_full_segments(struct zt_call *call, struct zt_conn
 	return 0;
 }
 
-/* How many bytes of this transfer's start may be captured, by the verdict and by what its run has used up. */
-static __always_inline zt_u32 zt_head_allowance(const struct zt_call *call, struct zt_connection *connection)
+/* How many bytes of this transfer's start may be captured, by the verdict and by what its run has
+ * used up. */
+static __always_inline zt_u32 zt_head_allowance(const struct zt_call *call,
+						struct zt_connection *connection)
 {
 	if (connection->mode == ZT_VERDICT_ALL)
 		return call->length;
@@ -263,8 +290,8 @@ static __always_inline zt_u32 zt_head_allowance(const struct zt_call *call, stru
 	}
 	zt_u32 budget = zt_detect_budget;
 	if (connection->mode == ZT_VERDICT_HEADS)
-		budget = (call->direction == ZT_DIRECTION_EGRESS ? connection->egress_budget_kib :
-								   connection->ingress_budget_kib) *
+		budget = (call->direction == ZT_DIRECTION_EGRESS ? connection->egress_budget_kib
+								 : connection->ingress_budget_kib) *
 			 1024;
 	zt_u32 used = connection->run_used;
 	zt_u32 left = budget > used ? budget - used : 0;
@@ -277,14 +304,16 @@ static __always_inline zt_u32 zt_head_allowance(const struct zt_call *call, stru
 static __always_inline void zt_emit_data(struct zt_call *call, struct zt_connection *connection)
 {
 	const zt_u32 room = call->segments ? ZT_PAYLOAD_LARGE : ZT_PAYLOAD_HUGE;
-	const zt_u32 most = room * ((call->segments ? ZT_MAX_FULL_GATHERED : ZT_MAX_FULL_RECORDS) + 1);
+	const zt_u32 most =
+	    room * ((call->segments ? ZT_MAX_FULL_GATHERED : ZT_MAX_FULL_RECORDS) + 1);
 	zt_u32 edge = connection->edge_bytes;
 	if (edge > ZT_MAX_EDGE)
 		edge = ZT_MAX_EDGE;
 	call->skip = 0;
 	call->head = 0;
 	call->tail = 0;
-	if (!(call->flags & ZT_DATA_PEEK)) { /* what is only looked at comes again when it is read */
+	/* What is only looked at comes again when it is read; an end is no part of a run. */
+	if (call->length && !(call->flags & ZT_DATA_PEEK)) {
 		zt_u32 head = zt_head_allowance(call, connection);
 		if (call->flags & ZT_DATA_NO_PAYLOAD) {
 			zt_count(ZT_COUNTER_NO_PAYLOAD);
@@ -322,8 +351,10 @@ static __always_inline void zt_emit_data(struct zt_call *call, struct zt_connect
 	zt_forget_values(call);
 	if (call->segments)
 		zt_emit_segments(call, connection);
+	else if (call->tail)
+		zt_emit_edges(call, connection);
 	else
-		zt_emit_piece(call, connection);
+		zt_emit_whole(call, connection);
 }
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
 /*
- * The kernel's types, only the fields that are read here. Offsets are relocated at load time from the running kernel's
- * BTF, so order, size and neighbours do not matter; names and nesting do.
+ * The kernel's types, only the fields that are read here. Offsets are relocated at load time from
+ * the running kernel's BTF, so order, size and neighbours do not matter; names and nesting do.
  */
 #ifndef ZEROTAP_BPF_KERNEL_H
 #define ZEROTAP_BPF_KERNEL_H
@@ -59,7 +59,7 @@ enum {
 #define PF_IO_WORKER 0x00000010
 #define PF_KTHREAD 0x00200000
 #define TS_COMPAT 0x0002 /* x86: thread_info.status */
-#define TIF_32BIT 22 /* arm64: thread_info.flags */
+#define TIF_32BIT 22	 /* arm64: thread_info.flags */
 
 /* include/net/tcp_states.h */
 enum {
@@ -293,8 +293,37 @@ struct user_mmsghdr64 {
 /* Keeps the compiler from proving a bound in a register that the verifier does not watch. */
 #define zt_barrier_var(variable) asm volatile("" : "+r"(variable))
 
-/* An argument of a BTF-attached program as a plain number: what the verifier knows as a pointer is not accepted where a
- * number is wanted, and everything here reads by address. */
+/*
+ * A field of a kernel object known by address. With bpf_rdonly_cast (kernel >= 6.2) it is one load,
+ * which gives 0 where the address is bad; without, a call of a helper. For what is read at each
+ * transfer: one file may ask for it (ZT_DIRECT_READS), since libbpf 1.1's linker cannot join two
+ * objects that both refer to a kernel function.
+ */
+#ifdef ZT_DIRECT_READS
+extern void *bpf_rdonly_cast(const void *address, __u32 type) __ksym __weak;
+#define ZT_CAN_CAST (bpf_rdonly_cast != 0)
+#define ZT_CAST(type, address) ((type *)bpf_rdonly_cast(address, bpf_core_type_id_kernel(type)))
+#else
+#define ZT_CAN_CAST 0
+#define ZT_CAST(type, address) (address)
+#endif
+#define ZT_READ(type, address, field)                                                              \
+	({                                                                                         \
+		typeof(((type *)0)->field) value_;                                                 \
+		type *object_ = (type *)(address);                                                 \
+		if (ZT_CAN_CAST) {                                                                 \
+			value_ = ZT_CAST(type, object_)->field;                                    \
+			zt_barrier_var(value_); /* or the compiler makes one load of the two */    \
+		} else {                                                                           \
+			typeof(value_) copy_;                                                      \
+			bpf_core_read(&copy_, sizeof(copy_), &object_->field);                     \
+			value_ = copy_;                                                            \
+		}                                                                                  \
+		value_;                                                                            \
+	})
+
+/* An argument of a BTF-attached program as a plain number: what the verifier knows as a pointer is
+ * not accepted where a number is wanted, and everything here reads by address. */
 static __always_inline __u64 zt_argument(__u64 *arguments, int index)
 {
 	__u64 value = 0;

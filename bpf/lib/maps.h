@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
-/* Everything the programs share: state, maps, settings. Weak, so that the objects that include this are linked into one. */
+/* Everything the programs share: state, maps, settings. Weak, so that the objects that include this
+ * are linked into one. */
 #ifndef ZEROTAP_BPF_MAPS_H
 #define ZEROTAP_BPF_MAPS_H
 
@@ -8,31 +9,33 @@
 #include "bpf/lib/kernel.h"
 
 /* Settings, written by user space before load. */
-const volatile zt_u32 zt_detect_budget __weak = 4096; /* bytes of each run while nobody has decided yet */
+const volatile zt_u32 zt_detect_budget __weak =
+    4096; /* bytes of each run while nobody has decided yet */
 const volatile zt_u32 zt_detect_edge __weak = 64;
 const volatile zt_u32 zt_ring_bytes __weak = 16 << 20;
 
-/* Set once the sockets that existed before are known: a unix socket first seen later than that is a new one. */
+/* Set once the sockets that existed before are known: a unix socket first seen later than that is a
+ * new one. */
 zt_u32 zt_seeded __weak = 0;
 
 enum zt_connection_flags {
 	ZT_CONNECTION_PENDING = 0x01, /* connecting: SYN sent, no sequence numbers yet */
-	ZT_CONNECTION_OPENED = 0x02, /* user space was told of it */
-	ZT_CONNECTION_CLOSED = 0x04, /* and of its end */
-	ZT_CONNECTION_OWN = 0x08, /* one end is zerotap's: never reported */
+	ZT_CONNECTION_OPENED = 0x02,  /* user space was told of it */
+	ZT_CONNECTION_CLOSED = 0x04,  /* and of its end */
+	ZT_CONNECTION_OWN = 0x08,     /* one end is zerotap's: never reported */
 	ZT_CONNECTION_MIDSTREAM = 0x10,
 	ZT_CONNECTION_EXACT = 0x20, /* positions count from the true first byte */
 };
 
 /*
- * One end of a connection. The key is the address of the kernel's struct sock; another inode behind the same address is
- * another socket. Updated without a lock by all who use the socket: everything here tolerates a lost update, except the
- * byte counts, which are atomic.
+ * One end of a connection. The key is the address of the kernel's struct sock; another inode behind
+ * the same address is another socket. Updated without a lock by all who use the socket: everything
+ * here tolerates a lost update, except the byte counts, which are atomic.
  */
 struct zt_connection {
 	zt_u64 inode; /* 0 until an accepted socket has got its file */
 	zt_u64 id;
-	zt_u64 next[2]; /* by direction: stream position that the next byte should have */
+	zt_u64 next[2];	 /* by direction: stream position that the next byte should have */
 	zt_u64 bytes[2]; /* by direction: counted */
 	zt_u64 opened_ns;
 	zt_u64 last_event_ns;
@@ -43,19 +46,18 @@ struct zt_connection {
 	zt_u32 first_out;
 	zt_u32 first_in;
 	zt_u32 run_used; /* bytes of the current run that were captured */
-	zt_u32 lost; /* records that found the ring full since the last one that did not */
+	zt_u32 lost;	 /* records that found the ring full since the last one that did not */
 	zt_u32 lost_total;
-	zt_u32 tgid; /* of who connected; 0 = unknown */
 	zt_u8 flags; /* enum zt_connection_flags */
 	zt_u8 family;
 	zt_u8 role;
 	zt_u8 run_direction; /* 2 = no run yet */
-	zt_u8 mode; /* enum zt_verdict_mode */
+	zt_u8 mode;	     /* enum zt_verdict_mode */
 	zt_u8 egress_budget_kib;
 	zt_u8 ingress_budget_kib;
 	zt_u8 edge_bytes;
 	zt_u8 own_checks; /* how often zerotap's own connections were looked through */
-	zt_u8 reserved[3];
+	zt_u8 reserved[7];
 };
 ZT_STATIC_ASSERT(sizeof(struct zt_connection) <= 192, "zt_connection");
 
@@ -99,8 +101,8 @@ struct {
 	__type(value, zt_u32); /* enum zt_process_policy */
 } process_policies __weak SEC(".maps");
 
-/* Connections of which zerotap holds one end, as the other end sees them: (its first_out << 32 | its first_in) for TCP,
- * (its inode << 32 | the peer's inode) for AF_UNIX. */
+/* Connections of which zerotap holds one end, as the other end sees them: (its first_out << 32 |
+ * its first_in) for TCP, (its inode << 32 | the peer's inode) for AF_UNIX. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1024);
@@ -142,12 +144,13 @@ static __always_inline zt_u32 zt_policy(zt_u32 tgid)
 	return policy ? *policy : 0;
 }
 
-/* Waking the reader for each record would cost more than the record: it comes by itself every few milliseconds, and is
- * called only when the ring fills up. */
+/* Waking the reader for each record would cost more than the record: it comes by itself every few
+ * milliseconds, and is called only when the ring fills up. */
 static __always_inline zt_u64 zt_wakeup(void)
 {
-	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > zt_ring_bytes / 4 ? BPF_RB_FORCE_WAKEUP :
-										   BPF_RB_NO_WAKEUP;
+	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > zt_ring_bytes / 4
+		   ? BPF_RB_FORCE_WAKEUP
+		   : BPF_RB_NO_WAKEUP;
 }
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
-/* What can be read off a struct sock by address: identity, sequence numbers, who is at the other end. */
+/* What can be read off a struct sock by address: identity, sequence numbers, who is at the other
+ * end. */
 #ifndef ZEROTAP_BPF_SOCKET_H
 #define ZEROTAP_BPF_SOCKET_H
 
@@ -8,18 +9,19 @@
 
 static __always_inline zt_u64 zt_socket_inode(struct socket *socket)
 {
-	return socket ? BPF_CORE_READ((struct socket_alloc *)socket, vfs_inode.i_ino) : 0;
+	return socket ? ZT_READ(struct socket_alloc, socket, vfs_inode.i_ino) : 0;
 }
 
 static __always_inline zt_u16 zt_family(struct sock *sk)
 {
-	return BPF_CORE_READ(sk, __sk_common.skc_family);
+	return ZT_READ(struct sock, sk, __sk_common.skc_family);
 }
 
 static __always_inline bool zt_is_tcp(struct sock *sk)
 {
 	zt_u16 family = zt_family(sk);
-	return (family == AF_INET || family == AF_INET6) && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP &&
+	return (family == AF_INET || family == AF_INET6) &&
+	       BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP &&
 	       BPF_CORE_READ(sk, sk_type) == SOCK_STREAM;
 }
 
@@ -33,8 +35,9 @@ static __always_inline zt_u32 zt_netns(struct sock *sk)
 	return BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 }
 
-/* A child of a listening socket remembers the interface its SYN came in on (tcp_v4_syn_recv_sock, tcp_v6_syn_recv_sock) in
- * a field that is 0 on a socket that connected. It can be read at any age of the connection. */
+/* A child of a listening socket remembers the interface its SYN came in on (tcp_v4_syn_recv_sock,
+ * tcp_v6_syn_recv_sock) in a field that is 0 on a socket that connected. It can be read at any age
+ * of the connection. */
 static __always_inline bool zt_is_passive(struct sock *sk)
 {
 	if (BPF_CORE_READ((struct inet_sock *)sk, mc_index))
@@ -51,17 +54,19 @@ struct zt_sequence {
 };
 
 /* The client's bytes_acked counts its SYN, the server's does not. */
-static __always_inline void zt_read_sequence(struct sock *sk, bool passive, struct zt_sequence *sequence)
+static __always_inline void zt_read_sequence(struct sock *sk, bool passive,
+					     struct zt_sequence *sequence)
 {
 	struct tcp_sock *tcp = (struct tcp_sock *)sk;
 	zt_u32 unacknowledged = BPF_CORE_READ(tcp, snd_una);
 	zt_u32 acknowledged = (zt_u32)BPF_CORE_READ(tcp, bytes_acked);
 	sequence->first_out = unacknowledged - acknowledged + (passive ? 0 : 1);
-	sequence->first_in = BPF_CORE_READ(tcp, rcv_nxt) - (zt_u32)BPF_CORE_READ(tcp, bytes_received);
+	sequence->first_in =
+	    BPF_CORE_READ(tcp, rcv_nxt) - (zt_u32)BPF_CORE_READ(tcp, bytes_received);
 }
 
-/* The same without the socket's lock: two reads in a row must agree. The peer's FIN takes a sequence number and is counted
- * as received, so it does no harm. */
+/* The same without the socket's lock: two reads in a row must agree. The peer's FIN takes a
+ * sequence number and is counted as received, so it does no harm. */
 static __always_inline bool zt_read_sequence_unlocked(struct sock *sk, bool passive,
 						      struct zt_sequence *sequence)
 {
@@ -86,15 +91,18 @@ static __always_inline struct sock *zt_unix_peer(struct sock *sk)
 	return BPF_CORE_READ((struct unix_sock *)sk, peer);
 }
 
-/* By which of the two has the listening socket's address: an accepted socket shares it with the listener. */
+/* By which of the two has the listening socket's address: an accepted socket shares it with the
+ * listener. */
 static __always_inline zt_u8 zt_unix_role(struct sock *sk, struct unix_address **address)
 {
 	struct sock *peer = zt_unix_peer(sk);
 	struct unix_address *here = BPF_CORE_READ((struct unix_sock *)sk, addr);
-	struct unix_address *there = peer ? BPF_CORE_READ((struct unix_sock *)peer, addr) : (void *)0;
+	struct unix_address *there =
+	    peer ? BPF_CORE_READ((struct unix_sock *)peer, addr) : (void *)0;
 	zt_u8 role = ZT_ROLE_UNKNOWN;
 	if (here && there) {
-		/* A client that bound a name too: an accepted socket's address has more than one owner. */
+		/* A client that bound a name too: an accepted socket's address has more than one
+		 * owner. */
 		int owners_here = BPF_CORE_READ(here, refcnt.refs.counter);
 		int owners_there = BPF_CORE_READ(there, refcnt.refs.counter);
 		if (owners_here > 1 && owners_there <= 1)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
-/* Numbers and argument registers of the calls that move bytes through a socket. At the exit of a call, and inside it, the
- * saved registers still hold both, so nothing has to be remembered from its entry. */
+/* Numbers and argument registers of the calls that move bytes through a socket. At the exit of a
+ * call, and inside it, the saved registers still hold both, so nothing has to be remembered from
+ * its entry. */
 #ifndef ZEROTAP_BPF_SYSCALLS_H
 #define ZEROTAP_BPF_SYSCALLS_H
 
@@ -65,7 +66,8 @@ static __always_inline void zt_read_syscall(struct zt_syscall *call, struct pt_r
 #endif
 }
 
-/* Where struct thread_info tells that the task runs a 32-bit call: other numbers, another layout of the arguments. */
+/* Where struct thread_info tells that the task runs a 32-bit call: other numbers, another layout of
+ * the arguments. */
 #if defined(__TARGET_ARCH_x86)
 #define ZT_COMPAT_FIELD status
 #define ZT_COMPAT_BITS TS_COMPAT

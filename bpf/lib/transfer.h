@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
-/* What both tiers do with a transfer once they know its socket: whose it is, where in the stream it stands, whether it is
- * wanted, and where in the program's memory the bytes are. */
+/* What both tiers do with a transfer once they know its socket: whose it is, where in the stream it
+ * stands, whether it is wanted, and where in the program's memory the bytes are. */
 #ifndef ZEROTAP_BPF_TRANSFER_H
 #define ZEROTAP_BPF_TRANSFER_H
 
@@ -19,8 +19,8 @@ static __always_inline struct zt_connection *zt_find(struct zt_call *call, struc
 	struct zt_connection *connection = zt_lookup(key);
 	if (connection) {
 		if (connection->flags & ZT_CONNECTION_PENDING) {
-			/* Data in the SYN (TCP fast open) has no place in the stream yet. Else the hook at ESTABLISHED
-			 * was missed. */
+			/* Data in the SYN (TCP fast open) has no place in the stream yet. Else the
+			 * hook at ESTABLISHED was missed. */
 			if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_SYN_SENT)
 				return 0;
 		} else if (connection->inode == inode) {
@@ -29,19 +29,21 @@ static __always_inline struct zt_connection *zt_find(struct zt_call *call, struc
 			connection->inode = inode;
 			return connection;
 		}
-		zt_forget(key, call->now, 0);
+		zt_forget(key, bpf_ktime_get_ns(), 0);
 	}
-	/* Sockets without a file are the kernel's own (network file systems): the call that is running is not theirs. */
+	/* Sockets without a file are the kernel's own (network file systems): the call that is
+	 * running is not theirs. */
 	if (!inode || !BPF_CORE_READ(socket, file))
 		return 0;
 	if (!zt_is_tcp(sk) && !zt_is_unix_stream(sk))
 		return 0;
-	zt_create(key, inode, call->now, call->direction, call->flags & ZT_DATA_PEEK ? 0 : call->length);
+	zt_create(key, inode, bpf_ktime_get_ns(), call->direction,
+		  call->flags & ZT_DATA_PEEK ? 0 : call->length);
 	return zt_lookup(key);
 }
 
-/* Stream position of the transfer's first byte. TCP: from the sequence numbers, so both ends agree and nothing that was
- * missed can shift it. AF_UNIX: counted. */
+/* Stream position of the transfer's first byte. TCP: from the sequence numbers, so both ends agree
+ * and nothing that was missed can shift it. AF_UNIX: counted. */
 static __always_inline void zt_place(struct zt_call *call, struct zt_connection *connection)
 {
 	zt_u64 expected = connection->next[call->direction & 1];
@@ -49,16 +51,20 @@ static __always_inline void zt_place(struct zt_call *call, struct zt_connection 
 	call->offset = expected;
 	if (connection->family != AF_UNIX) {
 		struct sock *sk = call->sk;
-		struct tcp_sock *tcp = (struct tcp_sock *)sk;
-		zt_u64 end = call->direction == ZT_DIRECTION_EGRESS ?
-				     zt_extend(expected, BPF_CORE_READ(tcp, write_seq), connection->first_out) :
-				     zt_extend(expected, BPF_CORE_READ(tcp, copied_seq), connection->first_in);
+		zt_u64 end = call->direction == ZT_DIRECTION_EGRESS
+				 ? zt_extend(expected, ZT_READ(struct tcp_sock, sk, write_seq),
+					     connection->first_out)
+				 : zt_extend(expected, ZT_READ(struct tcp_sock, sk, copied_seq),
+					     connection->first_in);
 		call->offset = peek ? end : end - call->length - call->behind;
 		if (call->offset != expected) {
-			/* The peer's FIN takes a sequence number of its own, consumed with the last bytes. */
+			/* The peer's FIN takes a sequence number of its own, consumed with the last
+			 * bytes. */
 			zt_u8 state = BPF_CORE_READ(sk, __sk_common.skc_state);
-			bool finished = state != TCP_ESTABLISHED && state != TCP_FIN_WAIT1 && state != TCP_FIN_WAIT2;
-			if (call->direction == ZT_DIRECTION_INGRESS && finished && call->offset == expected + 1)
+			bool finished = state != TCP_ESTABLISHED && state != TCP_FIN_WAIT1 &&
+					state != TCP_FIN_WAIT2;
+			if (call->direction == ZT_DIRECTION_INGRESS && finished &&
+			    call->offset == expected + 1)
 				call->offset = expected;
 			else
 				call->flags |= ZT_DATA_POSITION_ESTIMATED;
@@ -67,7 +73,8 @@ static __always_inline void zt_place(struct zt_call *call, struct zt_connection 
 	if (peek)
 		return;
 	zt_u64 after = call->offset + call->length;
-	/* When threads write one socket at once, the one that comes last claims less than one before it. */
+	/* When threads write one socket at once, the one that comes last claims less than one
+	 * before it. */
 	if (connection->family == AF_UNIX)
 		__sync_fetch_and_add(&connection->next[call->direction & 1], call->length);
 	else if ((__s64)(after - expected) > 0)
@@ -76,17 +83,17 @@ static __always_inline void zt_place(struct zt_call *call, struct zt_connection 
 }
 
 /*
- * A send's own end comes after its bytes have left: on one machine the peer may have read and answered them by then. TCP
- * remembers when the current flight began (rounded down to microseconds) and when it last looked at the clock.
+ * A send's own end comes after its bytes have left: on one machine the peer may have read and
+ * answered them by then. TCP remembers when the current flight began (rounded down to microseconds)
+ * and when it last looked at the clock.
  */
 static __always_inline void zt_time(struct zt_call *call, struct zt_connection *connection)
 {
 	call->start = call->now;
 	call->end = call->now;
 	if (call->direction == ZT_DIRECTION_EGRESS && connection->family != AF_UNIX) {
-		struct tcp_sock *tcp = (struct tcp_sock *)call->sk;
-		zt_u64 start = BPF_CORE_READ(tcp, first_tx_mstamp) * 1000;
-		zt_u64 end = BPF_CORE_READ(tcp, tcp_clock_cache);
+		zt_u64 start = ZT_READ(struct tcp_sock, call->sk, first_tx_mstamp) * 1000;
+		zt_u64 end = ZT_READ(struct tcp_sock, call->sk, tcp_clock_cache);
 		if (start < connection->last_event_ns)
 			start = connection->last_event_ns;
 		if (start && start < call->now)
@@ -119,7 +126,8 @@ static __always_inline void zt_take_verdict(struct zt_connection *connection)
 /* Bits of zt_transfer's `what` beside the ZT_DATA_* flags. */
 #define ZT_WHAT_OWN_PROCESS (1ull << 24)
 
-/* Is this task's traffic looked at? Gives the bits to hand on. The first thing that any hook asks. */
+/* Is this task's traffic looked at? Gives the bits to hand on. The first thing that any hook asks.
+ */
 static __always_inline bool zt_is_wanted(zt_u32 tgid, zt_u64 *what)
 {
 	zt_u32 policy = zt_policy(tgid);
@@ -130,18 +138,25 @@ static __always_inline bool zt_is_wanted(zt_u32 tgid, zt_u64 *what)
 	return false;
 }
 
+static __always_inline zt_u32 zt_file_flags(struct socket *socket)
+{
+	struct file *file = ZT_READ(struct socket, socket, file);
+	return ZT_READ(struct file, file, f_flags);
+}
+
 static __always_inline void zt_disown(struct zt_call *call, struct zt_connection *connection)
 {
 	connection->flags |= ZT_CONNECTION_OWN;
 	connection->mode = ZT_VERDICT_IGNORE;
-	zt_emit_closed((zt_u64)call->sk, call->now, 0);
+	zt_emit_closed((zt_u64)call->sk, bpf_ktime_get_ns(), 0);
 }
 
-/* The connection to write a record for, with the call's position and times filled in; null if nobody wants one. */
+/* The connection to write a record for, with the call's position and times filled in; null if
+ * nobody wants one. */
 static __always_inline struct zt_connection *zt_begin(struct zt_call *call, bool own_process)
 {
 	struct sock *sk = call->sk;
-	struct socket *socket = BPF_CORE_READ(sk, sk_socket);
+	struct socket *socket = ZT_READ(struct sock, sk, sk_socket);
 	struct zt_connection *connection = zt_find(call, socket);
 	if (!connection)
 		return 0;
@@ -158,6 +173,7 @@ static __always_inline struct zt_connection *zt_begin(struct zt_call *call, bool
 		zt_count(ZT_COUNTER_IGNORED_EVENTS);
 		return 0;
 	}
+	call->now = bpf_ktime_get_ns();
 	zt_place(call, connection);
 	zt_take_verdict(connection);
 	if (connection->own_checks < ZT_OWN_CHECKS) {
@@ -183,7 +199,7 @@ static __always_inline struct zt_connection *zt_begin(struct zt_call *call, bool
 	zt_time(call, connection);
 	/* A receive comes with its file's O_NONBLOCK among its flags, a send does not. */
 	if ((call->message_flags & MSG_DONTWAIT) ||
-	    (call->direction == ZT_DIRECTION_EGRESS && (BPF_CORE_READ(socket, file, f_flags) & O_NONBLOCK)))
+	    (call->direction == ZT_DIRECTION_EGRESS && (zt_file_flags(socket) & O_NONBLOCK)))
 		call->flags |= ZT_DATA_NONBLOCKING;
 	return connection;
 }
@@ -215,12 +231,12 @@ static __always_inline void zt_use_message(struct zt_call *call, zt_u64 message)
 
 enum zt_call_kind {
 	ZT_CALL_OTHER = 0,
-	ZT_CALL_BYTES, /* (fd, buffer, size, flags) */
+	ZT_CALL_BYTES,	  /* (fd, buffer, size, flags) */
 	ZT_CALL_SEGMENTS, /* (fd, iovec, count) */
-	ZT_CALL_MESSAGE, /* (fd, msghdr, flags) */
+	ZT_CALL_MESSAGE,  /* (fd, msghdr, flags) */
 	ZT_CALL_MESSAGES, /* (fd, mmsghdr, count, flags) */
 	ZT_CALL_SENDFILE, /* (out, in, offset, count) */
-	ZT_CALL_SPLICE, /* (in, offset, out, offset) */
+	ZT_CALL_SPLICE,	  /* (in, offset, out, offset) */
 };
 #define ZT_CALL_INGRESS 0x10
 #define ZT_CALL_HAS_FLAGS 0x20
@@ -228,20 +244,20 @@ enum zt_call_kind {
 /* A table, not a switch: one load, and the verifier does not follow each kind on its own. */
 #define ZT_MAX_CALL_NUMBER 512
 const volatile zt_u8 zt_call_kinds[ZT_MAX_CALL_NUMBER] __weak = {
-	[NR_READ] = ZT_CALL_BYTES | ZT_CALL_INGRESS,
-	[NR_WRITE] = ZT_CALL_BYTES,
-	[NR_RECVFROM] = ZT_CALL_BYTES | ZT_CALL_INGRESS | ZT_CALL_HAS_FLAGS,
-	[NR_SENDTO] = ZT_CALL_BYTES | ZT_CALL_HAS_FLAGS,
-	[NR_READV] = ZT_CALL_SEGMENTS | ZT_CALL_INGRESS,
-	[NR_PREADV2] = ZT_CALL_SEGMENTS | ZT_CALL_INGRESS,
-	[NR_WRITEV] = ZT_CALL_SEGMENTS,
-	[NR_PWRITEV2] = ZT_CALL_SEGMENTS,
-	[NR_RECVMSG] = ZT_CALL_MESSAGE | ZT_CALL_INGRESS | ZT_CALL_HAS_FLAGS,
-	[NR_SENDMSG] = ZT_CALL_MESSAGE | ZT_CALL_HAS_FLAGS,
-	[NR_RECVMMSG] = ZT_CALL_MESSAGES | ZT_CALL_INGRESS | ZT_CALL_HAS_FLAGS,
-	[NR_SENDMMSG] = ZT_CALL_MESSAGES | ZT_CALL_HAS_FLAGS,
-	[NR_SENDFILE] = ZT_CALL_SENDFILE,
-	[NR_SPLICE] = ZT_CALL_SPLICE,
+    [NR_READ] = ZT_CALL_BYTES | ZT_CALL_INGRESS,
+    [NR_WRITE] = ZT_CALL_BYTES,
+    [NR_RECVFROM] = ZT_CALL_BYTES | ZT_CALL_INGRESS | ZT_CALL_HAS_FLAGS,
+    [NR_SENDTO] = ZT_CALL_BYTES | ZT_CALL_HAS_FLAGS,
+    [NR_READV] = ZT_CALL_SEGMENTS | ZT_CALL_INGRESS,
+    [NR_PREADV2] = ZT_CALL_SEGMENTS | ZT_CALL_INGRESS,
+    [NR_WRITEV] = ZT_CALL_SEGMENTS,
+    [NR_PWRITEV2] = ZT_CALL_SEGMENTS,
+    [NR_RECVMSG] = ZT_CALL_MESSAGE | ZT_CALL_INGRESS | ZT_CALL_HAS_FLAGS,
+    [NR_SENDMSG] = ZT_CALL_MESSAGE | ZT_CALL_HAS_FLAGS,
+    [NR_RECVMMSG] = ZT_CALL_MESSAGES | ZT_CALL_INGRESS | ZT_CALL_HAS_FLAGS,
+    [NR_SENDMMSG] = ZT_CALL_MESSAGES | ZT_CALL_HAS_FLAGS,
+    [NR_SENDFILE] = ZT_CALL_SENDFILE,
+    [NR_SPLICE] = ZT_CALL_SPLICE,
 };
 
 static __always_inline zt_u32 zt_call_kind(zt_u64 number)
@@ -256,15 +272,18 @@ static __always_inline zt_u32 zt_call_flags(zt_u32 kind, const struct zt_syscall
 	return (kind & 0xf) == ZT_CALL_MESSAGE ? syscall->argument[2] : syscall->argument[3];
 }
 
-/* Tier A sees each message of sendmmsg and recvmmsg without its index: it is the next of the same array while the length
- * that the kernel wrote to the one before is the one that was seen. */
-static __always_inline void zt_use_next_message(struct zt_call *call, struct zt_connection *connection, zt_u64 array)
+/* Tier A sees each message of sendmmsg and recvmmsg without its index: it is the next of the same
+ * array while the length that the kernel wrote to the one before is the one that was seen. */
+static __always_inline void zt_use_next_message(struct zt_call *call,
+						struct zt_connection *connection, zt_u64 array)
 {
 	zt_u32 index = 0;
 	if (connection->mmsg_array == array && connection->mmsg_tid == call->tid) {
-		struct user_mmsghdr64 *before = (void *)(array + connection->mmsg_index * sizeof(*before));
+		struct user_mmsghdr64 *before =
+		    (void *)(array + connection->mmsg_index * sizeof(*before));
 		zt_u32 length = 0;
-		if (!bpf_probe_read_user(&length, sizeof(length), &before->length) && length == connection->mmsg_length)
+		if (!bpf_probe_read_user(&length, sizeof(length), &before->length) &&
+		    length == connection->mmsg_length)
 			index = connection->mmsg_index + 1;
 	}
 	connection->mmsg_array = array;
@@ -278,16 +297,18 @@ static __always_inline void zt_use_next_message(struct zt_call *call, struct zt_
 static __always_inline bool zt_is_end(struct zt_call *call)
 {
 	struct sock *sk = call->sk;
-	return call->direction == ZT_DIRECTION_INGRESS && !call->empty_request && !(call->flags & ZT_DATA_PEEK) &&
-	       (BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN);
+	return call->direction == ZT_DIRECTION_INGRESS && !call->empty_request &&
+	       !(call->flags & ZT_DATA_PEEK) && (BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN);
 }
 
 /*
- * One transfer. A global function of numbers, so that it is verified once, whatever its callers know of the values.
- * `what`: kind | direction << 8 | ZT_DATA_* << 16 | ZT_WHAT_* | MSG_* << 32. `sizes`: length | bytes of the same call behind them << 32.
- * `address`, `count`: where the bytes are, as `kind` has it.
+ * One transfer. A global function of numbers, so that it is verified once, whatever its callers
+ * know of the values. `what`: kind | direction << 8 | ZT_DATA_* << 16 | ZT_WHAT_* | MSG_* << 32.
+ * `sizes`: length | bytes of the same call behind them << 32. `address`, `count`: where the bytes
+ * are, as `kind` has it.
  */
-__noinline int zt_transfer(zt_u64 socket_address, zt_u64 what, zt_u64 sizes, zt_u64 address, zt_u64 count)
+__noinline int zt_transfer(zt_u64 socket_address, zt_u64 what, zt_u64 sizes, zt_u64 address,
+			   zt_u64 count)
 {
 	struct zt_call call;
 	__builtin_memset(&call, 0, sizeof(call));
@@ -297,7 +318,6 @@ __noinline int zt_transfer(zt_u64 socket_address, zt_u64 what, zt_u64 sizes, zt_
 	call.message_flags = what >> 32;
 	call.length = sizes;
 	call.behind = sizes >> 32;
-	call.now = bpf_ktime_get_ns();
 	struct zt_connection *connection = zt_begin(&call, what & ZT_WHAT_OWN_PROCESS);
 	if (!connection)
 		return 0;
@@ -326,14 +346,15 @@ __noinline int zt_transfer(zt_u64 socket_address, zt_u64 what, zt_u64 sizes, zt_
 	} else if (call.direction == ZT_DIRECTION_INGRESS && (call.message_flags & MSG_TRUNC)) {
 		call.flags |= ZT_DATA_NO_PAYLOAD; /* TCP threw the bytes away */
 	}
-	zt_forget_values(&call);
 	zt_emit_data(&call, connection);
 	return 0;
 }
 
-static __always_inline zt_u64 zt_what(zt_u32 kind, zt_u8 direction, zt_u8 flags, zt_u32 message_flags)
+static __always_inline zt_u64 zt_what(zt_u32 kind, zt_u8 direction, zt_u8 flags,
+				      zt_u32 message_flags)
 {
-	return (kind & 0xf) | (zt_u64)direction << 8 | (zt_u64)flags << 16 | (zt_u64)message_flags << 32;
+	return (kind & 0xf) | (zt_u64)direction << 8 | (zt_u64)flags << 16 |
+	       (zt_u64)message_flags << 32;
 }
 
 #endif

@@ -122,7 +122,8 @@ uint8_t DataTag(MetricType type) {
   return BytesTag(5);
 }
 
-// Writes points from `first` on while they fit. Returns how many were written; nothing of the metric stays when zero.
+// Writes points from `first` on while they fit. Returns how many were written; nothing of the
+// metric stays when zero.
 template <typename Point>
 size_t WriteMetric(const Metric& metric, const std::vector<Point>& points, size_t first,
                    RequestBuilder& builder) {
@@ -191,7 +192,7 @@ EncodedPart TraceEncoder::Encode(std::span<const Span> spans, std::string& body)
     ++part.encoded;
   }
   if (part.encoded > 0) builder_.Build(body);
-  builder_.Clear();  // gives large buffers back before the body waits to be sent
+  builder_.Clear();
   return part;
 }
 
@@ -217,7 +218,7 @@ EncodedPart MetricEncoder::Encode(std::span<const Metric> metrics, MetricCursor&
     ++cursor.point;
   }
   if (part.encoded > 0) builder_.Build(body);
-  builder_.Clear();  // gives large buffers back before the body waits to be sent
+  builder_.Clear();
   return part;
 }
 

@@ -1,7 +1,9 @@
-// Spans and metrics to serialized OTLP requests (opentelemetry-proto: collector/{trace,metrics}/v1). Pure.
+// Spans and metrics to serialized OTLP requests (opentelemetry-proto:
+// collector/{trace,metrics}/v1). Pure.
 //
-// Written by hand instead of through the generated classes: a span of 15 attributes costs a few hundred nanoseconds and
-// no allocation. Attribute order is kept (the receiver derives columns from it), resources are encoded once.
+// Written by hand instead of through the generated classes: a span of 15 attributes costs a few
+// hundred nanoseconds and no allocation. Attribute order is kept (the receiver derives columns from
+// it), resources are encoded once.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +22,8 @@ constexpr size_t kMaxRequestBytes = 3'670'016;  // 3.5 MiB
 
 struct EncodedPart {
   size_t consumed = 0;  // items taken from the input
-  size_t encoded = 0;   // of these, how many are in the body; the others are too large for any request
+  size_t encoded =
+      0;  // of these, how many are in the body; the others are too large for any request
 };
 
 class TraceEncoder {
@@ -29,8 +32,8 @@ class TraceEncoder {
                         size_t max_request_bytes = kMaxRequestBytes)
       : builder_(scope, max_request_bytes) {}
 
-  // Encodes as many of the first spans as fit into one ExportTraceServiceRequest. Call again with the rest. The body
-  // is empty when nothing was encoded.
+  // Encodes as many of the first spans as fit into one ExportTraceServiceRequest. Call again with
+  // the rest. The body is empty when nothing was encoded.
   EncodedPart Encode(std::span<const Span> spans, std::string& body);
 
  private:

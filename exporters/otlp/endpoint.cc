@@ -84,9 +84,8 @@ Result<std::string> SignalUrl(std::string_view base, std::string_view signal_end
 
 std::string WithoutSecrets(std::string_view url) {
   UrlParts parts = Split(url);
-  return Printable(parts.scheme + "://" + std::string(parts.host_and_port) +
-                       std::string(parts.path),
-                   200);
+  return Printable(
+      parts.scheme + "://" + std::string(parts.host_and_port) + std::string(parts.path), 200);
 }
 
 std::string Origin(std::string_view url) {

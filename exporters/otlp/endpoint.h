@@ -1,4 +1,5 @@
-// Endpoint rules of the OTLP exporter specification (protocol/exporter.md, "Endpoint URLs for OTLP/HTTP").
+// Endpoint rules of the OTLP exporter specification (protocol/exporter.md, "Endpoint URLs for
+// OTLP/HTTP").
 #pragma once
 
 #include <string>
@@ -8,8 +9,8 @@
 
 namespace zerotap::otlp {
 
-// The URL of one signal ("traces", "metrics"): `signal_endpoint` verbatim (no path means "/"), else `base` with
-// "v1/<signal>" appended to its path, else http://localhost:4318/v1/<signal>.
+// The URL of one signal ("traces", "metrics"): `signal_endpoint` verbatim (no path means "/"), else
+// `base` with "v1/<signal>" appended to its path, else http://localhost:4318/v1/<signal>.
 Result<std::string> SignalUrl(std::string_view base, std::string_view signal_endpoint,
                               std::string_view signal);
 

@@ -18,6 +18,11 @@ void SendPart(const EncodedPart& part, const std::string& body, HttpSender& send
   total.failed += outcome.failed;
 }
 
+// Gives back what a burst left.
+void Relax(std::string& body) {
+  if (IsOversized(body.size(), body.capacity())) std::string().swap(body);
+}
+
 }  // namespace
 
 HttpSpanExporter::HttpSpanExporter(std::unique_ptr<HttpSender> sender,
@@ -26,14 +31,14 @@ HttpSpanExporter::HttpSpanExporter(std::unique_ptr<HttpSender> sender,
 
 ExportOutcome HttpSpanExporter::Export(std::span<const Span> spans) {
   ExportOutcome total;
-  std::string body;
   while (!spans.empty()) {
     if (sender_->stop_requested()) {
       total.failed += spans.size();
       break;
     }
-    EncodedPart part = encoder_.Encode(spans, body);
-    SendPart(part, body, *sender_, total);
+    EncodedPart part = encoder_.Encode(spans, body_);
+    SendPart(part, body_, *sender_, total);
+    Relax(body_);
     spans = spans.subspan(part.consumed);
   }
   return total;
@@ -45,7 +50,6 @@ HttpMetricExporter::HttpMetricExporter(std::unique_ptr<HttpSender> sender,
 
 ExportOutcome HttpMetricExporter::Export(std::span<const Metric> metrics) {
   ExportOutcome total;
-  std::string body;
   MetricCursor cursor;
   uint64_t left = CountPoints(metrics);
   while (left > 0) {
@@ -53,8 +57,9 @@ ExportOutcome HttpMetricExporter::Export(std::span<const Metric> metrics) {
       total.failed += left;
       break;
     }
-    EncodedPart part = encoder_.Encode(metrics, cursor, body);
-    SendPart(part, body, *sender_, total);
+    EncodedPart part = encoder_.Encode(metrics, cursor, body_);
+    SendPart(part, body_, *sender_, total);
+    Relax(body_);
     left -= part.consumed;
   }
   return total;

@@ -10,7 +10,8 @@
 
 namespace zerotap::otlp {
 
-// The spans of one Export go out in order, so the first ones of an ExportOutcome are the first ones of the batch.
+// The spans of one Export go out in order, so the first ones of an ExportOutcome are the first ones
+// of the batch.
 class HttpSpanExporter : public SpanExporter {
  public:
   HttpSpanExporter(std::unique_ptr<HttpSender> sender, const InstrumentationScope& scope,
@@ -23,6 +24,7 @@ class HttpSpanExporter : public SpanExporter {
  private:
   const std::unique_ptr<HttpSender> sender_;
   TraceEncoder encoder_;
+  std::string body_;  // kept for its memory
 };
 
 // Counts data points.
@@ -38,6 +40,7 @@ class HttpMetricExporter : public MetricExporter {
  private:
   const std::unique_ptr<HttpSender> sender_;
   MetricEncoder encoder_;
+  std::string body_;  // kept for its memory
 };
 
 }  // namespace zerotap::otlp

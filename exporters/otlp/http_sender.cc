@@ -11,23 +11,25 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "exporters/otlp/endpoint.h"
+#include "exporters/otlp/wire_buffer.h"
 #include "exporters/printable.h"
 #include "opentelemetry/proto/collector/trace/v1/trace_service.pb.h"
 
 namespace zerotap::otlp {
 namespace {
 
-// The response of both services has this shape (field numbers and types are the same), so one class reads them all.
+// The response of both services has this shape (field numbers and types are the same), so one class
+// reads them all.
 using Response = opentelemetry::proto::collector::trace::v1::ExportTraceServiceResponse;
 
 constexpr size_t kShownColumns = 200;
-constexpr size_t kMaxKeptBytes = size_t{256} << 10;
 
 bool IsRetryable(int status) {
   return status == 429 || status == 502 || status == 503 || status == 504;
 }
 
-// `message` (field 2) of the google.rpc.Status that a refusing receiver sends; empty when it is not one.
+// `message` (field 2) of the google.rpc.Status that a refusing receiver sends; empty when it is not
+// one.
 std::string StatusMessage(const std::string& body) {
   using google::protobuf::internal::WireFormatLite;
   google::protobuf::io::CodedInputStream input(reinterpret_cast<const uint8_t*>(body.data()),
@@ -61,7 +63,8 @@ std::string_view Remedy(int status) {
   switch (status) {
     case 401:
     case 403:
-      return "; check the key in OTEL_EXPORTER_OTLP_HEADERS (SigNoz Cloud: signoz-ingestion-key=...)";
+      return "; check the key in OTEL_EXPORTER_OTLP_HEADERS (SigNoz Cloud: "
+             "signoz-ingestion-key=...)";
     case 404:
     case 405:
       return "; check the endpoint: OTEL_EXPORTER_OTLP_ENDPOINT gets /v1/<signal> appended, "
@@ -106,13 +109,13 @@ class HttpSender::Gzip {
   // Empty when it could not be compressed. Valid until the next call.
   std::string_view Compress(std::string_view body) {
     if (compressor_ == nullptr) return {};
-    buffer_.resize(libdeflate_gzip_compress_bound(compressor_, body.size()));
+    size_t bound = libdeflate_gzip_compress_bound(compressor_, body.size());
+    if (bound > buffer_.size() || IsOversized(bound, buffer_.size())) {
+      std::vector<char>(bound).swap(buffer_);
+    }
     size_t size = libdeflate_gzip_compress(compressor_, body.data(), body.size(), buffer_.data(),
                                            buffer_.size());
     return {buffer_.data(), size};
-  }
-  void GiveBackLargeBuffer() {
-    if (buffer_.capacity() > kMaxKeptBytes) std::vector<char>().swap(buffer_);
   }
 
  private:
@@ -211,7 +214,6 @@ ExportOutcome HttpSender::Send(std::string_view body, uint64_t items) {
     }
     stats_->retries.fetch_add(1, std::memory_order_relaxed);
   }
-  if (gzip_ != nullptr) gzip_->GiveBackLargeBuffer();
   return outcome;
 }
 
@@ -225,13 +227,14 @@ ExportOutcome HttpSender::Accepted(const HttpResponse& response, uint64_t items)
   }
   if (json || !parsed.has_partial_success()) return ExportOutcome{items, 0, 0};
   const auto& partial = parsed.partial_success();
-  uint64_t rejected = partial.rejected_spans() > 0
-                          ? std::min<uint64_t>(static_cast<uint64_t>(partial.rejected_spans()), items)
-                          : 0;
+  uint64_t rejected =
+      partial.rejected_spans() > 0
+          ? std::min<uint64_t>(static_cast<uint64_t>(partial.rejected_spans()), items)
+          : 0;
   std::string said = Printable(partial.error_message(), kShownColumns);
   if (rejected > 0) {
-    Warn("partial", "it rejected " + std::to_string(rejected) + " of " + std::to_string(items) +
-                        ": " + said);
+    Warn("partial",
+         "it rejected " + std::to_string(rejected) + " of " + std::to_string(items) + ": " + said);
   } else if (!said.empty()) {
     Warn("warning", "it took them with a warning: " + said);
   }
@@ -250,7 +253,8 @@ ExportOutcome HttpSender::GivenUp(const std::string& reason, uint64_t items) {
   return ExportOutcome{0, 0, items};
 }
 
-// An attempt that will be repeated: the first time a collector cannot be reached is news, the rest is in the metrics.
+// An attempt that will be repeated: the first time a collector cannot be reached is news, the rest
+// is in the metrics.
 void HttpSender::NoteFailedAttempt(const HttpResult& result) {
   if (result) {
     std::string status = std::to_string(result->status);
@@ -280,7 +284,8 @@ void HttpSender::RequestStop() {
 }
 
 void HttpSender::ReportTooLarge(uint64_t items) {
-  Warn("too large", std::to_string(items) + " could not be sent: each is larger than a request may be");
+  Warn("too large",
+       std::to_string(items) + " could not be sent: each is larger than a request may be");
 }
 
 void HttpSender::Warn(std::string_view kind, const std::string& message) {

@@ -1,6 +1,6 @@
-// Sends one serialized OTLP request over HTTP until the collector has taken or refused it (specification:
-// protocol/otlp.md, "OTLP/HTTP"): gzip, retry with backoff on 429/502/503/504 and broken connections only, Retry-After,
-// partial success.
+// Sends one serialized OTLP request over HTTP until the collector has taken or refused it
+// (specification: protocol/otlp.md, "OTLP/HTTP"): gzip, retry with backoff on 429/502/503/504 and
+// broken connections only, Retry-After, partial success.
 #pragma once
 
 #include <chrono>
@@ -45,7 +45,8 @@ class HttpSender {
   void RequestStop();
   bool stop_requested() const { return client_->stop_requested(); }
 
-  // Says that `items` of an Export had to be left out because one alone exceeds what a request may hold.
+  // Says that `items` of an Export had to be left out because one alone exceeds what a request may
+  // hold.
   void ReportTooLarge(uint64_t items);
 
  private:

@@ -198,8 +198,7 @@ void WriteMinMax(const Point& point, JsonWriter& json) {
   json.Key("max").Double(point.max);
 }
 
-void WritePoint(const MetricDescriptor& descriptor, const HistogramPoint& point,
-                JsonWriter& json) {
+void WritePoint(const MetricDescriptor& descriptor, const HistogramPoint& point, JsonWriter& json) {
   WritePointTimes(point, json);
   json.Key("count").Quoted(point.count);
   json.Key("sum").Double(point.sum);
@@ -212,8 +211,7 @@ void WritePoint(const MetricDescriptor& descriptor, const HistogramPoint& point,
   WriteMinMax(point, json);
 }
 
-void WritePoint(const MetricDescriptor&, const ExponentialHistogramPoint& point,
-                JsonWriter& json) {
+void WritePoint(const MetricDescriptor&, const ExponentialHistogramPoint& point, JsonWriter& json) {
   WriteAttributes(point.attributes, json);
   WritePointTimes(point, json);
   json.Key("count").Quoted(point.count);

@@ -1,6 +1,7 @@
-// OTLP's JSON form (specification: protocol/otlp.md, "JSON Protobuf Encoding"): lowerCamelCase names, ids in hexadecimal,
-// enums as numbers, 64-bit integers as strings. One compact line a call, fields in the order of the .proto files,
-// resources in the order in which they are first seen, so equal input gives equal text.
+// OTLP's JSON form (specification: protocol/otlp.md, "JSON Protobuf Encoding"): lowerCamelCase
+// names, ids in hexadecimal, enums as numbers, 64-bit integers as strings. One compact line a call,
+// fields in the order of the .proto files, resources in the order in which they are first seen, so
+// equal input gives equal text.
 #pragma once
 
 #include <span>

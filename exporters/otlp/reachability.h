@@ -1,4 +1,5 @@
-// Which collectors are unreachable now, shared by the exporters of all signals so that each change is told once.
+// Which collectors are unreachable now, shared by the exporters of all signals so that each change
+// is told once.
 #pragma once
 
 #include <mutex>

@@ -1,5 +1,6 @@
 #include "exporters/otlp/request_builder.h"
 
+#include <algorithm>
 #include <variant>
 
 #include "exporters/utf8.h"
@@ -9,18 +10,21 @@ namespace {
 
 // Encoded resources are kept between requests; processes come and go, so not for ever.
 constexpr size_t kMaxCachedResources = 256;
-// A group's memory is given back when a burst of one process left it large.
-constexpr size_t kMaxKeptBytes = size_t{256} << 10;
+constexpr size_t kKeptGroups = 8;
 
-std::string_view ValidText(std::string_view text, std::string& scratch) {
+std::string_view Repaired(std::string_view text, std::string& scratch) {
   if (IsValidUtf8(text)) return text;
   scratch.clear();
   AppendValidUtf8(text, scratch);
   return scratch;
 }
+inline std::string_view ValidText(std::string_view text, std::string& scratch) {
+  return IsAscii(text) ? text : Repaired(text, scratch);
+}
 
-// KeyValue { 1: key, 2: AnyValue { ... } } of which `value_size` bytes of AnyValue are still to be written.
-char* BeginKeyValue(uint8_t tag, std::string_view key, size_t value_size, WireBuffer& out) {
+// KeyValue { 1: key, 2: AnyValue { ... } } of which `value_size` bytes of AnyValue are still to be
+// written.
+inline char* BeginKeyValue(uint8_t tag, std::string_view key, size_t value_size, WireBuffer& out) {
   size_t pair_size = BytesFieldSize(key.size()) + BytesFieldSize(value_size);
   char* at = out.Room(BytesFieldSize(pair_size));
   *at++ = static_cast<char>(tag);
@@ -99,9 +103,10 @@ RequestBuilder::RequestBuilder(const InstrumentationScope& scope, size_t max_byt
 
 void RequestBuilder::Clear() {
   for (size_t i = 0; i < used_; ++i) {
-    groups_[i].items.Clear();
-    if (groups_[i].items.capacity() > kMaxKeptBytes) groups_[i].items = WireBuffer();
+    groups_[i].items.ClearAndRelax();
   }
+  // Buffers that this request had no use for are left from one with more resources.
+  groups_.resize(std::min(groups_.size(), std::max(used_, kKeptGroups)));
   used_ = 0;
   current_ = 0;
   closed_bytes_ = 0;
@@ -125,7 +130,8 @@ std::string_view RequestBuilder::EncodedResource(const ResourcePtr& resource) {
 }
 
 size_t RequestBuilder::Overhead(const Group& group) const {
-  // Tag and length of resource_X and scope_X (at most five bytes of length each), the resource and the scope.
+  // Tag and length of resource_X and scope_X (at most five bytes of length each), the resource and
+  // the scope.
   return 2 * 6 + BytesFieldSize(group.encoded_resource.size()) + scope_field_.size();
 }
 

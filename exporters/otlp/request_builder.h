@@ -37,8 +37,9 @@ class RequestBuilder {
   void Clear();
   bool empty() const { return used_ == 0; }
 
-  // Where the items of `resource` go. After writing, the caller asks Fits(); when not, it takes back what it wrote with
-  // Undo, down to `size` bytes of that buffer (a resource without items disappears). Valid until the next Items call.
+  // Where the items of `resource` go. After writing, the caller asks Fits(); when not, it takes
+  // back what it wrote with Undo, down to `size` bytes of that buffer (a resource without items
+  // disappears). Valid until the next Items call.
   WireBuffer& Items(const ResourcePtr& resource);
   bool Fits() const { return closed_bytes_ + current().items.size() + kSlack <= max_bytes_; }
   void Undo(size_t size);

@@ -1,7 +1,9 @@
-// Writes protobuf's wire format (https://protobuf.dev/programming-guides/encoding/) forward in one pass.
+// Writes protobuf's wire format (https://protobuf.dev/programming-guides/encoding/) forward in one
+// pass.
 //
-// A nested message is begun before its length is known: two bytes are left for it (most of our messages have 128 to
-// 16383 bytes), and EndMessage moves the content when the length needs another number of bytes.
+// A nested message is begun before its length is known: two bytes are left for it (most of our
+// messages have 128 to 16383 bytes), and EndMessage moves the content when the length needs another
+// number of bytes.
 #pragma once
 
 #include <bit>
@@ -41,14 +43,27 @@ inline char* PutBytesField(char* at, uint8_t tag, std::string_view bytes) {
   return at + bytes.size();
 }
 
+// Whether a buffer that is used again and again should give back its memory, after holding `used`
+// bytes this time.
+constexpr bool IsOversized(size_t used, size_t capacity) {
+  return capacity > (size_t{256} << 10) && used < capacity / 8;
+}
+
 class WireBuffer {
  public:
   size_t size() const { return size_; }
   bool empty() const { return size_ == 0; }
   std::string_view view() const { return {data_.get(), size_}; }
   void Truncate(size_t size) { size_ = size; }
-  void Clear() { size_ = 0; }
-  size_t capacity() const { return capacity_; }
+  // Forgets the content. Under load the memory is kept for the next request; what a burst left is
+  // given back.
+  void ClearAndRelax() {
+    if (IsOversized(size_, capacity_)) {
+      data_.reset();
+      capacity_ = 0;
+    }
+    size_ = 0;
+  }
 
   // Room for `bytes` more; Commit says how many were written.
   char* Room(size_t bytes) {

@@ -44,7 +44,7 @@ std::string Pattern(uint64_t position, size_t size) {
 }
 
 uint64_t InodeOf(int fd) {
-  struct stat status {};
+  struct stat status{};
   fstat(fd, &status);
   return status.st_ino;
 }
@@ -76,7 +76,8 @@ void CaptureFixture::Take(ByteSpan record) {
       const auto* event = reinterpret_cast<const zt_data_event*>(record.data());
       ASSERT_EQ(record.size(), sizeof(*event) + event->head + event->tail);
       ASSERT_LE(event->head + event->tail, event->length);
-      SeenData seen{*event, std::string(reinterpret_cast<const char*>(event + 1), event->head + event->tail)};
+      SeenData seen{
+          *event, std::string(reinterpret_cast<const char*>(event + 1), event->head + event->tail)};
       connections_[event->connection_id].data.push_back(std::move(seen));
       break;
     }
@@ -204,8 +205,10 @@ size_t ExpectStream(const SeenConnection& connection, zt_direction direction, ui
     if (event.flags & ZT_DATA_PEEK) continue;
     EXPECT_EQ(event.offset, position);
     EXPECT_EQ(event.lost_before, 0u);
-    EXPECT_EQ(seen.payload.substr(0, event.head), Pattern(event.offset, event.head)) << "head at " << event.offset;
-    EXPECT_EQ(seen.payload.substr(event.head), Pattern(event.offset + event.length - event.tail, event.tail))
+    EXPECT_EQ(seen.payload.substr(0, event.head), Pattern(event.offset, event.head))
+        << "head at " << event.offset;
+    EXPECT_EQ(seen.payload.substr(event.head),
+              Pattern(event.offset + event.length - event.tail, event.tail))
         << "tail at " << event.offset;
     EXPECT_LE(event.start_ns, event.end_ns);
     EXPECT_LE(event.end_ns, event.header.time_ns);

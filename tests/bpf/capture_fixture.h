@@ -37,7 +37,7 @@ const char* Name(Transport transport);
 struct SocketPair {
   UniqueFd client;
   UniqueFd server;
-  std::string path;  // of the unix listener
+  std::string path;   // of the unix listener
   uint16_t port = 0;  // of the TCP listener
 };
 
@@ -81,8 +81,8 @@ SocketPair Connect(Transport transport);
 // The two steps of it, for what happens in between. Returns the listening socket.
 UniqueFd Listen(Transport transport, SocketPair& pair);
 
-// The records of one direction are exactly the pattern's bytes 0..total: adjoining, and what was captured is right.
-// Returns how many bytes were captured.
+// The records of one direction are exactly the pattern's bytes 0..total: adjoining, and what was
+// captured is right. Returns how many bytes were captured.
 size_t ExpectStream(const SeenConnection& connection, zt_direction direction, uint64_t total,
                     uint64_t from = 0);
 

@@ -33,7 +33,8 @@ class ConnectionTest : public ::testing::TestWithParam<CaptureTier> {
     Receive(pair.client.get(), 20);
   }
   static void SendPattern(int fd, uint64_t position, size_t size) {
-    ASSERT_EQ(::send(fd, Pattern(position, size).data(), size, MSG_NOSIGNAL), static_cast<ssize_t>(size));
+    ASSERT_EQ(::send(fd, Pattern(position, size).data(), size, MSG_NOSIGNAL),
+              static_cast<ssize_t>(size));
   }
   static ssize_t Receive(int fd, size_t size, int flags = 0) {
     std::string bytes(size, '\0');
@@ -59,7 +60,8 @@ TEST_P(ConnectionTest, BothEndsOfTcpHaveTheSamePair) {
     EXPECT_EQ(server->opened.local_port, pair.port);
     EXPECT_EQ(client->opened.local_port, server->opened.remote_port);
     EXPECT_NE(client->opened.local_port, 0);
-    EXPECT_EQ(client->opened.family, transport == Transport::kTcp4 ? ZT_FAMILY_IPV4 : ZT_FAMILY_IPV6);
+    EXPECT_EQ(client->opened.family,
+              transport == Transport::kTcp4 ? ZT_FAMILY_IPV4 : ZT_FAMILY_IPV6);
     zt_u8 loopback[ZT_ADDRESS_SIZE] = {};
     if (transport == Transport::kTcp4) {
       loopback[0] = 127;
@@ -108,7 +110,8 @@ TEST_P(ConnectionTest, MappedAddressesAreIpv4) {
   ASSERT_TRUE(server != nullptr && client != nullptr);
   EXPECT_EQ(server->opened.family, ZT_FAMILY_IPV4);
   EXPECT_EQ(server->opened.role, ZT_ROLE_SERVER);
-  EXPECT_EQ(std::memcmp(server->opened.remote_address, client->opened.local_address, ZT_ADDRESS_SIZE), 0);
+  EXPECT_EQ(
+      std::memcmp(server->opened.remote_address, client->opened.local_address, ZT_ADDRESS_SIZE), 0);
   EXPECT_EQ(client->opened.first_out, server->opened.first_in);
 }
 
@@ -181,8 +184,10 @@ TEST_P(ConnectionTest, OrderlyEnd) {
   for (const SeenConnection* end : {client, server}) {
     SCOPED_TRACE(end == client ? "client" : "server");
     ASSERT_EQ(end->shutdowns.size(), 2u);
-    EXPECT_EQ(end->shutdowns[0].direction, end == client ? ZT_DIRECTION_EGRESS : ZT_DIRECTION_INGRESS);
-    EXPECT_EQ(end->shutdowns[1].direction, end == client ? ZT_DIRECTION_INGRESS : ZT_DIRECTION_EGRESS);
+    EXPECT_EQ(end->shutdowns[0].direction,
+              end == client ? ZT_DIRECTION_EGRESS : ZT_DIRECTION_INGRESS);
+    EXPECT_EQ(end->shutdowns[1].direction,
+              end == client ? ZT_DIRECTION_INGRESS : ZT_DIRECTION_EGRESS);
     ASSERT_EQ(end->closed.size(), 1u);
     EXPECT_EQ(end->closed[0].error, 0u);
     EXPECT_EQ(end->closed[0].lost_events, 0u);
@@ -206,7 +211,8 @@ TEST_P(ConnectionTest, TheLastBytesReadTogetherWithTheEnd) {
   const SeenConnection* server = fixture_->Find(pair.server.get());
   ASSERT_NE(server, nullptr);
   ExpectStream(*server, ZT_DIRECTION_INGRESS, 100);
-  for (const SeenData& seen : server->data) EXPECT_EQ(seen.event.flags & ZT_DATA_POSITION_ESTIMATED, 0);
+  for (const SeenData& seen : server->data)
+    EXPECT_EQ(seen.event.flags & ZT_DATA_POSITION_ESTIMATED, 0);
 }
 
 TEST_P(ConnectionTest, AResetIsAnError) {
@@ -427,9 +433,11 @@ TEST_P(ConnectionTest, OwnConnectionsAreLeftOutOnBothEnds) {
       for (const auto& [id, connection] : fixture_->connections()) {
         bool ours = transport == Transport::kUnix
                         ? std::string(FieldText(connection.opened.unix_path)) == pair.path
-                        : connection.opened.local_port == pair.port || connection.opened.remote_port == pair.port;
-        EXPECT_FALSE(ours) << "a record of an own connection: role " << int{connection.opened.role} << " of process "
-                           << connection.opened.tgid << ", " << connection.data.size() << " data records, "
+                        : connection.opened.local_port == pair.port ||
+                              connection.opened.remote_port == pair.port;
+        EXPECT_FALSE(ours) << "a record of an own connection: role " << int{connection.opened.role}
+                           << " of process " << connection.opened.tgid << ", "
+                           << connection.data.size() << " data records, "
                            << connection.closed.size() << " closed";
       }
     }
@@ -491,7 +499,8 @@ TEST_P(ConnectionTest, ManyThreadsOnOneSocketLoseNothing) {
 std::string TierName(const ::testing::TestParamInfo<CaptureTier>& info) {
   return info.param == CaptureTier::kA ? "TierA" : "TierB";
 }
-INSTANTIATE_TEST_SUITE_P(All, ConnectionTest, ::testing::Values(CaptureTier::kA, CaptureTier::kB), TierName);
+INSTANTIATE_TEST_SUITE_P(All, ConnectionTest, ::testing::Values(CaptureTier::kA, CaptureTier::kB),
+                         TierName);
 
 }  // namespace
 }  // namespace zerotap

@@ -1,5 +1,6 @@
-// What the kernel side costs: nanoseconds of BPF program time per socket call, by the kernel's own account, and what a call
-// takes with and without it. Usage: bpf_cost [a|b]. Reads its own traffic only.
+// What the kernel side costs: nanoseconds of BPF program time per socket call, by the kernel's own
+// account, and what a call takes with and without it. Usage: bpf_cost [a|b]. Reads its own traffic
+// only.
 #include <bpf/bpf.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -51,7 +52,8 @@ Pair TcpPair() {
   return pair;
 }
 
-// Nanoseconds (tenth percentile, the machine may be busy) of a call (half of them sends, half receives).
+// Nanoseconds (tenth percentile, the machine may be busy) of a call (half of them sends, half
+// receives).
 double RunCalls(const Pair& pair, size_t size, BpfCapture* capture) {
   std::vector<char> bytes(size, 'x');
   std::vector<double> batches;
@@ -98,7 +100,8 @@ int Main(int argc, char** argv) {
     std::fprintf(stderr, "%s\n", capture.error().message.c_str());
     return 1;
   }
-  std::printf("tier %s by %s\n%-6s %-28s %10s %10s %10s\n", (*capture)->report().tier == CaptureTier::kA ? "A" : "B",
+  std::printf("tier %s by %s\n%-6s %-28s %10s %10s %10s\n",
+              (*capture)->report().tier == CaptureTier::kA ? "A" : "B",
               (*capture)->report().attach_form.c_str(), "", "", "program ns", "call ns", "bare ns");
   auto measure = [&](int which, const char* what, size_t size) {
     double call = RunCalls(pairs[which], size, capture->get());
@@ -121,7 +124,9 @@ int Main(int argc, char** argv) {
     };
     char byte = 'x';
     (void)(*capture)->Drain(0, [](ByteSpan) {});
-    if (::write(pairs[which].first.get(), &byte, 1) != 1 || ::read(pairs[which].second.get(), &byte, 1) != 1) return 1;
+    if (::write(pairs[which].first.get(), &byte, 1) != 1 ||
+        ::read(pairs[which].second.get(), &byte, 1) != 1)
+      return 1;
     (void)(*capture)->Drain(0, learn);
     auto verdict = [&](zt_verdict_mode mode) {
       zt_verdict wanted{};

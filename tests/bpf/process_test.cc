@@ -1,4 +1,5 @@
-// Processes as they start, change their program and end; what the loader reports; that nothing stays behind.
+// Processes as they start, change their program and end; what the loader reports; that nothing
+// stays behind.
 #include <bpf/bpf.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -88,7 +89,8 @@ TEST_F(ProcessTest, ThreadsAreNoProcesses) {
   ::waitpid(child, &status, 0);
   int forks = 0;
   for (const auto* event : Records<zt_process_fork_event>(ZT_EVENT_PROCESS_FORK)) {
-    if (event->child_tgid == static_cast<uint32_t>(child) || event->parent_tgid == static_cast<uint32_t>(child)) {
+    if (event->child_tgid == static_cast<uint32_t>(child) ||
+        event->parent_tgid == static_cast<uint32_t>(child)) {
       ++forks;
     }
   }
@@ -131,12 +133,14 @@ TEST(LoaderTest, EveryTierLoadsAndReports) {
     EXPECT_FALSE(report.unseen.empty());
     std::printf("tier %s by %s: loaded in %.1f ms, sockets walked in %.1f ms\n",
                 report.tier == CaptureTier::kA ? "A" : "B", report.attach_form.c_str(),
-                static_cast<double>(report.load_ns) / 1e6, static_cast<double>(report.seed_ns) / 1e6);
+                static_cast<double>(report.load_ns) / 1e6,
+                static_cast<double>(report.seed_ns) / 1e6);
     for (const std::string& remark : report.remarks) std::printf("  %s\n", remark.c_str());
     CaptureCounters counters = fixture->capture().ReadCounters();
     EXPECT_GE(counters.programs.size(), 7u);
     for (const ProgramStatistics& program : counters.programs) {
-      std::printf("  %-20s %6u instructions processed\n", program.name.c_str(), program.verified_instructions);
+      std::printf("  %-20s %6u instructions processed\n", program.name.c_str(),
+                  program.verified_instructions);
       EXPECT_LT(program.verified_instructions, 60'000u) << program.name;
       EXPECT_EQ(program.recursion_misses, 0u) << program.name;
     }
@@ -146,17 +150,21 @@ TEST(LoaderTest, EveryTierLoadsAndReports) {
 // The BPF programs that a process holds, by their numbers.
 std::vector<uint32_t> ProgramsOf(pid_t process) {
   std::vector<uint32_t> ids;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/" + std::to_string(process) + "/fdinfo")) {
+  for (const auto& entry :
+       std::filesystem::directory_iterator("/proc/" + std::to_string(process) + "/fdinfo")) {
     std::ifstream file(entry.path());
     std::string line;
     while (std::getline(file, line)) {
-      if (line.rfind("prog_id:", 0) == 0) ids.push_back(static_cast<uint32_t>(std::stoul(line.substr(8))));
+      if (line.rfind("prog_id:", 0) == 0)
+        ids.push_back(static_cast<uint32_t>(std::stoul(line.substr(8))));
     }
   }
   return ids;
 }
 
-bool Exists(uint32_t program_id) { return static_cast<bool>(UniqueFd(::bpf_prog_get_fd_by_id(program_id))); }
+bool Exists(uint32_t program_id) {
+  return static_cast<bool>(UniqueFd(::bpf_prog_get_fd_by_id(program_id)));
+}
 
 TEST(LoaderTest, KilledItLeavesNothingBehind) {
   int ready[2];

@@ -1,4 +1,5 @@
-// Every call that moves bytes through a stream socket, in both tiers: length, position, content, direction.
+// Every call that moves bytes through a stream socket, in both tiers: length, position, content,
+// direction.
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/mman.h>
@@ -37,7 +38,8 @@ std::vector<iovec> Cut(std::string& bytes) {
 ssize_t SendMessages(int fd, uint64_t position, size_t size) {
   std::string bytes = Pattern(position, size);
   size_t cut = size / 4;
-  iovec segments[3] = {{bytes.data(), cut}, {bytes.data() + cut, cut}, {bytes.data() + 2 * cut, size - 2 * cut}};
+  iovec segments[3] = {
+      {bytes.data(), cut}, {bytes.data() + cut, cut}, {bytes.data() + 2 * cut, size - 2 * cut}};
   mmsghdr messages[2] = {};
   messages[0].msg_hdr.msg_iov = segments;
   messages[0].msg_hdr.msg_iovlen = 2;
@@ -88,7 +90,8 @@ std::vector<SendCall> SendCalls() {
   calls.push_back({"pwritev2", [](int fd, uint64_t position, size_t size) {
                      std::string bytes = Pattern(position, size);
                      auto segments = Cut(bytes);
-                     return ::pwritev2(fd, segments.data(), static_cast<int>(segments.size()), -1, 0);
+                     return ::pwritev2(fd, segments.data(), static_cast<int>(segments.size()), -1,
+                                       0);
                    }});
   calls.push_back({"sendmsg", [](int fd, uint64_t position, size_t size) {
                      std::string bytes = Pattern(position, size);
@@ -145,7 +148,8 @@ std::vector<ReceiveCall> ReceiveCalls() {
   calls.push_back({"preadv2", [](int fd, size_t size) {
                      std::string bytes(size, '\0');
                      auto segments = Cut(bytes);
-                     return ::preadv2(fd, segments.data(), static_cast<int>(segments.size()), -1, 0);
+                     return ::preadv2(fd, segments.data(), static_cast<int>(segments.size()), -1,
+                                      0);
                    }});
   calls.push_back({"recvmsg", [](int fd, size_t size) {
                      std::string bytes(size, '\0');
@@ -208,7 +212,8 @@ TEST_P(SocketCallsTest, EveryWayToReceive) {
   }
 }
 
-std::string ParameterName(const ::testing::TestParamInfo<std::tuple<CaptureTier, Transport>>& info) {
+std::string ParameterName(
+    const ::testing::TestParamInfo<std::tuple<CaptureTier, Transport>>& info) {
   return std::string(std::get<0>(info.param) == CaptureTier::kA ? "TierA" : "TierB") +
          Name(std::get<1>(info.param));
 }
@@ -216,7 +221,8 @@ std::string ParameterName(const ::testing::TestParamInfo<std::tuple<CaptureTier,
 INSTANTIATE_TEST_SUITE_P(All, SocketCallsTest,
                          ::testing::Combine(::testing::Values(CaptureTier::kA, CaptureTier::kB),
                                             ::testing::Values(Transport::kTcp4, Transport::kTcp6,
-                                                              Transport::kUnix, Transport::kUnixPair)),
+                                                              Transport::kUnix,
+                                                              Transport::kUnixPair)),
                          ParameterName);
 
 }  // namespace

@@ -1,4 +1,5 @@
-// How much of a stream is captured: budgets of runs, edges, verdicts, transfers larger than a record, a full ring.
+// How much of a stream is captured: budgets of runs, edges, verdicts, transfers larger than a
+// record, a full ring.
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -25,7 +26,8 @@ class VerdictTest : public ::testing::TestWithParam<CaptureTier> {
     }
   }
   void Send(size_t size) {
-    ASSERT_EQ(::write(pair_.client.get(), Pattern(position_, size).data(), size), static_cast<ssize_t>(size));
+    ASSERT_EQ(::write(pair_.client.get(), Pattern(position_, size).data(), size),
+              static_cast<ssize_t>(size));
     position_ += size;
   }
   void SendSegments(size_t size, size_t count) {
@@ -35,13 +37,15 @@ class VerdictTest : public ::testing::TestWithParam<CaptureTier> {
       size_t begin = size * i / count;
       segments.push_back({bytes.data() + begin, size * (i + 1) / count - begin});
     }
-    ASSERT_EQ(::writev(pair_.client.get(), segments.data(), static_cast<int>(count)), static_cast<ssize_t>(size));
+    ASSERT_EQ(::writev(pair_.client.get(), segments.data(), static_cast<int>(count)),
+              static_cast<ssize_t>(size));
     position_ += size;
   }
   void Answer(size_t size) {
     std::string bytes = Pattern(0, size);
     ASSERT_EQ(::write(pair_.server.get(), bytes.data(), size), static_cast<ssize_t>(size));
-    ASSERT_EQ(::recv(pair_.client.get(), bytes.data(), size, MSG_WAITALL), static_cast<ssize_t>(size));
+    ASSERT_EQ(::recv(pair_.client.get(), bytes.data(), size, MSG_WAITALL),
+              static_cast<ssize_t>(size));
   }
   std::vector<SeenData> Sent() {
     const SeenConnection* connection = fixture_->Find(pair_.client.get());
@@ -211,7 +215,8 @@ TEST_P(VerdictTest, DiscardedBytesGiveTheLengthAlone) {
 std::string TierName(const ::testing::TestParamInfo<CaptureTier>& info) {
   return info.param == CaptureTier::kA ? "TierA" : "TierB";
 }
-INSTANTIATE_TEST_SUITE_P(All, VerdictTest, ::testing::Values(CaptureTier::kA, CaptureTier::kB), TierName);
+INSTANTIATE_TEST_SUITE_P(All, VerdictTest, ::testing::Values(CaptureTier::kA, CaptureTier::kB),
+                         TierName);
 
 }  // namespace
 }  // namespace zerotap

@@ -2,8 +2,10 @@
 // any of them: the sink's contract, bounded memory, and the same exchanges however the bytes are
 // cut.
 //
-// Input: one byte of settings, then steps. A step is a command byte and, for data, a length byte
-// and the bytes; a length of 255 takes the rest up to the next 0xFF 0x00. See ReadConversation.
+// Input: a byte of settings, a byte that says where to cut, then steps. A step is a command byte
+// and, for data, a length byte and the bytes; a length of 255 takes the rest up to the next 0xFF
+// 0x00. See ReadConversation.
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>

@@ -1,5 +1,5 @@
-// Paths of one service, one a line: bounded names, no long run of digits, the same answer for the same path while nothing
-// was learned in between, well-formed routes.
+// Paths of one service, one a line: bounded names, no long run of digits, the same answer for the
+// same path while nothing was learned in between, well-formed routes.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

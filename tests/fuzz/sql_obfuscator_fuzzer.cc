@@ -1,7 +1,8 @@
 // No byte of a planted literal may survive, wherever the text is cut and whatever stands around it.
 //
-// The first byte chooses the mode. Raw: the input is the SQL. Planted: the input chooses self-contained fragments, then a
-// literal with the secret, then free text, then where the statement is cut.
+// The first byte chooses the mode. Raw: the input is the SQL. Planted: the input chooses
+// self-contained fragments, then a literal with the secret, then free text, then where the
+// statement is cut.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

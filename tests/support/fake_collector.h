@@ -1,5 +1,6 @@
-// An HTTP/1.1 server in the test's own process that answers by a script, also with what no sane collector does:
-// silence, resets, bytes that are not HTTP, endless bodies. Header-only; plain sockets, one thread per connection.
+// An HTTP/1.1 server in the test's own process that answers by a script, also with what no sane
+// collector does: silence, resets, bytes that are not HTTP, endless bodies. Header-only; plain
+// sockets, one thread per connection.
 #pragma once
 
 #include <arpa/inet.h>

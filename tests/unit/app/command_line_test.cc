@@ -29,9 +29,23 @@ TEST(CommandLine, NothingMeansRun) {
 
 TEST(CommandLine, RunOptionsWithAndWithoutTheCommand) {
   for (const bool named : {true, false}) {
-    std::vector<const char*> arguments = {"--config", "c.yaml", "--exporter", "otlp,console", "--endpoint", "http://a:1",
-                                          "--capture-tier=b", "--record", "r", "--log-level", "debug", "--health",
-                                          "off", "--duration", "7", "--sampler", "always_off"};
+    std::vector<const char*> arguments = {"--config",
+                                          "c.yaml",
+                                          "--exporter",
+                                          "otlp,console",
+                                          "--endpoint",
+                                          "http://a:1",
+                                          "--capture-tier=b",
+                                          "--record",
+                                          "r",
+                                          "--log-level",
+                                          "debug",
+                                          "--health",
+                                          "off",
+                                          "--duration",
+                                          "7",
+                                          "--sampler",
+                                          "always_off"};
     if (named) arguments.insert(arguments.begin(), "run");
     CommandLine line = Parse(arguments);
     ASSERT_EQ(line.command, Command::kRun) << line.output;
@@ -75,7 +89,8 @@ TEST(CommandLine, HelpOfTheProgramAndOfItsCommands) {
   CommandLine line = Parse({"--help"});
   EXPECT_EQ(line.command, Command::kExit);
   EXPECT_EQ(line.exit_code, kExitOk);
-  for (const char* text : {"replay", "print-config", "--record FILE", "--sampler NAME[=RATIO]", "Exit codes"}) {
+  for (const char* text :
+       {"replay", "print-config", "--record FILE", "--sampler NAME[=RATIO]", "Exit codes"}) {
     EXPECT_THAT(line.output, HasSubstr(text));
   }
   EXPECT_THAT(Parse({"run", "--help"}).output, HasSubstr("Usage: zerotap run [OPTIONS]"));
@@ -98,7 +113,8 @@ INSTANTIATE_TEST_SUITE_P(
     Usage, WrongTest,
     testing::Values(Wrong{{"repaly"}, "repaly"}, Wrong{{"replay"}, "FILE is required"},
                     Wrong{{"--no-such-flag"}, "--no-such-flag"}, Wrong{{"--config"}, "--config"},
-                    Wrong{{"--duration", "0"}, "at least 1"}, Wrong{{"--duration", "-5"}, "--duration"},
+                    Wrong{{"--duration", "0"}, "at least 1"},
+                    Wrong{{"--duration", "-5"}, "--duration"},
                     Wrong{{"--duration", "1e3"}, "whole number of seconds"},
                     Wrong{{"--record", "x", "replay", "y"}, "go with run only"},
                     Wrong{{"print-config", "--record", "x"}, "--record"},

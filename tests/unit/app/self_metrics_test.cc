@@ -31,14 +31,19 @@ SelfSnapshot Sample() {
 
 TEST(SelfMetrics, PrometheusTextIsWellFormed) {
   const std::string text = PrometheusText(SelfSamples(Sample()));
-  EXPECT_THAT(text, HasSubstr("# HELP zerotap_requests_seen_total Requests whose head was recognised\n"
-                              "# TYPE zerotap_requests_seen_total counter\n"
-                              "zerotap_requests_seen_total 10\n"));
+  EXPECT_THAT(text,
+              HasSubstr("# HELP zerotap_requests_seen_total Requests whose head was recognised\n"
+                        "# TYPE zerotap_requests_seen_total counter\n"
+                        "zerotap_requests_seen_total 10\n"));
   EXPECT_THAT(text, HasSubstr("zerotap_requests_dropped_total{reason=\"ring_full\"} 1\n"));
-  EXPECT_THAT(text, HasSubstr("# TYPE zerotap_requests_in_flight gauge\nzerotap_requests_in_flight 3\n"));
+  EXPECT_THAT(text,
+              HasSubstr("# TYPE zerotap_requests_in_flight gauge\nzerotap_requests_in_flight 3\n"));
   EXPECT_THAT(text, HasSubstr("zerotap_kernel_losses_total{reason=\"ring_full\"} 9\n"));
-  EXPECT_THAT(text, HasSubstr("zerotap_export_items_total{exporter=\"otlp\",signal=\"traces\",outcome=\"dropped\"} 3\n"));
-  EXPECT_THAT(text, HasSubstr("zerotap_export_sent_bytes_total{exporter=\"otlp\",signal=\"traces\"} 700\n"));
+  EXPECT_THAT(text, HasSubstr("zerotap_export_items_total{exporter=\"otlp\",signal=\"traces\","
+                              "outcome=\"dropped\"} 3\n"));
+  EXPECT_THAT(
+      text,
+      HasSubstr("zerotap_export_sent_bytes_total{exporter=\"otlp\",signal=\"traces\"} 700\n"));
   EXPECT_THAT(text, HasSubstr("zerotap_process_cpu_time_seconds_total 1.5"));
   EXPECT_THAT(text, HasSubstr("zerotap_process_memory_resident_bytes 1048576\n"));
   // Each metric is declared once, and its samples stand together.

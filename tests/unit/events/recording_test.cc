@@ -96,14 +96,15 @@ TEST_F(RecordingTest, GivesBackWhatWasWrittenInOrder) {
   EXPECT_EQ((*reader)->header().realtime_minus_monotonic_ns, -1234567890123);
   Read read = ReadBack();
   ASSERT_TRUE(read.status.has_value());
-  EXPECT_EQ(read.items, (std::vector<std::string>{
-                            R"(process 42 traced {"service.name":"shop"})", "record 2 odd",
-                            "clock 99", "process 43 ignored {}", "record 4 eight by"}));
+  EXPECT_EQ(read.items, (std::vector<std::string>{R"(process 42 traced {"service.name":"shop"})",
+                                                  "record 2 odd", "clock 99",
+                                                  "process 43 ignored {}", "record 4 eight by"}));
 }
 
 TEST_F(RecordingTest, KeepsOnlyWhatTheRecordClaims) {
   auto writer = Create();
-  writer->WriteRecord(Record(ZT_EVENT_DATA, "payload", 100));  // a size class larger than its content
+  writer->WriteRecord(
+      Record(ZT_EVENT_DATA, "payload", 100));  // a size class larger than its content
   writer.reset();
   EXPECT_EQ(ReadBack().items, (std::vector<std::string>{"record 2 payload"}));
 }
@@ -127,7 +128,8 @@ TEST_F(RecordingTest, LeavesOutRecordsThatWouldBreakTheFraming) {
 TEST_F(RecordingTest, RecordsMayBeMuchMoreThanTheBuffer) {
   auto writer = Create();
   const std::string body(ZT_PAYLOAD_HUGE, 'x');
-  for (int i = 0; i < 300; ++i) writer->WriteRecord(Record(ZT_EVENT_DATA, body + std::to_string(i)));
+  for (int i = 0; i < 300; ++i)
+    writer->WriteRecord(Record(ZT_EVENT_DATA, body + std::to_string(i)));
   ASSERT_TRUE(writer->Flush().has_value());
   Read read = ReadBack();
   ASSERT_TRUE(read.status.has_value());
@@ -197,7 +199,7 @@ TEST_F(RecordingTest, IsPrivateEvenWhenTheFileWasThereBefore) {
   std::ofstream(path_) << "old and longer than a header, so that truncation shows";
   ::chmod(path_.c_str(), 0644);
   Create().reset();
-  struct stat info {};
+  struct stat info{};
   ASSERT_EQ(::stat(path_.c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0600u);
   EXPECT_EQ(info.st_size, 24);

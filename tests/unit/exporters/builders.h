@@ -69,13 +69,16 @@ inline Span MakeHttpServerSpan(uint64_t id, ResourcePtr resource) {
 }
 
 inline constexpr double kBounds[] = {0.005, 0.01, 0.1, 1};
-inline constexpr MetricDescriptor kServerDuration{
-    semconv::kHttpServerRequestDuration, "s", "Duration of HTTP server requests.",
-    MetricType::kHistogram, true, kBounds};
+inline constexpr MetricDescriptor kServerDuration{semconv::kHttpServerRequestDuration,
+                                                  "s",
+                                                  "Duration of HTTP server requests.",
+                                                  MetricType::kHistogram,
+                                                  true,
+                                                  kBounds};
 inline constexpr MetricDescriptor kServerDurationExponential{
     semconv::kHttpServerRequestDuration, "s", "", MetricType::kExponentialHistogram, true, {}};
-inline constexpr MetricDescriptor kRequestsTotal{"test.requests", "{request}", "",
-                                                 MetricType::kSum, true, {}};
+inline constexpr MetricDescriptor kRequestsTotal{"test.requests",  "{request}", "",
+                                                 MetricType::kSum, true,        {}};
 inline constexpr MetricDescriptor kLevel{"test.level", "", "", MetricType::kGauge, false, {}};
 
 inline HistogramPoint MakeHistogramPoint(std::vector<uint64_t> bucket_counts,

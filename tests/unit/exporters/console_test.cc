@@ -116,13 +116,17 @@ TEST(ConsoleSpanTest, GoldenTree) {
 
   EXPECT_EQ(exporter.Export(spans).exported, 4u);
 
-  EXPECT_EQ(
-      fixture.pipe.Read(),
-      "TIME          DURATION  SERVICE (PID)           SPAN                                          STATUS    PEER                    DETAILS\n"
-      "22:13:20.001   12.3 ms  cart (4711)             ← GET /cart/{id}                              200       10.0.0.7                /cart/4711?full=1\n"
-      "22:13:20.002     87 µs  cart (4711)               → SELECT items                              ok        db                      SELECT * FROM items WHERE id = ?\n"
-      "22:13:20.003   1.00 ms  cart (4711)               → GET                                       404       stock:9000              http://stock:9000/items/7\n"
-      "22:13:20.004   1.00 ms  stock (99)                  ← GET /cart/{id}                          200       10.0.0.7                /cart/4711?full=1\n");
+  EXPECT_EQ(fixture.pipe.Read(),
+            "TIME          DURATION  SERVICE (PID)           SPAN                                  "
+            "        STATUS    PEER                    DETAILS\n"
+            "22:13:20.001   12.3 ms  cart (4711)             ← GET /cart/{id}                      "
+            "        200       10.0.0.7                /cart/4711?full=1\n"
+            "22:13:20.002     87 µs  cart (4711)               → SELECT items                      "
+            "        ok        db                      SELECT * FROM items WHERE id = ?\n"
+            "22:13:20.003   1.00 ms  cart (4711)               → GET                               "
+            "        404       stock:9000              http://stock:9000/items/7\n"
+            "22:13:20.004   1.00 ms  stock (99)                  ← GET /cart/{id}                  "
+            "        200       10.0.0.7                /cart/4711?full=1\n");
 }
 
 TEST(ConsoleSpanTest, WaitsForAParentThatMayStillComeButNotLong) {
@@ -162,7 +166,8 @@ TEST(ConsoleSpanTest, AChildThatEndsAfterItsParentIsIndentedToo) {
   exporter.Export({&sql, 1});
   fixture.now_ns += kSecond;
   exporter.Export({});
-  EXPECT_NE(fixture.ReadLines().find("cart (1)                  → SELECT items"), std::string::npos);
+  EXPECT_NE(fixture.ReadLines().find("cart (1)                  → SELECT items"),
+            std::string::npos);
 }
 
 TEST(ConsoleSpanTest, HoldsABoundedNumberAndPrintsTheRestAtTheEnd) {
@@ -213,7 +218,9 @@ TEST(ConsoleSpanTest, NothingFromTheNetworkReachesTheTerminalRaw) {
   Fixture fixture;
   ConsoleSpanExporter exporter(fixture.output, fixture.options);
   Span span = MakeSpan(1, MakeResource("ca\x1brt"), "GET /\x1b[2J\n\u202e");
-  span.attributes.Add(semconv::kUrlPath, "/\x07\x9b" "31m");
+  span.attributes.Add(semconv::kUrlPath,
+                      "/\x07\x9b"
+                      "31m");
   span.attributes.Add(semconv::kClientAddress, "\x1b]0;title\x07");
   span.attributes.Add(semconv::kErrorType, "\x1b[1m");
   exporter.Export({&span, 1});
@@ -400,10 +407,11 @@ TEST(ConsoleMetricTest, GoldenTableEveryInterval) {
   EXPECT_EQ(fixture.pipe.Read(), "");
   fixture.now_ns += 5 * kSecond;
   exporter.Export(metrics);
-  EXPECT_EQ(
-      fixture.pipe.Read(),
-      "LAST 10 s     SERVICE                 OPERATION                                           RATE    ERRORS      ~P50      ~P95\n"
-      "              cart                    ← GET /a                                          20.0/s    10.0 %   2.78 ms   55.0 ms\n");
+  EXPECT_EQ(fixture.pipe.Read(),
+            "LAST 10 s     SERVICE                 OPERATION                                       "
+            "    RATE    ERRORS      ~P50      ~P95\n"
+            "              cart                    ← GET /a                                        "
+            "  20.0/s    10.0 %   2.78 ms   55.0 ms\n");
   fixture.now_ns += 10 * kSecond;
   exporter.Export({});
   EXPECT_EQ(fixture.pipe.Read(), "") << "no table without requests";

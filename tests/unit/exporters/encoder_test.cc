@@ -346,7 +346,8 @@ TEST(MetricEncoderTest, Histogram) {
   ASSERT_EQ(point.exemplars_size(), 1);
   EXPECT_EQ(point.exemplars(0).time_unix_nano(), kStart + 7);
   EXPECT_EQ(point.exemplars(0).as_double(), 0.125);
-  EXPECT_EQ(point.exemplars(0).trace_id(), BigEndian({0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2}));
+  EXPECT_EQ(point.exemplars(0).trace_id(),
+            BigEndian({0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2}));
   EXPECT_EQ(point.exemplars(0).span_id(), BigEndian({0, 0, 0, 0, 0, 0, 0, 3}));
   EXPECT_FALSE(parsed.histogram().data_points(1).has_min()) << "nothing was recorded";
 }
@@ -375,7 +376,8 @@ TEST(MetricEncoderTest, ExponentialHistogram) {
 
   const auto& parsed =
       request.resource_metrics(0).scope_metrics(0).metrics(0).exponential_histogram();
-  EXPECT_EQ(parsed.aggregation_temporality(), wire::metrics::v1::AGGREGATION_TEMPORALITY_CUMULATIVE);
+  EXPECT_EQ(parsed.aggregation_temporality(),
+            wire::metrics::v1::AGGREGATION_TEMPORALITY_CUMULATIVE);
   const auto& out = parsed.data_points(0);
   EXPECT_EQ(out.count(), 401u);
   EXPECT_EQ(out.sum(), 2.5);

@@ -42,9 +42,8 @@ struct Fixture {
     return std::move(*sender);
   }
   std::unique_ptr<HttpSpanExporter> MakeExporter(size_t max_request_bytes = kMaxRequestBytes) {
-    return std::make_unique<HttpSpanExporter>(MakeSender(),
-                                              InstrumentationScope{"zerotap", "1.2.3"},
-                                              max_request_bytes);
+    return std::make_unique<HttpSpanExporter>(
+        MakeSender(), InstrumentationScope{"zerotap", "1.2.3"}, max_request_bytes);
   }
   // Span ids of every request that was answered, in order of arrival.
   std::vector<std::set<std::string>> SpanIds() const {
@@ -217,15 +216,16 @@ TEST(HttpExporterTest, OtherRefusalsAreNotRetried) {
     auto spans = MakeSpans(1, 5, MakeResource("cart"));
     ExpectOutcome(exporter->Export(spans), 0, 5, 0);
     EXPECT_EQ(fixture.collector.requests().size(), 1u) << status;
-    EXPECT_NE(fixture.stats->Snapshot().last_error.find(std::to_string(status)),
-              std::string::npos);
+    EXPECT_NE(fixture.stats->Snapshot().last_error.find(std::to_string(status)), std::string::npos);
   }
 }
 
 TEST(HttpExporterTest, SaysWhatToDoAboutABadKey) {
   Fixture fixture;
   // google.rpc.Status { 1: code, 2: message }, with a message that tries to colour the log.
-  fixture.collector.Script({FakeReply{401, std::string("\x08\x10\x12\x0c" "bad \x1b[31mkey"),
+  fixture.collector.Script({FakeReply{401,
+                                      std::string("\x08\x10\x12\x0c"
+                                                  "bad \x1b[31mkey"),
                                       {{"Content-Type", "application/x-protobuf"}}}});
   auto exporter = fixture.MakeExporter();
   auto spans = MakeSpans(1, 1, MakeResource("cart"));
@@ -263,8 +263,7 @@ TEST(HttpExporterTest, SurvivesAnswersThatAreNotOtlp) {
   fixture.collector.Script({FakeReply{200, "<html>It works!</html>"},
                             FakeReply{200, std::string("\x0a\xff\xff\xff\xff\x0f", 6)},
                             FakeReply{200, "{}", {{"Content-Type", "application/json"}}},
-                            FakeReply{204},
-                            FakeReply{.behaviour = FakeBehaviour::kEndless}});
+                            FakeReply{204}, FakeReply{.behaviour = FakeBehaviour::kEndless}});
   auto exporter = fixture.MakeExporter();
   auto spans = MakeSpans(1, 2, MakeResource("cart"));
   for (int i = 0; i < 5; ++i) ExpectOutcome(exporter->Export(spans), 2, 0, 0);

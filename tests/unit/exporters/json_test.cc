@@ -56,7 +56,8 @@ TEST(TracesJsonTest, GroupsByResourceAndIsTheSameEveryTime) {
   auto parsed = nlohmann::json::parse(line);
   ASSERT_EQ(parsed["resourceSpans"].size(), 2u);
   EXPECT_EQ(parsed["resourceSpans"][0]["scopeSpans"][0]["spans"].size(), 2u);
-  EXPECT_EQ(parsed["resourceSpans"][0]["resource"]["attributes"][0]["value"]["stringValue"], "shop");
+  EXPECT_EQ(parsed["resourceSpans"][0]["resource"]["attributes"][0]["value"]["stringValue"],
+            "shop");
   EXPECT_EQ(parsed["resourceSpans"][1]["scopeSpans"][0]["spans"][0]["spanId"], "0000000000000002");
   EXPECT_FALSE(parsed["resourceSpans"][0]["scopeSpans"][0]["spans"][0].contains("parentSpanId"));
 }

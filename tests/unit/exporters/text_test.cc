@@ -17,8 +17,8 @@ TEST(Utf8Test, KnowsValidFromInvalid) {
     EXPECT_TRUE(IsValidUtf8(valid)) << valid;
   }
   for (const char* invalid : {"\x80", "\xff", "\xc0\x80", "\xc1\xbf", "\xe0\x80\x80", "\xe2\x82",
-                              "\xed\xa0\x80", "\xf0\x80\x80\x80", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80",
-                              "12345678\xe9", "\xc3(", "a\xf0\x9f\x98"}) {
+                              "\xed\xa0\x80", "\xf0\x80\x80\x80", "\xf4\x90\x80\x80",
+                              "\xf5\x80\x80\x80", "12345678\xe9", "\xc3(", "a\xf0\x9f\x98"}) {
     EXPECT_FALSE(IsValidUtf8(invalid));
     std::string repaired;
     AppendValidUtf8(invalid, repaired);
@@ -30,7 +30,10 @@ TEST(PrintableTest, EscapesWhatCouldMoveATerminal) {
   EXPECT_EQ(Printable("GET /\x1b[2J\x1b]0;owned\x07", 100), "GET /\\x1b[2J\\x1b]0;owned\\x07");
   EXPECT_EQ(Printable("a\r\nb\tc", 100), "a\\r\\nb\\tc");
   EXPECT_EQ(Printable("\u009b31m", 100), "\\u009b31m") << "C1 is an escape sequence too";
-  EXPECT_EQ(Printable("\x9b" "31m", 100), "\\x9b31m");
+  EXPECT_EQ(Printable("\x9b"
+                      "31m",
+                      100),
+            "\\x9b31m");
   EXPECT_EQ(Printable("\u202egnp.exe", 100), "\\u202egnp.exe");
   EXPECT_EQ(Printable("a\u200bb\ufeff", 100), "a\\u200bb\\ufeff");
   EXPECT_EQ(Printable(std::string_view("\0\x7f", 2), 100), "\\x00\\x7f");
@@ -116,8 +119,8 @@ TEST(EndpointTest, SignalEndpointIsVerbatim) {
 }
 
 TEST(EndpointTest, WrongOnesAreRefusedWithAReason) {
-  for (const char* wrong : {"localhost:4318", "ftp://c", "http://", "http://:4318", "http://a b",
-                            "http://a\r\nX: y"}) {
+  for (const char* wrong :
+       {"localhost:4318", "ftp://c", "http://", "http://:4318", "http://a b", "http://a\r\nX: y"}) {
     EXPECT_FALSE(otlp::SignalUrl(wrong, "", "traces").has_value()) << wrong;
   }
   EXPECT_NE(otlp::SignalUrl("localhost:4318", "", "traces").error().message.find("http://"),

@@ -35,9 +35,9 @@ TEST(HttpClientTest, SendsBodyAndHeadersAndReadsTheAnswer) {
   auto client = MakeClient(options);
   std::string body("\0\x01 body", 7);
 
-  HttpResult result = client->Post(collector.url("/v1/traces?x=1"),
-                                   {{"Content-Type", "application/x-protobuf"}, {"X-Empty", ""}},
-                                   body, kLong);
+  HttpResult result =
+      client->Post(collector.url("/v1/traces?x=1"),
+                   {{"Content-Type", "application/x-protobuf"}, {"X-Empty", ""}}, body, kLong);
 
   ASSERT_TRUE(result.has_value()) << result.error().message;
   EXPECT_EQ(result->status, 202);
@@ -118,9 +118,8 @@ TEST(HttpClientTest, ResetAndCloseCanBeRetried) {
 TEST(HttpClientTest, BytesThatAreNotHttpAreNotRetried) {
   FakeCollector collector;
   // What a gRPC port answers: an HTTP/2 SETTINGS frame.
-  collector.Script(
-      {}, FakeReply{.body = std::string("\0\0\x06\x04\0\0\0\0\0\0\x05\0\0\x40\0", 15),
-                    .behaviour = FakeBehaviour::kRaw});
+  collector.Script({}, FakeReply{.body = std::string("\0\0\x06\x04\0\0\0\0\0\0\x05\0\0\x40\0", 15),
+                                 .behaviour = FakeBehaviour::kRaw});
   auto client = MakeClient();
   HttpResult result = client->Post(collector.url("/"), {}, "x", kLong);
   ASSERT_FALSE(result.has_value());

@@ -1,4 +1,5 @@
-// TLS against a real server: Python's ssl module, with certificates made by the openssl command for this run.
+// TLS against a real server: Python's ssl module, with certificates made by the openssl command for
+// this run.
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -62,13 +63,19 @@ class TlsTest : public ::testing::Test {
     std::ofstream(folder_ + "/names") << "subjectAltName=IP:127.0.0.1,DNS:localhost\n";
     std::string in_folder = "cd " + folder_ + " && openssl ";
     std::string quiet = " 2>/dev/null";
-    ASSERT_TRUE(Shell(in_folder + "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes "
-                                "-keyout ca.key -out ca.pem -days 2 -subj /CN=test-ca" + quiet));
+    ASSERT_TRUE(Shell(in_folder +
+                      "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes "
+                      "-keyout ca.key -out ca.pem -days 2 -subj /CN=test-ca" +
+                      quiet));
     for (std::string name : {"server", "client"}) {
-      ASSERT_TRUE(Shell(in_folder + "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes "
-                                  "-keyout " + name + ".key -out " + name + ".csr -subj /CN=" + name + quiet));
-      ASSERT_TRUE(Shell(in_folder + "x509 -req -in " + name + ".csr -CA ca.pem -CAkey ca.key "
-                                  "-CAcreateserial -days 2 -extfile names -out " + name + ".pem" + quiet));
+      ASSERT_TRUE(Shell(in_folder +
+                        "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes "
+                        "-keyout " +
+                        name + ".key -out " + name + ".csr -subj /CN=" + name + quiet));
+      ASSERT_TRUE(Shell(in_folder + "x509 -req -in " + name +
+                        ".csr -CA ca.pem -CAkey ca.key "
+                        "-CAcreateserial -days 2 -extfile names -out " +
+                        name + ".pem" + quiet));
     }
   }
 

@@ -273,6 +273,20 @@ TEST_F(PipelineTest, AResetConnectionGivesASpanWithItsCause) {
   EXPECT_FALSE(spans[0].attributes.Has(semconv::kHttpResponseStatusCode));
 }
 
+TEST_F(PipelineTest, AnAnswerLostJustBeforeTheCloseIsNoFailure) {
+  Start();
+  ConnectionEnd server = Server();
+  Feed(server.Opened(1));
+  Feed(server.Read(10, kRequest));
+  Record closed = server.Closed(20);
+  closed.As<zt_connection_closed_event>().bytes_received = kRequest.size();
+  closed.As<zt_connection_closed_event>().bytes_sent = kResponse.size();
+  closed.As<zt_connection_closed_event>().lost_events = 1;
+  Feed(closed);
+  EXPECT_TRUE(Spans().empty());
+  EXPECT_EQ(pipeline_->ledger().Total().dropped_total(), 1u);
+}
+
 TEST_F(PipelineTest, AProcessThatCannotBeResolvedStillGetsItsSpan) {
   unknown_[200] = true;
   Start();

@@ -32,22 +32,25 @@ TEST(Cgroup, ContainerAndUnitOfEveryRuntime) {
       {"docker, cgroupfs driver", "/docker/" + kId, kId, ""},
       {"docker, systemd driver", "/system.slice/docker-" + kId + ".scope", kId, ""},
       {"docker, rootless",
-       "/user.slice/user-1000.slice/user@1000.service/user.slice/docker-" + kId + ".scope", kId, ""},
+       "/user.slice/user-1000.slice/user@1000.service/user.slice/docker-" + kId + ".scope", kId,
+       ""},
       {"docker in docker: the inner one", "/docker/" + kOther + "/docker/" + kId, kId, ""},
       {"docker with a custom parent", "/shop.slice/docker-" + kId + ".scope", kId, ""},
       {"systemd inside a container", "/docker/" + kId + "/system.slice/nginx.service", kId,
        "nginx.service"},
-      {"init scope inside a container", "/system.slice/docker-" + kId + ".scope/init.scope", kId, ""},
+      {"init scope inside a container", "/system.slice/docker-" + kId + ".scope/init.scope", kId,
+       ""},
       {"containerd in Kubernetes, systemd driver",
        "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod" + kPod +
            ".slice/cri-containerd-" + kId + ".scope",
        kId, ""},
       {"containerd in Kubernetes, cgroupfs driver",
        "/kubepods/burstable/pod2f9a1b3c-8d7e-4f60-9a1b-3c8d7e4f6091/" + kId, kId, ""},
-      {"containerd in Kubernetes, guaranteed", "/kubepods/pod2f9a1b3c-8d7e-4f60-9a1b-3c8d7e4f6091/" + kId,
-       kId, ""},
+      {"containerd in Kubernetes, guaranteed",
+       "/kubepods/pod2f9a1b3c-8d7e-4f60-9a1b-3c8d7e4f6091/" + kId, kId, ""},
       {"containerd with the colon form",
-       "/system.slice/containerd.service/kubepods-besteffort-pod" + kPod + ".slice:cri-containerd:" + kId,
+       "/system.slice/containerd.service/kubepods-besteffort-pod" + kPod +
+           ".slice:cri-containerd:" + kId,
        kId, ""},
       {"kind: a node in docker",
        "/docker/" + kOther + "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod" + kPod +
@@ -61,14 +64,15 @@ TEST(Cgroup, ContainerAndUnitOfEveryRuntime) {
       {"cri-o's monitor is outside", "/kubepods.slice/crio-conmon-" + kId + ".scope", "", ""},
       {"docker under cri", "/kubepods/burstable/pod1/docker-" + kId, kId, ""},
       {"podman, root", "/machine.slice/libpod-" + kId + ".scope", kId, ""},
-      {"podman, with container subgroup", "/machine.slice/libpod-" + kId + ".scope/container", kId, ""},
-      {"podman, rootless",
-       "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-" + kId + ".scope/container", kId,
+      {"podman, with container subgroup", "/machine.slice/libpod-" + kId + ".scope/container", kId,
        ""},
+      {"podman, rootless",
+       "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-" + kId +
+           ".scope/container",
+       kId, ""},
       {"podman's monitor is outside", "/machine.slice/libpod-conmon-" + kId + ".scope", "", ""},
       {"podman, cgroupfs", "/libpod_parent/libpod-" + kId, kId, ""},
-      {"podman, quadlet", "/system.slice/shop.service/libpod-payload-" + kId, kId,
-       "shop.service"},
+      {"podman, quadlet", "/system.slice/shop.service/libpod-payload-" + kId, kId, "shop.service"},
       {"ECS on EC2", "/ecs/0123456789abcdef0123456789abcdef/" + kId, kId, ""},
       {"ECS on Fargate",
        "/ecs/0123456789abcdef0123456789abcdef/0123456789abcdef0123456789abcdef-2532581753",
@@ -137,8 +141,9 @@ TEST(ServiceFromUnit, NamesServicesOnly) {
 
 TEST(ContainerNames, ComeFromDockersRecords) {
   FakeRoot root;
-  root.Write("/var/lib/docker/containers/" + kId + "/config.v2.json",
-             R"({"ID":"x","State":{"Health":{"Log":[{"a":1}]}},"Name":"/shop-web-1","Config":{"Labels":
+  root.Write(
+      "/var/lib/docker/containers/" + kId + "/config.v2.json",
+      R"({"ID":"x","State":{"Health":{"Log":[{"a":1}]}},"Name":"/shop-web-1","Config":{"Labels":
              {"com.docker.compose.service":"web","com.docker.compose.project":"shop"}}})");
   root.Write("/var/lib/docker/containers/" + kOther + "/config.v2.json", R"({"Name":"/cart"})");
   ContainerNames names(root.path(), 2);
@@ -153,8 +158,8 @@ TEST(ContainerNames, ComeFromDockersRecords) {
 }
 
 TEST(ContainerNames, BadRecordsGiveNoName) {
-  for (const char* text : {"", "{", "[]", "7", "{\"Name\":7}", "{\"Name\":\"/\"}", "{\"Config\":[]}",
-                           "{\"Config\":{\"Labels\":3}}", "\xff\xfe"}) {
+  for (const char* text : {"", "{", "[]", "7", "{\"Name\":7}", "{\"Name\":\"/\"}",
+                           "{\"Config\":[]}", "{\"Config\":{\"Labels\":3}}", "\xff\xfe"}) {
     FakeRoot root;
     root.Write("/var/lib/docker/containers/" + kId + "/config.v2.json", text);
     EXPECT_EQ(ContainerNames(root.path()).Find(kId).name, "") << text;
@@ -190,21 +195,21 @@ TEST(WorkloadFromPodName, UndoesTheNamesOfControllers) {
 TEST(CgroupPathsOnThisMachine, FindsACgroupByItsIdAlsoAfterItIsGone) {
   std::string mount;
   for (const char* place : {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}) {
-    struct statfs info {};
+    struct statfs info{};
     if (statfs(place, &info) == 0 && info.f_type == CGROUP2_SUPER_MAGIC) mount = place;
   }
   std::string name = "/zerotap-process-test-" + std::to_string(getpid());
   if (mount.empty() || mkdir((mount + name).c_str(), 0755) != 0) {
     GTEST_SKIP() << "needs root and cgroup2";
   }
-  struct stat info {};
+  struct stat info{};
   ASSERT_EQ(stat((mount + name).c_str(), &info), 0);
   CgroupPaths paths("", 2);
   EXPECT_EQ(paths.Find(info.st_ino), name);
   ASSERT_EQ(rmdir((mount + name).c_str()), 0);
   EXPECT_EQ(paths.Find(info.st_ino), name) << "remembered";
   EXPECT_EQ(CgroupPaths("").Find(info.st_ino), "") << "gone, and never seen";
-  struct stat top {};
+  struct stat top{};
   ASSERT_EQ(stat(mount.c_str(), &top), 0);
   EXPECT_EQ(paths.Find(top.st_ino), "/");
   EXPECT_EQ(paths.Find(0), "");

@@ -33,7 +33,8 @@ class FakeRoot {
     Write("/proc/sys/kernel/hostname", "node-1\n");
     Write("/proc/sys/kernel/random/boot_id", "11111111-2222-3333-4444-555555555555\n");
     Write("/etc/machine-id", "0123456789abcdef0123456789abcdef\n");
-    Write("/etc/passwd", "root:x:0:0:root:/root:/bin/bash\nalice:x:1000:1000::/home/alice:/bin/sh\n");
+    Write("/etc/passwd",
+          "root:x:0:0:root:/root:/bin/bash\nalice:x:1000:1000::/home/alice:/bin/sh\n");
   }
   ~FakeRoot() { std::filesystem::remove_all(path_); }
   FakeRoot(const FakeRoot&) = delete;
@@ -59,8 +60,8 @@ class FakeRoot {
 
   void Add(const FakeProcess& process) const {
     std::string base = "/proc/" + std::to_string(process.pid);
-    std::string stat = std::to_string(process.pid) + " (" + process.comm + ") S " +
-                       std::to_string(process.parent);
+    std::string stat =
+        std::to_string(process.pid) + " (" + process.comm + ") S " + std::to_string(process.parent);
     for (int field = 5; field < 22; ++field) stat += " 7";
     stat += " " + std::to_string(process.start_ticks) + " 1000 200\n";
     Write(base + "/stat", stat);

@@ -105,8 +105,9 @@ TEST(ProcReader, CommandNamesWithAnyBytesDoNotShiftTheFields) {
 }
 
 TEST(ProcReader, MalformedStatIsNoProcess) {
-  for (const char* text : {"", "100", "100 (foo", "100 foo) S", "100 (foo) S", "100 (foo) S x y z",
-                           "100 (foo) S 1 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 99999999999999999999 1"}) {
+  for (const char* text :
+       {"", "100", "100 (foo", "100 foo) S", "100 (foo) S", "100 (foo) S x y z",
+        "100 (foo) S 1 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 7 99999999999999999999 1"}) {
     FakeRoot root;
     root.Add({});
     root.Write("/proc/100/stat", text);
@@ -152,8 +153,7 @@ TEST(ProcReader, SizesAreBounded) {
   for (int i = 0; i < 3000; ++i) {
     process.environment.push_back("OTEL_X" + std::to_string(i) + "=" + std::string(100, 'b'));
   }
-  process.environment.insert(process.environment.begin(),
-                             "OTEL_HUGE=" + std::string(100'000, 'c'));
+  process.environment.insert(process.environment.begin(), "OTEL_HUGE=" + std::string(100'000, 'c'));
   root.Add(process);
   auto facts = ProcReader(root.path()).Read(100);
   size_t arguments = 0;
@@ -254,7 +254,8 @@ TEST(ProcReaderOnThisMachine, ReadsItself) {
   EXPECT_EQ(facts->working_directory, directory);
   uint64_t now = RealtimeNs();
   EXPECT_LE(facts->start_unix_ns, now + reader.tick_ns());
-  EXPECT_GT(facts->start_unix_ns + 3600ull * 1'000'000'000, now) << "the test began within the hour";
+  EXPECT_GT(facts->start_unix_ns + 3600ull * 1'000'000'000, now)
+      << "the test began within the hour";
   EXPECT_EQ(facts->owner.empty(), false);
 }
 

@@ -119,6 +119,49 @@ TEST(ProcessTable, LivingProcessBeatsItsExecRecord) {
   EXPECT_EQ(NameOf(table->Resolve(100, 3)), "basket");
 }
 
+TEST(ProcessTable, ShortProcessIsLookedAtWhenItBegins) {
+  FakeRoot root;
+  FakeProcess process = Python(100, "cart.py");
+  process.environment = {"OTEL_SERVICE_NAME=basket"};
+  root.Add(process);
+  auto table = Table(root);
+  EXPECT_FALSE(table->OnExec(Exec(100, "/usr/bin/python3", FakeRoot::Joined({"python3"})), 1));
+  root.Remove("/proc/100");
+  table->OnExit(100, 2);
+  EXPECT_EQ(NameOf(table->Resolve(100, 3)), "basket");
+  EXPECT_EQ(table->stats().resolved_early, 1u);
+  EXPECT_TRUE(table->OnExec(Exec(100, "/bin/true", FakeRoot::Joined({"true"})), 4));
+}
+
+TEST(ProcessTable, ManyNewProcessesAreNotAllLookedAt) {
+  FakeRoot root;
+  FakeProcess process = Python(100, "cart.py");
+  root.Add(process);
+  auto table = Table(root);
+  std::string arguments = FakeRoot::Joined({"python3"});
+  for (int i = 0; i < 1000; ++i) table->OnExec(Exec(100, "/usr/bin/python3", arguments), kSecond);
+  EXPECT_EQ(table->stats().resolved_early, 100u);
+  for (int i = 0; i < 1000; ++i) {
+    table->OnExec(Exec(100, "/usr/bin/python3", arguments), kSecond + kSecond / 2);
+  }
+  EXPECT_EQ(table->stats().resolved_early, 150u);
+  EXPECT_EQ(NameOf(table->Resolve(100, 2 * kSecond)), "cart");
+}
+
+TEST(ProcessTable, GoneForkHasTheNameThatItsParentsFilesGive) {
+  FakeRoot root;
+  FakeProcess process;
+  process.executable = "/usr/bin/node";
+  process.arguments = {"node", "server.js"};
+  process.directory = "/srv";
+  root.Add(process);
+  root.Write(FakeRoot::RootOf(100) + "/srv/package.json", R"({"name":"cart"})");
+  auto table = Table(root);
+  EXPECT_EQ(NameOf(table->Resolve(100, 1)), "cart");
+  table->OnFork(100, 101, 2);
+  EXPECT_EQ(NameOf(table->Resolve(101, 3)), "cart");
+}
+
 TEST(ProcessTable, ZombieTakesItsProgramFromTheExecRecord) {
   FakeRoot root;
   FakeProcess zombie = Python(100, "");
@@ -367,12 +410,12 @@ TEST(ProcessTable, HostileRecordsDoNoHarm) {
 TEST(ProcessTableOnThisMachine, ContainerOfAProcessThatIsGoneWithItsCgroup) {
   std::string mount;
   for (const char* place : {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}) {
-    struct statfs info {};
+    struct statfs info{};
     if (statfs(place, &info) == 0 && info.f_type == CGROUP2_SUPER_MAGIC) mount = place;
   }
   std::string cgroup = mount + "/docker-" + kId + ".scope";
   if (mount.empty() || mkdir(cgroup.c_str(), 0755) != 0) GTEST_SKIP() << "needs root and cgroup2";
-  struct stat info {};
+  struct stat info{};
   EXPECT_EQ(stat(cgroup.c_str(), &info), 0);
   auto table = ProcessTable::Create({});
   ASSERT_TRUE(table);
@@ -391,6 +434,7 @@ TEST(ProcessTableOnThisMachine, ContainerOfAProcessThatIsGoneWithItsCgroup) {
 TEST(ProcessTableOnThisMachine, ResolvesItselfQuickly) {
   ProcessTableOptions options;
   options.boot_unix_ns = ReadClockNs(CLOCK_REALTIME) - ReadClockNs(CLOCK_BOOTTIME);
+  options.early_reads_per_second = 0;
   auto table = ProcessTable::Create(options);
   ASSERT_TRUE(table);
   auto self = static_cast<uint32_t>(getpid());

@@ -1,7 +1,6 @@
 #include "agent/process/resource_builder.h"
 
 #include <gtest/gtest.h>
-
 #include <regex.h>
 
 #include <algorithm>
@@ -65,14 +64,34 @@ TEST(ResourceBuilder, HasEveryAttributeInTheOrderOfTheContract) {
   ResourcePtr resource = inputs.Build();
   EXPECT_EQ(resource->service_name, "shop");
   EXPECT_EQ(resource->pid, 4711u);
-  std::vector<std::string> expected = {
-      "service.name", "service.namespace", "service.version", "service.instance.id",
-      "deployment.environment.name", "deployment.environment", "host.name", "host.id", "host.arch",
-      "container.id", "container.name", "process.pid", "process.creation.time",
-      "process.executable.name", "process.executable.path", "process.command", "process.owner",
-      "process.runtime.name", "process.runtime.version", "zerotap.systemd.unit", "os.type",
-      "telemetry.sdk.name", "telemetry.sdk.language", "telemetry.sdk.version",
-      "telemetry.distro.name", "telemetry.distro.version", "team", "cloud.region"};
+  std::vector<std::string> expected = {"service.name",
+                                       "service.namespace",
+                                       "service.version",
+                                       "service.instance.id",
+                                       "deployment.environment.name",
+                                       "deployment.environment",
+                                       "host.name",
+                                       "host.id",
+                                       "host.arch",
+                                       "container.id",
+                                       "container.name",
+                                       "process.pid",
+                                       "process.creation.time",
+                                       "process.executable.name",
+                                       "process.executable.path",
+                                       "process.command",
+                                       "process.owner",
+                                       "process.runtime.name",
+                                       "process.runtime.version",
+                                       "zerotap.systemd.unit",
+                                       "os.type",
+                                       "telemetry.sdk.name",
+                                       "telemetry.sdk.language",
+                                       "telemetry.sdk.version",
+                                       "telemetry.distro.name",
+                                       "telemetry.distro.version",
+                                       "team",
+                                       "cloud.region"};
   EXPECT_EQ(Keys(*resource), expected);
   const AttributeSet& attributes = resource->attributes;
   EXPECT_EQ(attributes.FindText("service.namespace"), "shopping");
@@ -94,20 +113,26 @@ TEST(ResourceBuilder, WhatIsUnknownIsAbsent) {
   inputs.binary.runtime = RuntimeKind::kNative;
   inputs.script.clear();
   inputs.host = {};
-  std::vector<std::string> expected = {"service.name", "service.instance.id", "process.pid", "os.type",
-                                       "telemetry.sdk.name", "telemetry.sdk.language",
-                                       "telemetry.sdk.version", "telemetry.distro.name",
+  std::vector<std::string> expected = {"service.name",
+                                       "service.instance.id",
+                                       "process.pid",
+                                       "os.type",
+                                       "telemetry.sdk.name",
+                                       "telemetry.sdk.language",
+                                       "telemetry.sdk.version",
+                                       "telemetry.distro.name",
                                        "telemetry.distro.version"};
   EXPECT_EQ(Keys(*inputs.Build()), expected);
 }
 
 TEST(ResourceBuilder, OwnAttributesWinExceptOverWhatZerotapSawItself) {
   Inputs inputs;
-  inputs.own = "host.name=mine,service.instance.id=i-1,process.pid=1,telemetry.sdk.name=evil,a=own,"
-               "service.namespace=own-ns";
+  inputs.own =
+      "host.name=mine,service.instance.id=i-1,process.pid=1,telemetry.sdk.name=evil,a=own,"
+      "service.namespace=own-ns";
   inputs.container.compose_project = "project";
-  inputs.options.extra_attributes = {{"a", "agent"}, {"service.name", "agent"},
-                                     {"service.instance.id", "agent"}, {"b", "agent"}};
+  inputs.options.extra_attributes = {
+      {"a", "agent"}, {"service.name", "agent"}, {"service.instance.id", "agent"}, {"b", "agent"}};
   ResourcePtr resource = inputs.Build();
   const AttributeSet& attributes = resource->attributes;
   EXPECT_EQ(attributes.FindText("host.name"), "mine");
@@ -147,7 +172,8 @@ TEST(ResourceBuilder, TitlesAndArgumentsDoNotLeak) {
   inputs.binary.runtime = RuntimeKind::kNative;
   inputs.script.clear();
   ResourcePtr resource = inputs.Build();
-  EXPECT_EQ(resource->attributes.FindText("process.command"), "/usr/lib/postgresql/15/bin/postgres");
+  EXPECT_EQ(resource->attributes.FindText("process.command"),
+            "/usr/lib/postgresql/15/bin/postgres");
   for (size_t i = 0; i < resource->attributes.size(); ++i) {
     Attribute attribute = resource->attributes[i];
     if (const auto* text = std::get_if<std::string_view>(&attribute.value)) {
@@ -161,7 +187,8 @@ TEST(ResourceBuilder, InstanceIdIsAUuidThatTellsProcessesApart) {
   std::string id(inputs.Build()->attributes.FindText("service.instance.id"));
   regex_t form;
   ASSERT_EQ(regcomp(&form, "^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$",
-                    REG_EXTENDED | REG_NOSUB), 0);
+                    REG_EXTENDED | REG_NOSUB),
+            0);
   EXPECT_EQ(regexec(&form, id.c_str(), 0, nullptr, 0), 0) << id;
   regfree(&form);
   auto id_of = [](const Inputs& other) {

@@ -329,8 +329,6 @@ TEST(RouteNormalizer, ALargeApiGivesFewNamesWithoutIds) {
     }
   }
   RecordProperty("names", static_cast<int>(names.size()));
-  std::printf("names %zu, after learning %zu, static kept %.2f %%\n", names.size(), late_names.size(),
-              100.0 * static_cast<double>(static_kept) / static_cast<double>(static_segments));
 }
 
 }  // namespace

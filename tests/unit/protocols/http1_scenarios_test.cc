@@ -184,7 +184,7 @@ const std::vector<Http1Scenario>& Http1Scenarios() {
              .Client("M-SEARCH * HTTP/1.1\r\n\r\n")
              .Server("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
              .Client("get! /x HTTP/1.1\r\n\r\n")
-             .Server("HTTP/1.1 501 Not Implemented\r\nContent-Length: 0\r\n\r\n")
+             .Server("HTTP/1.1 501 Unsupported\r\nContent-Length: 0\r\n\r\n")
              .Close();
        },
        {"PROPFIND /dav 207", "M-SEARCH * 200", "get! /x 501"}},

@@ -436,7 +436,14 @@ TEST(Http1GapTest, EndOfAChunkedResponseIsRecognisedWhenItsFramingWasLost) {
     Conversation talk(Role::kServer);
     talk.Client(Get("/1")).Server(
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\nabc");
-    talk.ServerGap(5000).At(60000).Server(tail).Client(Get("/2")).Server(kOk).Close();
+    talk.ServerGap(5000)
+        .Server("amid\r\nthe data")
+        .ServerGap(100)
+        .At(60000)
+        .Server(tail)
+        .Client(Get("/2"))
+        .Server(kOk)
+        .Close();
     for (size_t piece : {100, 1}) {
       Outcome outcome = Observe(CutEvery(talk, piece));
       EXPECT_THAT(outcome.Summaries(), ElementsAre("GET /1 200", "GET /2 200")) << tail;

@@ -2,8 +2,7 @@
 #pragma once
 
 #include <elf.h>
-#include <stdlib.h>
-#include <unistd.h>
+#include <sys/mman.h>
 
 #include <cstdint>
 #include <cstring>
@@ -12,9 +11,12 @@
 #include <string_view>
 #include <vector>
 
+#include "agent/base/unique_fd.h"
+
 namespace zerotap {
 
-// Sections in the order of Add; all are also inside one writable load segment that maps the file at kBase.
+// Sections in the order of Add; all are also inside one writable load segment that maps the file at
+// kBase.
 class ElfImage {
  public:
   static constexpr uint64_t kBase = 0x400000;
@@ -107,18 +109,13 @@ class ElfImage {
   std::vector<Section> sections_;
 };
 
+// A file in memory: rewriting one on disk thousands of times takes minutes.
 class TemporaryFile {
  public:
-  explicit TemporaryFile(std::string_view content = "") {
-    char pattern[] = "/tmp/zerotap-elf-XXXXXX";
-    int fd = mkstemp(pattern);
-    if (fd >= 0) close(fd);
-    path_ = pattern;
+  explicit TemporaryFile(std::string_view content = "") : file_(memfd_create("elf", MFD_CLOEXEC)) {
+    path_ = "/proc/self/fd/" + std::to_string(file_.get());
     Write(content);
   }
-  ~TemporaryFile() { unlink(path_.c_str()); }
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
 
   void Write(std::string_view content) const {
     std::ofstream(path_, std::ios::binary | std::ios::trunc) << content;
@@ -126,6 +123,7 @@ class TemporaryFile {
   const std::string& path() const { return path_; }
 
  private:
+  UniqueFd file_;
   std::string path_;
 };
 

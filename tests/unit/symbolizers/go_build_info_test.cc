@@ -54,8 +54,9 @@ std::string PointerElf(bool is_64_bit, bool is_big_endian) {
   uint64_t text_at = image.NextAddress();
   image.Add(".modtext", SHT_PROGBITS, text);
   uint64_t headers_at = image.NextAddress();
-  image.Add(".data", SHT_PROGBITS, image.Word(version_at, width) + image.Word(8, width) +
-                                       image.Word(text_at, width) + image.Word(text.size(), width));
+  image.Add(".data", SHT_PROGBITS,
+            image.Word(version_at, width) + image.Word(8, width) + image.Word(text_at, width) +
+                image.Word(text.size(), width));
   std::string info = kMagic;
   info.push_back(static_cast<char>(width));
   info.push_back(is_big_endian ? '\x01' : '\x00');
@@ -157,8 +158,9 @@ TEST(GoBuildInfo, CorruptedFilesDoNoHarm) {
       size_t flips = 1 + random() % 8;
       for (size_t i = 0; i < flips; ++i) {
         size_t span = random() % 2 == 0 ? 256 : bytes.size();
-        size_t at = random() % 3 == 0 ? bytes.size() - 1 - random() % std::min<size_t>(bytes.size(), 400)
-                                      : random() % span;
+        size_t at = random() % 3 == 0
+                        ? bytes.size() - 1 - random() % std::min<size_t>(bytes.size(), 400)
+                        : random() % span;
         const char values[] = {'\0', '\x01', '\x7f', '\x80', '\xff', static_cast<char>(random())};
         bytes[at] = values[random() % sizeof(values)];
       }
@@ -209,7 +211,9 @@ TEST(ElfFile, ReadsItself) {
   EXPECT_TRUE(has_libc);
   EXPECT_EQ(elf->ReadAddress(0xffff'ffff'ffff'0000, 100), "");
   EXPECT_EQ(elf->ReadAt(UINT64_MAX, 100), "");
-  EXPECT_EQ(elf->ReadAt(0, 4), "\x7f" "ELF");
+  EXPECT_EQ(elf->ReadAt(0, 4),
+            "\x7f"
+            "ELF");
 }
 
 }  // namespace

@@ -41,8 +41,9 @@ TEST(RuntimeFromName, KnowsInterpretersWithAndWithoutVersion) {
 std::string WithNeeded(const std::string& library) {
   ElfImage image;
   uint32_t strings = image.Add(".dynstr", SHT_STRTAB, std::string(1, '\0') + library + '\0');
-  image.Add(".dynamic", SHT_DYNAMIC, image.Word(DT_NEEDED, 8) + image.Word(1, 8) + image.Word(DT_NULL, 8) +
-                                         image.Word(0, 8), strings);
+  image.Add(".dynamic", SHT_DYNAMIC,
+            image.Word(DT_NEEDED, 8) + image.Word(1, 8) + image.Word(DT_NULL, 8) + image.Word(0, 8),
+            strings);
   return image.Build();
 }
 

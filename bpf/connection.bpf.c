@@ -17,13 +17,15 @@ static __always_inline void zt_on_connect(struct sock *sk, zt_u64 key)
 	struct socket *socket = BPF_CORE_READ(sk, sk_socket);
 	if (!socket || !BPF_CORE_READ(socket, file)) /* the kernel's own */
 		return;
-	zt_u32 policy = zt_policy(bpf_get_current_pid_tgid() >> 32);
+	zt_u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	zt_u32 policy = zt_policy(tgid);
 	if (policy == ZT_PROCESS_IGNORE)
 		return;
 	struct zt_connection connection;
 	zt_initialize(&connection, now, zt_socket_inode(socket));
 	connection.family = zt_family(sk);
 	connection.role = ZT_ROLE_CLIENT;
+	connection.tgid = tgid;
 	connection.flags = ZT_CONNECTION_PENDING | ZT_CONNECTION_EXACT;
 	if (policy == ZT_PROCESS_SELF) {
 		connection.flags |= ZT_CONNECTION_OWN;

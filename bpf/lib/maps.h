@@ -59,10 +59,6 @@ struct zt_connection {
 	zt_u8 edge_bytes;
 	zt_u8 own_checks; /* how often zerotap's own connections were looked through */
 	zt_u8 reserved[3];
-<<<<<<< HEAD
-	zt_u32 tgid; /* of who called connect(), else 0 */
-=======
->>>>>>> refs/heads/bpf
 };
 ZT_STATIC_ASSERT(sizeof(struct zt_connection) <= 192, "zt_connection");
 

@@ -17,13 +17,15 @@ static __always_inline void zt_on_connect(struct sock *sk, zt_u64 key)
 	struct socket *socket = BPF_CORE_READ(sk, sk_socket);
 	if (!socket || !BPF_CORE_READ(socket, file)) /* the kernel's own */
 		return;
-	zt_u32 policy = zt_policy(bpf_get_current_pid_tgid() >> 32);
+	zt_u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	zt_u32 policy = zt_policy(tgid);
 	if (policy == ZT_PROCESS_IGNORE)
 		return;
 	struct zt_connection connection;
 	zt_initialize(&connection, now, zt_socket_inode(socket));
 	connection.family = zt_family(sk);
 	connection.role = ZT_ROLE_CLIENT;
+	connection.tgid = tgid;
 	connection.flags = ZT_CONNECTION_PENDING | ZT_CONNECTION_EXACT;
 	if (policy == ZT_PROCESS_SELF) {
 		connection.flags |= ZT_CONNECTION_OWN;
@@ -44,10 +46,18 @@ static __always_inline void zt_on_connected(struct sock *sk, zt_u64 key)
 	connection->first_in = sequence.first_in;
 	connection->opened_ns = bpf_ktime_get_ns();
 	connection->flags &= ~ZT_CONNECTION_PENDING;
-	if (connection->flags & ZT_CONNECTION_OWN)
+	zt_u16 remote_port = BPF_CORE_READ(sk, __sk_common.skc_dport);
+	struct zt_own_port port = {.netns = zt_netns(sk), .port = __builtin_bswap16(remote_port)};
+	if (connection->flags & ZT_CONNECTION_OWN) {
 		zt_mark_own(sk, connection);
-	else /* before its first byte can arrive: the other end, if it is on this host, must find us known */
-		zt_emit_opened(key, 0, 0); /* any task may be the running one */
+	} else if (bpf_map_lookup_elem(&own_ports, &port) && zt_is_looped(sk)) {
+		connection->flags |= ZT_CONNECTION_OWN;
+		connection->mode = ZT_VERDICT_IGNORE;
+	} else {
+		/* Before its first byte can arrive: the other end, if it is on this host, must find
+		 * this one known. Any task may be the running one. */
+		zt_emit_opened(key, 0, 0);
+	}
 }
 
 /* The server's end: a child of the listening socket that nobody has accepted yet. Which process

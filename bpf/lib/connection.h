@@ -80,6 +80,8 @@ static __always_inline void zt_read_addresses(struct zt_connection_opened_event 
  * The functions that are needed rarely are global and take numbers only (5.10 accepts nothing
  * else): the verifier looks at each once, not once for every way that leads to it.
  *
+ * `task_address` is 0 in softirq, where any task may be the running one.
+ *
  * The room is reserved before the state says OPENED: whoever sees the flag gets a later place in
  * the ring, so no data overtakes this record. Two threads that send a connection's first bytes at
  * the same instant may both write one; they are equal.
@@ -105,8 +107,8 @@ __weak __noinline int zt_emit_opened(zt_u64 key, zt_u64 task_address, zt_u64 cgr
 	event->socket_inode = connection->inode;
 	event->cgroup_id = cgroup_id;
 	event->netns = zt_netns(sk);
-	event->tgid = BPF_CORE_READ(task, tgid);
-	if (event->tgid) {
+	if (task) {
+		event->tgid = BPF_CORE_READ(task, tgid);
 		event->tid = BPF_CORE_READ(task, pid);
 		BPF_CORE_READ_INTO(&event->comm, task, comm);
 	} else {

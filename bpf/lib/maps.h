@@ -48,6 +48,7 @@ struct zt_connection {
 	zt_u32 run_used; /* bytes of the current run that were captured */
 	zt_u32 lost;	 /* records that found the ring full since the last one that did not */
 	zt_u32 lost_total;
+	zt_u32 tgid; /* of who connected; 0 = unknown */
 	zt_u8 flags; /* enum zt_connection_flags */
 	zt_u8 family;
 	zt_u8 role;
@@ -57,7 +58,7 @@ struct zt_connection {
 	zt_u8 ingress_budget_kib;
 	zt_u8 edge_bytes;
 	zt_u8 own_checks; /* how often zerotap's own connections were looked through */
-	zt_u8 reserved[7];
+	zt_u8 reserved[3];
 };
 ZT_STATIC_ASSERT(sizeof(struct zt_connection) <= 192, "zt_connection");
 

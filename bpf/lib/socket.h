@@ -48,6 +48,21 @@ static __always_inline bool zt_is_passive(struct sock *sk)
 	return pinet6 && BPF_CORE_READ(pinet6, mcast_oif);
 }
 
+/* Does the connection lead back to an address of the same network namespace for certain? */
+static __always_inline bool zt_is_looped(struct sock *sk)
+{
+	zt_u32 here = BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr);
+	zt_u32 there = BPF_CORE_READ(sk, __sk_common.skc_daddr);
+	if (zt_family(sk) == AF_INET6 && bpf_core_field_exists(struct sock_common, skc_v6_daddr)) {
+		zt_u64 local[2], remote[2];
+		bpf_core_read(local, sizeof(local), &sk->__sk_common.skc_v6_rcv_saddr);
+		bpf_core_read(remote, sizeof(remote), &sk->__sk_common.skc_v6_daddr);
+		return local[0] == remote[0] && local[1] == remote[1];
+	}
+	return here == there ||
+	       (there & __builtin_bswap32(0xff000000)) == __builtin_bswap32(0x7f000000);
+}
+
 struct zt_sequence {
 	zt_u32 first_out; /* of the first payload byte this end sends */
 	zt_u32 first_in;

@@ -69,7 +69,7 @@ Traffic HttpTraffic() {
 Traffic PostgresTraffic() {
   Traffic traffic;
   traffic.role = ZT_ROLE_CLIENT;
-  traffic.opening_egress = std::string("\0\0\0\x1f\0\3\0\0user\0bob\0database\0shop\0\0", 0x1f);
+  traffic.opening_egress = std::string("\0\0\0 \0\3\0\0user\0bob\0database\0shop\0\0", 0x20);
   traffic.opening_ingress = Frame('R', std::string(4, '\0')) + Frame('Z', "I");
   traffic.request = Frame('P', std::string("\0SELECT abalance FROM pgbench_accounts WHERE aid = $1\0\0\0", 56)) +
                     Frame('B', std::string("\0\0\0\0\0\1\0\0\0\5" "12345\0\0", 17)) +
@@ -162,6 +162,7 @@ int Main(int argc, char** argv) {
         done += event && event->data != nullptr;
       });
     });
+    if (!traffic.opening_egress.empty()) done -= 2 * kConnections;
     done /= 2;
   } else if (stage == "parse") {
     CountingListener listener;

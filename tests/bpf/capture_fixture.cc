@@ -104,21 +104,31 @@ void CaptureFixture::Collect() {
   }
 }
 
-const SeenConnection* CaptureFixture::FindInode(uint64_t inode) {
-  Collect();
-  for (const auto& [id, connection] : connections_) {
-    if (connection.opened.socket_inode == inode) return &connection;
+SocketName NameOf(int fd) {
+  SocketName name{InodeOf(fd), 0, 0};
+  for (bool local : {true, false}) {
+    sockaddr_storage address{};
+    socklen_t size = sizeof(address);
+    auto* generic = reinterpret_cast<sockaddr*>(&address);
+    if ((local ? ::getsockname(fd, generic, &size) : ::getpeername(fd, generic, &size)) != 0)
+      continue;
+    uint16_t port = 0;
+    if (address.ss_family == AF_INET) port = reinterpret_cast<sockaddr_in*>(&address)->sin_port;
+    if (address.ss_family == AF_INET6) port = reinterpret_cast<sockaddr_in6*>(&address)->sin6_port;
+    (local ? name.local_port : name.remote_port) = ntohs(port);
   }
-  return nullptr;
+  return name;
 }
 
-const SeenConnection* CaptureFixture::Find(int fd) { return FindInode(InodeOf(fd)); }
-
-const SeenConnection* CaptureFixture::FindPorts(uint16_t local, uint16_t remote) {
+const SeenConnection* CaptureFixture::Find(const SocketName& name) {
   Collect();
-  for (const auto& [id, connection] : connections_) {
-    if (connection.opened.local_port == local && connection.opened.remote_port == remote) {
-      return &connection;
+  // Numbers grow with time.
+  for (auto entry = connections_.rbegin(); entry != connections_.rend(); ++entry) {
+    const zt_connection_opened_event& opened = entry->second.opened;
+    if (name.remote_port != 0
+            ? opened.local_port == name.local_port && opened.remote_port == name.remote_port
+            : opened.socket_inode == name.inode) {
+      return &entry->second;
     }
   }
   return nullptr;

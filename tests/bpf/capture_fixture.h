@@ -47,6 +47,14 @@ std::string Pattern(uint64_t position, size_t size);
 
 uint64_t InodeOf(int fd);
 
+// What a connection of this process can be found by, even when its socket is gone.
+struct SocketName {
+  uint64_t inode = 0;
+  uint16_t local_port = 0;  // TCP; an end that was told of before it was accepted has no inode
+  uint16_t remote_port = 0;
+};
+SocketName NameOf(int fd);
+
 class CaptureFixture {
  public:
   // Null with a reason when this machine cannot.
@@ -61,10 +69,9 @@ class CaptureFixture {
   BpfCapture& capture() { return *capture_; }
   // Takes in everything that was written to the ring until now.
   void Collect();
-  // The connection of a socket of this process, or null.
-  const SeenConnection* Find(int fd);
-  const SeenConnection* FindInode(uint64_t inode);
-  const SeenConnection* FindPorts(uint16_t local, uint16_t remote);
+  // The newest connection of that name, or null.
+  const SeenConnection* Find(const SocketName& name);
+  const SeenConnection* Find(int fd) { return Find(NameOf(fd)); }
   const std::map<uint64_t, SeenConnection>& connections() const { return connections_; }
   const std::vector<std::string>& process_records() const { return process_records_; }
   void Clear();

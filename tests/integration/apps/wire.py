@@ -75,6 +75,9 @@ def send_all(sock, data, how="send"):
             rest = parts[sent - 1][last:]
             parts = ([rest] if rest else []) + parts[sent:]
     elif how in ("sendfile", "splice"):
+        # A head by send, a body from a file: what is sent from a file cannot be read in the sender's memory by anyone.
+        head, mark, data = data.partition(b"\r\n\r\n")
+        sock.sendall(head + mark)
         with tempfile.TemporaryFile() as file:
             file.write(data)
             file.flush()

@@ -265,7 +265,9 @@ WorkId Pipeline::State::BeginRequest(Connection& connection, const RequestStart&
   if (connection.peer != nullptr && connection.peer->state() != Connection::State::kIgnored) {
     origin.peer_connection_id = connection.peer->id();
   }
-  origin.expect_peer = connection.midstream() && connection.peer == nullptr;
+  // The kernel tells of the two ends in any order, so a peer that is not known yet may still come.
+  origin.expect_peer = connection.peer == nullptr;
+  origin.exact_positions = connection.family() != ZT_FAMILY_UNIX;
   ledger.Seen(origin.ledger_row);
   return correlator.Begin(origin, start);
 }

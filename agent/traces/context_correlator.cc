@@ -68,6 +68,7 @@ WorkId ContextCorrelator::Begin(const WorkOrigin& origin, const RequestStart& st
   work.tid = start.tid;
   work.tgid = start.tgid;
   work.start_ns = start.start_ns;
+  work.exact_positions = origin.exact_positions;
   work.carried = start.trace_context;
   work.context.span_id =
       DeriveSpanId(options_.seed, origin.connection_id, start.request_offset, origin.ordinal);
@@ -130,13 +131,17 @@ void ContextCorrelator::BeginClient(uint32_t index, const WorkOrigin& origin,
   }
 }
 
-// Positions of AF_UNIX streams are counted from where we came in, so equal positions alone are no proof: the times must
-// fit too. A carried context of another trace says that the two are not parent and child in the sender's eyes.
+// Positions of AF_UNIX streams are counted from where we came in, so there equal positions alone are no proof: the times
+// must fit too. Where they are proof the times are not asked: a call that sends megabytes returns, and is told of, long
+// after the other end has read the first of them. A carried context of another trace says that the two are not parent and
+// child in the sender's eyes.
 bool ContextCorrelator::JoinsHop(uint32_t server, uint32_t client) const {
   const Work& inner = works_[server];
   const Work& outer = works_[client];
-  if (outer.start_ns > inner.start_ns + kHopSlackNs) return false;
-  if (outer.ended && outer.end_ns + kHopSlackNs < inner.start_ns) return false;
+  if (!inner.exact_positions || !outer.exact_positions) {
+    if (outer.start_ns > inner.start_ns + kHopSlackNs) return false;
+    if (outer.ended && outer.end_ns + kHopSlackNs < inner.start_ns) return false;
+  }
   if (inner.carried && outer.carried && inner.carried->trace_id != outer.carried->trace_id) {
     return false;
   }

@@ -40,6 +40,7 @@ struct WorkOrigin {
   uint64_t peer_connection_id = 0;  // of the other end on this host, 0 = none known
   uint32_t ordinal = 0;             // among the requests that begin at the same offset
   bool expect_peer = false;         // the other end may still become known
+  bool exact_positions = false;     // both ends count from the same byte: equal positions are proof
   uint32_t ledger_row = 0;          // handed back in WorkContext
 };
 
@@ -93,6 +94,7 @@ class ContextCorrelator {
     bool in_hop_table = false;
     bool waits_for_hop = false;
     bool on_thread = false;
+    bool exact_positions = false;
     Role role = Role::kUnknown;
     uint32_t tid = 0;
     uint32_t tgid = 0;

@@ -170,7 +170,7 @@ class Uncertain(ChainCase):
         wait_for_listener(port, app)
         servers, queries = self.check(app, port, "/items/3", 300, 300)
         self.assertEqual({q.parent for q in queries}, {""})
-        self.assertEqual({s.service for s in servers}, {"go-apps"})
+        self.assertEqual({s.service for s in servers}, {"apps"})  # of the module path in the binary
 
     def test_java(self):
         port = free_port()

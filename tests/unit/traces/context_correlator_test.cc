@@ -11,6 +11,7 @@ struct Case {
   CorrelatorOptions options;
   std::vector<std::pair<Span, bool>> released;
   std::optional<bool> always;  // sampling decision of roots
+  bool exact_positions = false;
   ContextCorrelator correlator{options,
                                [this](const TraceId&, std::optional<bool> parent) {
                                  return parent.value_or(always.value_or(true));
@@ -33,6 +34,7 @@ struct Case {
     origin.role = role;
     origin.connection_id = connection;
     origin.peer_connection_id = peer;
+    origin.exact_positions = exact_positions;
     RequestStart start;
     start.start_ns = time;
     start.request_offset = offset;
@@ -120,6 +122,16 @@ TEST(ContextCorrelator, EqualPositionAtAnotherTimeIsNoParent) {
   WorkId client = c.Client(1, 2, 100, 10, 5);
   c.correlator.End(client, 20);
   EXPECT_FALSE(c.At(c.Server(2, 1, 100, 50 * kMs, 6)).parent_span_id.valid());
+}
+
+TEST(ContextCorrelator, ExactPositionsAreProofWhateverTheTimesAre) {
+  Case c;
+  c.exact_positions = true;
+  // One call sends megabytes: it is told of when it returns, long after the other end began to read.
+  WorkId server = c.Server(2, 1, 100, 10, 6);
+  WorkContext client = c.At(c.Client(1, 2, 100, 90'000'000, 5));
+  EXPECT_EQ(c.At(server).parent_span_id, client.span_id);
+  EXPECT_EQ(c.At(server).trace_id, client.trace_id);
 }
 
 TEST(ContextCorrelator, CallOfAServingThreadIsItsChild) {

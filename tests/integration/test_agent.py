@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import time
 import unittest
+import urllib.error
 
 from harness import (APPS, BINARY, CLIENT, ROOT, SYSTEM_PYTHON, Agent, Case, Client, attributes_of, clean_environment,
                      free_port, http_get, read_spans, rss_anon_kib, tail, wait_for_listener, wait_until)
@@ -183,7 +184,8 @@ class Names(Case):
 
     def test_configured_names(self):
         server, port = self.start_app("http_server.py")
-        agent = Agent(self.workspace, {"services": [{"name": "shop", "namespace": "europe", "port": port}]})
+        agent = Agent(self.workspace, {"services": [{"name": "shop", "namespace": "europe",
+                                                        "command_contains": f"http_server.py {port}"}]})
         http_get(f"http://127.0.0.1:{port}/ok")
         span, = agent.expect(lambda s: s.pid == server.pid, 1)
         self.assertEqual((span.service, span.resource["service.namespace"]), ("shop", "europe"))
@@ -236,15 +238,21 @@ class Messages(Case):
         self.assertTrue("root" in errors or "CAP_" in errors, errors)
 
     def test_taken_health_port(self):
+        """Watching goes on without the health server, and the log says why and what to do."""
         agent = Agent(self.workspace)
-        status, _, errors = zerotap("run", "--exporter", "none", "--health", f"127.0.0.1:{agent.health_port}")
-        self.assertNotEqual(status, 0)
-        self.assertIn(str(agent.health_port), errors)
+        status, _, errors = zerotap("run", "--exporter", "none", "--health", f"127.0.0.1:{agent.health_port}", "--duration", "1")
+        self.assertEqual(status, 0, errors)
+        self.assertIn(f"127.0.0.1:{agent.health_port}", errors)
+        self.assertIn("--health", errors)
         agent.stop()
 
     def test_disabled(self):
-        status, _, errors = zerotap("run", env={"OTEL_SDK_DISABLED": "true"})
-        self.assertEqual(status, 0, errors)
+        agent = Agent(self.workspace, env={"OTEL_SDK_DISABLED": "true"}, wait=False)
+        wait_until(lambda: "OTEL_SDK_DISABLED" in agent.log(), "no word about it")
+        with self.assertRaises(urllib.error.HTTPError):
+            agent.get("/readyz")
+        self.assertEqual(agent.get("/livez").strip(), "ok")
+        self.assertEqual(agent.stop(), 0)
 
     def test_samples_load(self):
         """Every sample configuration in the repository is accepted."""

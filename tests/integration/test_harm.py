@@ -106,7 +106,7 @@ class Export(Case):
         self.assertIn("zerotap", stats["headers"].get("User-Agent", ""))
         self.assertEqual(stats["headers"].get("Content-Encoding"), "gzip")
         with open(f"{folder}/traces", "rb") as file:
-            self.assertEqual(file.read().count(b"/ok"), 25 * 2)  # url.path and http.route, or url.full, of each
+            self.assertEqual(file.read().count(b"/ok"), 25 * 4)  # name, url.path, http.route; url.full
         # A program of another process that talks to the very same collector is traced like any other.
         agent.expect(lambda s: s.pid == collector.pid and s.kind == SERVER, 1)
         self.assertEqual(agent.stop(), 0)
@@ -188,8 +188,9 @@ class Rules(Case):
     def test_exclusion(self):
         expected = {"first": 3, "second": 0, "client": 6}
         self.assertEqual(self.two_servers(lambda a, ap, b, bp: {"targets": {"exclude": [{"pid": b.pid}]}}), expected)
-        self.assertEqual(self.two_servers(lambda a, ap, b, bp: {"targets": {"exclude": [{"port": bp}]}}), expected)
-        self.assertEqual(self.two_servers(lambda a, ap, b, bp: {"targets": {"exclude": [{"command_line": f"*{bp}*"}]}}),
+        self.assertEqual(self.two_servers(lambda a, ap, b, bp: {"targets": {"exclude": [{"command_contains": f"{bp} split"}]}}),
+                         expected)
+        self.assertEqual(self.two_servers(lambda a, ap, b, bp: {"targets": {"exclude": [{"command": f"server.py {bp} s.*t$"}]}}),
                          expected)
 
     def test_exclusion_of_a_service(self):

@@ -45,10 +45,18 @@ ParseStatus Session::OnBackendData(const Chunk& chunk) {
         break;
       case FrameReader::Step::kFrame:
         OnBackendFrame(frame);
+        if (frame.type == 'D' || frame.type == 'd') CountRows(frame.type, backend_.PassAlike(cursor));
         break;
     }
   }
   return ParseStatus::kOk;
+}
+
+// More of the rows or COPY data whose first one was just handled.
+void Session::CountRows(char type, uint64_t count) {
+  if (type != 'D' || queue_.empty() || queue_.front().statement == kNone) return;
+  Statement& statement = queue_.statement(queue_.front().statement);
+  if (!statement.done) statement.rows += count;
 }
 
 ParseStatus Session::OnSecurityReply(Cursor& cursor) {

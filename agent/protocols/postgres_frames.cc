@@ -277,6 +277,17 @@ FrameReader::Step FrameReader::Next(Cursor& cursor, Frame& frame) {
   return Step::kFrame;
 }
 
+uint64_t FrameReader::PassAlike(Cursor& cursor) {
+  uint64_t passed = 0;
+  while (cursor.remaining() >= kHeaderBytes && cursor.text[cursor.position] == type_) {
+    const uint32_t length = ReadUint32(cursor.text.data() + cursor.position + 1);
+    if (!PlausibleHeader(side_, type_, length) || cursor.remaining() < size_t{1} + length) break;
+    cursor.position += size_t{1} + length;
+    ++passed;
+  }
+  return passed;
+}
+
 bool FrameReader::Skip(const Gap& gap, Frame& frame) {
   if (!framed_) {
     tail_.clear();

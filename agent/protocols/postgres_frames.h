@@ -75,6 +75,10 @@ class FrameReader {
   // Takes bytes up to the end of the next frame. After kBad the reader has lost the framing.
   Step Next(Cursor& cursor, Frame& frame);
 
+  // Behind a frame without state of its own (DataRow, CopyData): passes over those of the same type that follow and are
+  // whole in the chunk. Returns how many.
+  uint64_t PassAlike(Cursor& cursor);
+
   // `gap` follows what was read. True: it ends the frame under way. Whatever it hides behind that frame makes the
   // reader lose the framing.
   bool Skip(const Gap& gap, Frame& frame);

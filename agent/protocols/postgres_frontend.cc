@@ -155,12 +155,12 @@ uint32_t Session::AddText(std::string_view text, bool truncated) {
   return id;
 }
 
-bool Session::EnsureRoom() {
+bool Session::EnsureRoom(bool for_new_statement) {
   if (!frame_counts_) return false;
-  if (!queue_.full()) return true;
+  if (queue_.HasRoom(for_new_statement)) return true;
   if (pairing_ == Pairing::kKnown) {
     StartSkipping(false);
-    CountHidden(DropReason::kParserLimit, hidden_offset_, hidden_start_ns_);
+    CountHidden(DropReason::kParserLimit, frontend_.frame_offset(), frontend_.frame_start_ns());
     exact_skip_ = true;
     skipped_ready_points_ = 0;
   } else {
@@ -182,7 +182,7 @@ void Session::CheckFirstBatch(const Frame& frame) {
 }
 
 bool Session::Push(OperationKind kind, uint32_t statement, uint32_t name_handle) {
-  if (statement == kNone && !EnsureRoom()) {
+  if (statement == kNone && !EnsureRoom(false)) {
     if (exact_skip_ && EndsWithReady(kind)) ++skipped_ready_points_;
     return false;
   }
@@ -198,7 +198,7 @@ bool Session::Push(OperationKind kind, uint32_t statement, uint32_t name_handle)
 
 // A statement that begins with this frame. Takes over the reference to `text`.
 uint32_t Session::OpenStatement(const Frame& frame, uint32_t text) {
-  if (!EnsureRoom()) {
+  if (!EnsureRoom(true)) {
     texts_.Release(text);
     return kNone;
   }
@@ -225,8 +225,7 @@ uint32_t Session::JoinStatement(const Frame& frame, NamedEntry* entry, bool take
     Statement& statement = queue_.statement(entry->unit);
     statement.mover = frame.mover;
     statement.incomplete = statement.incomplete || frame_lost_bytes_;
-    if (!EnsureRoom()) return kNone;
-    return entry->unit;
+    return EnsureRoom(false) ? entry->unit : kNone;
   }
   texts_.Retain(entry->text);
   uint32_t index = OpenStatement(frame, entry->text);
@@ -250,7 +249,7 @@ bool Session::NameHidden(const Frame& frame, bool readable) {
 void Session::OnQuery(const Frame& frame) {
   ++segment_;
   if (batch_failed_ && frame_counts_) return;
-  if (!frame_counts_ || queue_.full()) {
+  if (!EnsureRoom(true)) {
     Push(OperationKind::kQuery, kNone);
     return;
   }
@@ -358,7 +357,7 @@ void Session::OnCloseMessage(const Frame& frame) {
 void Session::OnFunctionCall(const Frame& frame) {
   ++segment_;
   if (batch_failed_ && frame_counts_) return;
-  if (!frame_counts_ || queue_.full()) {
+  if (!EnsureRoom(true)) {
     Push(OperationKind::kFunction, kNone);
     return;
   }

@@ -76,7 +76,7 @@ struct Operation {
 class OperationQueue {
  public:
   OperationQueue(TextPool& texts, size_t max_statements)
-      : texts_(texts), max_statements_(max_statements), max_operations_(4 * max_statements + 64) {}
+      : texts_(texts), max_statements_(max_statements), max_operations_(6 * max_statements + 64) {}
 
   bool empty() const { return head_ == tail_; }
   uint64_t head() const { return head_; }  // sequence number of the first operation
@@ -90,8 +90,8 @@ class OperationQueue {
            statements_[index].references > 0;
   }
 
-  bool full() const {
-    return tail_ - head_ >= max_operations_ || live_statements_ >= max_statements_;
+  bool HasRoom(bool for_new_statement) const {
+    return tail_ - head_ < max_operations_ && (!for_new_statement || live_statements_ < max_statements_);
   }
   // A new statement; it lives while operations refer to it. Takes over the reference to `text`.
   uint32_t NewStatement(uint32_t text);

@@ -57,12 +57,13 @@ class Session final : public Parser {
   uint32_t JoinStatement(const Frame& frame, NamedEntry* entry, bool take);
   // False: there is no room.
   bool Push(OperationKind kind, uint32_t statement, uint32_t name_handle = kNone);
-  bool EnsureRoom();
+  bool EnsureRoom(bool for_new_statement);
   bool NameHidden(const Frame& frame, bool readable);
   uint32_t AddText(std::string_view text, bool truncated);
 
   // postgres_backend.cc
   ParseStatus OnBackendData(const Chunk& chunk);
+  void CountRows(char type, uint64_t count);
   ParseStatus OnSecurityReply(Cursor& cursor);
   void OnBackendFrame(const Frame& frame);
   void OnUnpairedFrame(const Frame& frame);

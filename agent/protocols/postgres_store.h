@@ -25,7 +25,6 @@ class TextPool {
     return id == kNone ? std::string_view() : std::string_view(slots_[id].text);
   }
   bool truncated(uint32_t id) const { return id != kNone && slots_[id].truncated; }
-  bool full() const { return bytes_ >= kMaxBytes; }
   size_t MemorySize() const;
 
   static constexpr size_t kMaxBytes = 4 << 20;

@@ -1,3 +1,4 @@
+// LIBRARIES: zerotap_pipeline
 // The whole pipeline on hostile records: the input is read as a script of kernel records on a few connections, with
 // arbitrary offsets, lengths, flags, times and payloads. Oracles: nothing crashes, the ledger balances, nothing is held for ever.
 #include <cstdlib>
@@ -65,7 +66,7 @@ void Run(const uint8_t* data, size_t size) {
     process.tgid = tgid;
     process.traced = tgid % 7 != 3;
     auto resource = std::make_shared<Resource>();
-    resource->service_name = "s";
+    resource->service_name = std::string("fuzzed");
     process.resource = resource;
     return std::optional(process);
   });

@@ -10,7 +10,7 @@
 
 #include "agent/protocols/postgres.h"
 #include "tests/support/parser_harness.h"
-#include "tests/unit/protocols/postgres_builders.h"
+#include "tests/support/postgres_builders.h"
 
 namespace {
 

@@ -1,3 +1,4 @@
+// LIBRARIES: zerotap_processors
 // Paths of one service, one a line: bounded names, no long run of digits, the same answer for the
 // same path while nothing was learned in between, well-formed routes.
 #include <cstddef>

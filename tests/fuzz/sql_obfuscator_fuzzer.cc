@@ -1,3 +1,4 @@
+// LIBRARIES: zerotap_processors
 // No byte of a planted literal may survive, wherever the text is cut and whatever stands around it.
 //
 // The first byte chooses the mode. Raw: the input is the SQL. Planted: the input chooses

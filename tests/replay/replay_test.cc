@@ -40,7 +40,7 @@ struct Outcome {
   LedgerCounts ledger;
 };
 
-Outcome Run(const RecordingHeader& header, const std::vector<RecordedItem>& items) {
+Outcome Play(const RecordingHeader& header, const std::vector<RecordedItem>& items) {
   Outcome outcome;
   Status status = ReplayItems(
       header, items, PipelineOptions{},
@@ -158,7 +158,7 @@ class Replay : public ::testing::TestWithParam<std::string> {
     auto recording = LoadRecording(GetParam());
     ASSERT_TRUE(recording) << recording.error().message;
     recording_ = std::move(*recording);
-    truth_ = Run(recording_.header, recording_.items);
+    truth_ = Play(recording_.header, recording_.items);
   }
   Recording recording_;
   Outcome truth_;
@@ -179,7 +179,7 @@ TEST_P(Replay, GivesExactlyTheKnownSpans) {
 TEST_P(Replay, IsTheSameHoweverItIsCut) {
   std::string whole = Json(truth_.spans);
   for (size_t at : {0u, 1u, 2u, 3u, 5u, 8u, 13u, 21u, 34u, 55u, 89u, 144u, 233u, 377u}) {
-    std::string cut = Json(Run(recording_.header, Recut(recording_.items, at)).spans);
+    std::string cut = Json(Play(recording_.header, Recut(recording_.items, at)).spans);
     ASSERT_EQ(cut, whole) << "cut after " << at;
   }
 }
@@ -200,7 +200,7 @@ TEST_P(Replay, NeverInventsWhenRecordsAreLost) {
       }
       kept.push_back(std::move(item));
     }
-    ExpectNothingFalse(truth_, Run(recording_.header, kept), "seed " + std::to_string(seed));
+    ExpectNothingFalse(truth_, Play(recording_.header, kept), "seed " + std::to_string(seed));
   }
 }
 
@@ -213,13 +213,13 @@ TEST_P(Replay, NeverInventsWhenTheBeginningIsMissing) {
       bool is_record = recording_.items[i].kind == RecordedItem::Kind::kRecord;
       if (i >= skip || !is_record) kept.push_back(recording_.items[i]);
     }
-    ExpectNothingFalse(truth_, Run(recording_.header, kept), "skipped " + std::to_string(skip));
+    ExpectNothingFalse(truth_, Play(recording_.header, kept), "skipped " + std::to_string(skip));
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Captures, Replay, ::testing::ValuesIn(Scenarios()),
-                         [](const auto& info) {
-                           fs::path path(info.param);
+                         [](const auto& capture) {
+                           fs::path path(capture.param);
                            std::string name = path.parent_path().filename().string() + "_" + path.stem().string();
                            std::replace_if(name.begin(), name.end(), [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }, '_');
                            return name;

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/unit/protocols/postgres_builders.h"
+#include "tests/support/postgres_builders.h"
 
 namespace zerotap {
 namespace {

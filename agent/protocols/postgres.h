@@ -1,5 +1,5 @@
-// PostgreSQL, frontend/backend protocol 3.0 to 3.2: detection and parser (PostgreSQL documentation, chapter
-// "Frontend/Backend Protocol").
+// PostgreSQL, frontend/backend protocol 3.0 to 3.2: detection and parser (PostgreSQL documentation,
+// chapter "Frontend/Backend Protocol").
 #pragma once
 
 #include "agent/protocols/protocol.h"

@@ -45,7 +45,8 @@ ParseStatus Session::OnBackendData(const Chunk& chunk) {
         break;
       case FrameReader::Step::kFrame:
         OnBackendFrame(frame);
-        if (frame.type == 'D' || frame.type == 'd') CountRows(frame.type, backend_.PassAlike(cursor));
+        if (frame.type == 'D' || frame.type == 'd')
+          CountRows(frame.type, backend_.PassAlike(cursor));
         break;
     }
   }
@@ -67,7 +68,8 @@ ParseStatus Session::OnSecurityReply(Cursor& cursor) {
   } else if (reply == 'S' || reply == 'G') {
     DropAll(DropReason::kInvalid);
     status_ = ParseStatus::kDone;
-  } else if (reply != 'E') {  // an old server says in a message of its own that it does not understand
+  } else if (reply !=
+             'E') {  // an old server says in a message of its own that it does not understand
     return Invalid();
   }
   return status_;
@@ -114,7 +116,9 @@ void Session::OnBackendFrame(const Frame& frame) {
     case OperationKind::kParse:
     case OperationKind::kBind:
     case OperationKind::kClose: {
-      char expected = front.kind == OperationKind::kParse ? '1' : front.kind == OperationKind::kBind ? '2' : '3';
+      char expected = front.kind == OperationKind::kParse  ? '1'
+                      : front.kind == OperationKind::kBind ? '2'
+                                                           : '3';
       if (frame.type == 'E') {
         OnBatchError(frame);
         return;
@@ -148,7 +152,8 @@ void Session::OnUnpairedFrame(const Frame& frame) {
     return;
   }
   if (frame.type == 'Z') {
-    const bool last_skipped = exact_skip_ && skipped_ready_points_ > 0 && --skipped_ready_points_ == 0;
+    const bool last_skipped =
+        exact_skip_ && skipped_ready_points_ > 0 && --skipped_ready_points_ == 0;
     OnReady(frame.body.empty() ? '\0' : frame.body[0]);
     if (last_skipped) {
       pairing_ = Pairing::kKnown;
@@ -190,7 +195,8 @@ void Session::OnReady(char status) {
     in_block_ = true;
   }
   block_unsure_ = status == '\0';
-  const bool more_skipped = pairing_ == Pairing::kSkipping && exact_skip_ && skipped_ready_points_ > 0;
+  const bool more_skipped =
+      pairing_ == Pairing::kSkipping && exact_skip_ && skipped_ready_points_ > 0;
   silent_ = pairing_ != Pairing::kKnown && queue_.empty() && !more_skipped;
 }
 
@@ -199,7 +205,8 @@ void Session::OnParameterStatus(const Frame& frame) {
   std::optional<std::string_view> name = TakeText(body);
   std::optional<std::string_view> value = name ? TakeText(body) : std::nullopt;
   if (!value) return;
-  if (*name == "application_name") application_name_ = WithoutCutCharacter(value->substr(0, kMaxNameBytes));
+  if (*name == "application_name")
+    application_name_ = WithoutCutCharacter(value->substr(0, kMaxNameBytes));
   if (*name == "standard_conforming_strings") standard_strings_ = *value != "off";
 }
 
@@ -208,7 +215,8 @@ void Session::PopFront() {
   BeginFrontIfItsTurn();
 }
 
-// Nothing is unanswered before the front: if a statement is sure to be executed (or to fail), it begins.
+// Nothing is unanswered before the front: if a statement is sure to be executed (or to fail), it
+// begins.
 void Session::BeginFrontIfItsTurn() {
   if (queue_.empty()) return;
   const Operation& front = queue_.front();
@@ -228,12 +236,14 @@ void Session::BeginFrontIfItsTurn() {
   Begin(statement);
 }
 
-// Goes on to the next statement of a simple query. False: there is none, unless the text says too little.
+// Goes on to the next statement of a simple query. False: there is none, unless the text says too
+// little.
 bool Session::NextPart(Statement& statement, bool force) {
   std::string_view whole = texts_.text(statement.text);
   std::string_view part;
   const bool found = statement.splitter.Next(whole, part);
-  if (!found && !force && statement.text != kNone && !texts_.truncated(statement.text)) return false;
+  if (!found && !force && statement.text != kNone && !texts_.truncated(statement.text))
+    return false;
   if (found) {
     statement.part_begin = static_cast<uint32_t>(part.data() - whole.data());
     statement.part_size = static_cast<uint32_t>(part.size());
@@ -264,8 +274,8 @@ void Session::OnQueryAnswer(const Frame& frame) {
     return;
   }
   if (statement.failed) return;
-  // An error after the last statement: the implicit transaction failed at its end. Any other answer there belongs to a
-  // statement too, the text was understood differently.
+  // An error after the last statement: the implicit transaction failed at its end. Any other answer
+  // there belongs to a statement too, the text was understood differently.
   if (statement.done && !NextPart(statement, frame.type != 'E')) {
     statement.failed = true;
     return;
@@ -392,7 +402,8 @@ void Session::OnBatchError(const Frame& frame) {
   }
   while (!queue_.empty() && queue_.front().kind != OperationKind::kSync) {
     const Operation& skipped = queue_.front();
-    if (skipped.kind == OperationKind::kParse) statements_.EraseRegistered(skipped.name_handle, skipped.number);
+    if (skipped.kind == OperationKind::kParse)
+      statements_.EraseRegistered(skipped.name_handle, skipped.number);
     if (skipped.statement != kNone) {
       Statement& statement = queue_.statement(skipped.statement);
       if (statement.begun && !statement.done) Drop(statement, DropReason::kInvalid);
@@ -402,13 +413,14 @@ void Session::OnBatchError(const Frame& frame) {
   if (queue_.empty() && pairing_ != Pairing::kSkipping) batch_failed_ = true;
 }
 
-// The framing was lost and is found again at a ReadyForQuery. What the hole hid is certain only when one request for a
-// ReadyForQuery is outstanding and one statement of it is unanswered.
+// The framing was lost and is found again at a ReadyForQuery. What the hole hid is certain only
+// when one request for a ReadyForQuery is outstanding and one statement of it is unanswered.
 void Session::OnReadyBehindHole(const Tail& tail, const Mover& mover) {
   const bool lost = answers_lost_;
   answers_lost_ = false;
   if (queue_.ready_points() != 1 || pairing_ == Pairing::kSkipping || lost) {
-    const bool was_skipping = pairing_ == Pairing::kSkipping && queue_.empty() && !exact_skip_ && !lost;
+    const bool was_skipping =
+        pairing_ == Pairing::kSkipping && queue_.empty() && !exact_skip_ && !lost;
     DropAll(DropReason::kCaptureGap);
     const bool strict = strict_;
     StartSkipping(true);
@@ -502,7 +514,8 @@ void Session::ResolveHiddenBatch(uint64_t sync, const Tail& tail, const Mover& m
     if (last_execute == kNone) return;
     for (uint64_t sequence = queue_.head(); sequence != sync; ++sequence) {
       const Operation& operation = queue_.at(sequence);
-      if (operation.kind != OperationKind::kExecute || operation.statement == last_execute) continue;
+      if (operation.kind != OperationKind::kExecute || operation.statement == last_execute)
+        continue;
       Drop(queue_.statement(operation.statement), DropReason::kCaptureGap);
       block_unsure_ = true;
     }

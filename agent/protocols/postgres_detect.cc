@@ -1,5 +1,6 @@
-// Recognises PostgreSQL in the first bytes of a connection or of a run. Every message that is looked at must be right
-// to its last byte, and there must be enough of them that other protocols and random bytes cannot pass.
+// Recognises PostgreSQL in the first bytes of a connection or of a run. Every message that is
+// looked at must be right to its last byte, and there must be enough of them that other protocols
+// and random bytes cannot pass.
 #include <algorithm>
 #include <string_view>
 
@@ -14,7 +15,8 @@ namespace {
 // What a piece of stream says: impossible, possible but weak, or beyond doubt.
 enum class Verdict : uint8_t { kNo, kMaybe, kYes };
 
-// Reads what is there of a body; a value that lies past the captured bytes is not wrong, only unknown.
+// Reads what is there of a body; a value that lies past the captured bytes is not wrong, only
+// unknown.
 class BodyReader {
  public:
   BodyReader(std::string_view captured, size_t length) : captured_(captured), length_(length) {}
@@ -47,7 +49,8 @@ class BodyReader {
     std::string_view text = captured_.substr(begin, end - begin);
     for (char c : text) {
       unsigned char u = static_cast<unsigned char>(c);
-      if ((u < 0x20 && c != '\t' && c != '\n' && c != '\r' && c != '\f') || u == 0x7f) wrong_ = true;
+      if ((u < 0x20 && c != '\t' && c != '\n' && c != '\r' && c != '\f') || u == 0x7f)
+        wrong_ = true;
     }
     position_ = end + 1;
     return text;
@@ -73,17 +76,61 @@ Verdict Of(const BodyReader& body, Verdict complete) {
 }
 
 bool IsSqlStart(std::string_view text) {
-  constexpr std::string_view kKeywords[] = {
-      "SELECT", "INSERT",   "UPDATE",   "DELETE",  "WITH",   "BEGIN",      "START",      "COMMIT",  "ROLLBACK",
-      "SET",    "SHOW",     "CREATE",   "ALTER",   "DROP",   "COPY",       "VALUES",     "MERGE",   "END",
-      "CALL",   "DO",       "EXPLAIN",  "VACUUM",  "ANALYZE", "TRUNCATE",  "LISTEN",     "NOTIFY",  "UNLISTEN",
-      "FETCH",  "MOVE",     "CLOSE",    "DECLARE", "EXECUTE", "PREPARE",   "DEALLOCATE", "DISCARD", "LOCK",
-      "RESET",  "SAVEPOINT", "RELEASE", "GRANT",   "REVOKE", "REINDEX",    "CLUSTER",    "REFRESH", "TABLE",
-      "COMMENT", "ABORT",   "CHECKPOINT", "IDENTIFY_SYSTEM", "START_REPLICATION"};
+  constexpr std::string_view kKeywords[] = {"SELECT",
+                                            "INSERT",
+                                            "UPDATE",
+                                            "DELETE",
+                                            "WITH",
+                                            "BEGIN",
+                                            "START",
+                                            "COMMIT",
+                                            "ROLLBACK",
+                                            "SET",
+                                            "SHOW",
+                                            "CREATE",
+                                            "ALTER",
+                                            "DROP",
+                                            "COPY",
+                                            "VALUES",
+                                            "MERGE",
+                                            "END",
+                                            "CALL",
+                                            "DO",
+                                            "EXPLAIN",
+                                            "VACUUM",
+                                            "ANALYZE",
+                                            "TRUNCATE",
+                                            "LISTEN",
+                                            "NOTIFY",
+                                            "UNLISTEN",
+                                            "FETCH",
+                                            "MOVE",
+                                            "CLOSE",
+                                            "DECLARE",
+                                            "EXECUTE",
+                                            "PREPARE",
+                                            "DEALLOCATE",
+                                            "DISCARD",
+                                            "LOCK",
+                                            "RESET",
+                                            "SAVEPOINT",
+                                            "RELEASE",
+                                            "GRANT",
+                                            "REVOKE",
+                                            "REINDEX",
+                                            "CLUSTER",
+                                            "REFRESH",
+                                            "TABLE",
+                                            "COMMENT",
+                                            "ABORT",
+                                            "CHECKPOINT",
+                                            "IDENTIFY_SYSTEM",
+                                            "START_REPLICATION"};
   char buffer[16];
   std::string_view keyword = FirstKeyword(text, buffer);
-  return std::any_of(std::begin(kKeywords), std::end(kKeywords),
-                     [&](std::string_view known) { return keyword == known.substr(0, sizeof(buffer)); });
+  return std::any_of(std::begin(kKeywords), std::end(kKeywords), [&](std::string_view known) {
+    return keyword == known.substr(0, sizeof(buffer));
+  });
 }
 
 Verdict FrontendBody(char type, std::string_view captured, size_t length) {
@@ -92,7 +139,8 @@ Verdict FrontendBody(char type, std::string_view captured, size_t length) {
     case 'Q': {
       std::string_view text = body.Text();
       if (body.wrong() || (!body.cut() && !body.complete())) return Verdict::kNo;
-      if (IsSqlStart(text)) return body.complete() || text.size() >= 32 ? Verdict::kYes : Verdict::kMaybe;
+      if (IsSqlStart(text))
+        return body.complete() || text.size() >= 32 ? Verdict::kYes : Verdict::kMaybe;
       return body.complete() && text.size() >= 2 ? Verdict::kYes : Verdict::kMaybe;
     }
     case 'P': {
@@ -101,7 +149,8 @@ Verdict FrontendBody(char type, std::string_view captured, size_t length) {
       size_t types = body.Unsigned(2);
       if (!body.cut()) body.Advance(4 * types);
       Verdict verdict = Of(body, text.empty() ? Verdict::kMaybe : Verdict::kYes);
-      return verdict == Verdict::kMaybe && text.size() >= 32 && IsSqlStart(text) ? Verdict::kYes : verdict;
+      return verdict == Verdict::kMaybe && text.size() >= 32 && IsSqlStart(text) ? Verdict::kYes
+                                                                                 : verdict;
     }
     case 'B': {
       body.Text();
@@ -140,7 +189,8 @@ Verdict FrontendBody(char type, std::string_view captured, size_t length) {
     case 'c':
     case 'f':
       return Verdict::kMaybe;
-    default:  // an answer to an authentication request or a function call begins no run that we can tell
+    default:  // an answer to an authentication request or a function call begins no run that we can
+              // tell
       return Verdict::kNo;
   }
 }
@@ -225,7 +275,8 @@ Verdict Messages(Side side, std::string_view text) {
       for (uint32_t length : {4u, 5u, 8u, 12u, 16u, 64u}) {
         type_exists = type_exists || PlausibleHeader(side, rest[0], length);
       }
-      if (!type_exists || (rest.size() > 1 && static_cast<unsigned char>(rest[1]) >= 0x40)) return Verdict::kNo;
+      if (!type_exists || (rest.size() > 1 && static_cast<unsigned char>(rest[1]) >= 0x40))
+        return Verdict::kNo;
       break;
     }
     const char type = rest[0];
@@ -253,9 +304,9 @@ Verdict Messages(Side side, std::string_view text) {
 
 // The packet that begins a connection.
 Verdict Startup(std::string_view text) {
-  constexpr std::string_view kNames[] = {"user",          "database", "application_name", "client_encoding",
-                                         "options",       "DateStyle", "TimeZone",        "replication",
-                                         "extra_float_digits", "search_path", "datestyle", "timezone"};
+  constexpr std::string_view kNames[] = {
+      "user",     "database",    "application_name",   "client_encoding", "options",   "DateStyle",
+      "TimeZone", "replication", "extra_float_digits", "search_path",     "datestyle", "timezone"};
   constexpr size_t kPrefix = 8;
   unsigned char head[kPrefix] = {};
   std::copy_n(text.begin(), std::min(text.size(), kPrefix), reinterpret_cast<char*>(head));
@@ -270,8 +321,10 @@ Verdict Startup(std::string_view text) {
   }
   const uint32_t length = ReadUint32(text.data());
   const uint32_t code = ReadUint32(text.data() + 4);
-  if (code == kSslRequestCode || code == kGssEncRequestCode) return length == 8 ? Verdict::kYes : Verdict::kNo;
-  if (code == kCancelRequestCode) return length >= 16 && length <= 268 ? Verdict::kYes : Verdict::kNo;
+  if (code == kSslRequestCode || code == kGssEncRequestCode)
+    return length == 8 ? Verdict::kYes : Verdict::kNo;
+  if (code == kCancelRequestCode)
+    return length >= 16 && length <= 268 ? Verdict::kYes : Verdict::kNo;
   if (code >> 16 != kProtocolMajor || length < 16 || length > kMaxStartupBytes) return Verdict::kNo;
   std::string_view body = text.substr(kPrefix, length - kPrefix);
   const bool whole = text.size() >= length;

@@ -10,12 +10,13 @@ namespace {
 constexpr uint32_t kMaxMessageBytes = 0x40000000;  // PostgreSQL refuses messages of 1 GiB and more
 constexpr uint32_t kMaxSmallMessageBytes = 30000;  // its own limit for what is not data
 
-constexpr size_t kReadyBytes = 6;        // 'Z' 0 0 0 5 status
-constexpr size_t kLookBack = 512;        // how far a chain before a ReadyForQuery is followed
+constexpr size_t kReadyBytes = 6;  // 'Z' 0 0 0 5 status
+constexpr size_t kLookBack = 512;  // how far a chain before a ReadyForQuery is followed
 constexpr size_t kScanPiece = 1024;
-constexpr size_t kBufferToKeep = 4096;   // capacity that an idle reader may hold
+constexpr size_t kBufferToKeep = 4096;  // capacity that an idle reader may hold
 
-// Whether `body` can be what it says, for messages that may stand between the last row and a ReadyForQuery.
+// Whether `body` can be what it says, for messages that may stand between the last row and a
+// ReadyForQuery.
 bool PlausibleTailBody(char type, std::string_view body) {
   switch (type) {
     case 'C': {
@@ -44,8 +45,9 @@ bool PlausibleTailBody(char type, std::string_view body) {
     case 'c':
       return body.empty();
     case 't':
-      return body.size() >= 2 && body.size() == 2 + 4 * (static_cast<unsigned char>(body[0]) * 256u +
-                                                        static_cast<unsigned char>(body[1]));
+      return body.size() >= 2 &&
+             body.size() == 2 + 4 * (static_cast<unsigned char>(body[0]) * 256u +
+                                     static_cast<unsigned char>(body[1]));
     case 'V': {
       if (body.size() < 4) return false;
       uint32_t size = ReadUint32(body.data());
@@ -253,7 +255,7 @@ FrameReader::Step FrameReader::Next(Cursor& cursor, Frame& frame) {
     }
     length_ = wire_length - 4;
     keep_ = Keep();
-    frame.mover = {chunk.end_ns, chunk.tgid,       chunk.tid,
+    frame.mover = {chunk.end_ns,   chunk.tgid,       chunk.tid,
                    chunk.blocking, chunk.context_id, chunk.parent_context_id};
     if (cursor.remaining() >= length_) {
       std::string_view body = cursor.text.substr(cursor.position, std::min(length_, keep_));
@@ -265,13 +267,13 @@ FrameReader::Step FrameReader::Next(Cursor& cursor, Frame& frame) {
   }
   uint32_t taken = static_cast<uint32_t>(std::min<size_t>(remaining_, cursor.remaining()));
   if (!cut_ && buffer_.size() < keep_) {
-    buffer_.append(cursor.text.substr(cursor.position,
-                                      std::min<size_t>(taken, keep_ - buffer_.size())));
+    buffer_.append(
+        cursor.text.substr(cursor.position, std::min<size_t>(taken, keep_ - buffer_.size())));
   }
   cursor.position += taken;
   remaining_ -= taken;
   if (remaining_ > 0) return Step::kNeedMore;
-  frame.mover = {chunk.end_ns, chunk.tgid,       chunk.tid,
+  frame.mover = {chunk.end_ns,   chunk.tgid,       chunk.tid,
                  chunk.blocking, chunk.context_id, chunk.parent_context_id};
   Finish(frame, buffer_);
   return Step::kFrame;

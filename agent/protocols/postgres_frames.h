@@ -1,7 +1,9 @@
-// Frames of the PostgreSQL protocol, cut out of one direction of a stream that comes in any pieces and with holes.
+// Frames of the PostgreSQL protocol, cut out of one direction of a stream that comes in any pieces
+// and with holes.
 //
 //   message:          | type (1) | length (4, big-endian, counts itself and the body) | body |
-//   startup packet:   | length (4) | code (4) | body |     the frontend's first packets carry no type
+//   startup packet:   | length (4) | code (4) | body |     the frontend's first packets carry no
+//   type
 // (PostgreSQL documentation, "Message Formats".)
 #pragma once
 
@@ -18,13 +20,16 @@ namespace zerotap::postgres {
 enum class Side : uint8_t { kFrontend, kBackend };
 
 constexpr size_t kHeaderBytes = 5;
-constexpr uint32_t kMaxStartupBytes = 10000;  // what servers accept, see PG's MAX_STARTUP_PACKET_LENGTH
+constexpr uint32_t kMaxStartupBytes =
+    10000;  // what servers accept, see PG's MAX_STARTUP_PACKET_LENGTH
 
 // Whether a message of this type and length (as on the wire) can exist.
 bool PlausibleHeader(Side side, char type, uint32_t length);
 
 inline uint32_t ReadUint32(const char* at) {
-  auto byte = [at](int index) { return static_cast<uint32_t>(static_cast<unsigned char>(at[index])); };
+  auto byte = [at](int index) {
+    return static_cast<uint32_t>(static_cast<unsigned char>(at[index]));
+  };
   return byte(0) << 24 | byte(1) << 16 | byte(2) << 8 | byte(3);
 }
 
@@ -39,11 +44,11 @@ struct Mover {
 };
 
 struct Frame {
-  char type = 0;         // 0: startup packet
-  uint32_t length = 0;   // of the body
+  char type = 0;          // 0: startup packet
+  uint32_t length = 0;    // of the body
   std::string_view body;  // its beginning, as far as wanted and captured; borrowed
-  bool cut = false;      // a gap lies inside the frame
-  uint64_t offset = 0;   // of its first byte
+  bool cut = false;       // a gap lies inside the frame
+  uint64_t offset = 0;    // of its first byte
   uint64_t start_ns = 0;
   Mover mover;
 };
@@ -59,7 +64,8 @@ struct Cursor {
   uint64_t offset() const { return chunk.offset + position; }
 };
 
-// How a stretch of frames that was found behind a hole ended: what stands directly before its ReadyForQuery.
+// How a stretch of frames that was found behind a hole ended: what stands directly before its
+// ReadyForQuery.
 struct Tail {
   char terminal = 0;      // 'C', 'E', 'I', 's' or 'V'; 0: cannot be told
   std::string_view body;  // of the terminal message; borrowed until the reader is used again
@@ -75,12 +81,12 @@ class FrameReader {
   // Takes bytes up to the end of the next frame. After kBad the reader has lost the framing.
   Step Next(Cursor& cursor, Frame& frame);
 
-  // Behind a frame without state of its own (DataRow, CopyData): passes over those of the same type that follow and are
-  // whole in the chunk. Returns how many.
+  // Behind a frame without state of its own (DataRow, CopyData): passes over those of the same type
+  // that follow and are whole in the chunk. Returns how many.
   uint64_t PassAlike(Cursor& cursor);
 
-  // `gap` follows what was read. True: it ends the frame under way. Whatever it hides behind that frame makes the
-  // reader lose the framing.
+  // `gap` follows what was read. True: it ends the frame under way. Whatever it hides behind that
+  // frame makes the reader lose the framing.
   bool Skip(const Gap& gap, Frame& frame);
 
   // Whether the next byte is the first of a frame.
@@ -102,8 +108,9 @@ class FrameReader {
   void set_startup(bool startup) { startup_ = startup; }
   bool startup() const { return startup_; }
 
-  // Backend without framing: looks for a ReadyForQuery and walks back from there. kFrame: found, the cursor stands
-  // behind it and the reader is framed again. The result does not depend on how the bytes are cut.
+  // Backend without framing: looks for a ReadyForQuery and walks back from there. kFrame: found,
+  // the cursor stands behind it and the reader is framed again. The result does not depend on how
+  // the bytes are cut.
   Step FindReady(Cursor& cursor, Tail& tail);
 
   size_t MemorySize() const { return buffer_.capacity() + tail_.capacity(); }

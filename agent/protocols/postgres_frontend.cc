@@ -170,11 +170,13 @@ bool Session::EnsureRoom(bool for_new_statement) {
   return false;
 }
 
-// Joined in the middle, without having seen the backend fall silent: a batch that goes out in pieces may have begun
-// before, and answers to that beginning would be taken for answers to what was seen.
+// Joined in the middle, without having seen the backend fall silent: a batch that goes out in
+// pieces may have begun before, and answers to that beginning would be taken for answers to what
+// was seen.
 void Session::CheckFirstBatch(const Frame& frame) {
   if (pairing_ != Pairing::kBelieved || first_batch_ns_ == kNoFirstBatch) return;
-  if (first_batch_ns_ == 0 || (queue_.empty() && queue_.ready_points() == 0)) first_batch_ns_ = frame.start_ns;
+  if (first_batch_ns_ == 0 || (queue_.empty() && queue_.ready_points() == 0))
+    first_batch_ns_ = frame.start_ns;
   if (first_batch_ns_ != frame.start_ns && queue_.ready_points() == 0) {
     DropAll(DropReason::kCaptureGap);
     StartSkipping(false);
@@ -214,8 +216,8 @@ uint32_t Session::OpenStatement(const Frame& frame, uint32_t text) {
   return index;
 }
 
-// The statement that a message about this prepared statement or portal belongs to: the one that a Parse or Bind of the
-// same segment opened, else a new one. `take`: later messages open their own.
+// The statement that a message about this prepared statement or portal belongs to: the one that a
+// Parse or Bind of the same segment opened, else a new one. `take`: later messages open their own.
 uint32_t Session::JoinStatement(const Frame& frame, NamedEntry* entry, bool take) {
   if (entry == nullptr) return OpenStatement(frame, kNone);
   const bool joins = entry->opening.segment == segment_;
@@ -363,7 +365,8 @@ void Session::OnFunctionCall(const Frame& frame) {
   }
   uint32_t index = OpenStatement(frame, kNone);
   if (index == kNone) return;
-  if (Push(OperationKind::kFunction, index) && queue_.LastIsCertain()) Begin(queue_.statement(index));
+  if (Push(OperationKind::kFunction, index) && queue_.LastIsCertain())
+    Begin(queue_.statement(index));
 }
 
 void Session::OnSync(const Frame&) {
@@ -375,7 +378,8 @@ void Session::OnSync(const Frame&) {
 
 void Session::OnFrontendHidden(uint64_t offset, uint64_t start_ns, bool lost) {
   frontend_.set_startup(false);
-  // A name that is in use is not given to another statement in a run of messages; lost bytes may be anything.
+  // A name that is in use is not given to another statement in a run of messages; lost bytes may be
+  // anything.
   portals_.ClearOlder(UINT64_MAX);
   statements_.Erase({});
   if (lost) statements_.ClearOlder(UINT64_MAX);

@@ -8,8 +8,9 @@
 
 namespace zerotap::postgres {
 
-constexpr size_t kMaxNameBytes = 256;   // statements and portals with longer names are not remembered
-constexpr size_t kMaxTagBytes = 128;    // PostgreSQL's own COMPLETION_TAG_BUFSIZE is 64
+constexpr size_t kMaxNameBytes =
+    256;                              // statements and portals with longer names are not remembered
+constexpr size_t kMaxTagBytes = 128;  // PostgreSQL's own COMPLETION_TAG_BUFSIZE is 64
 constexpr size_t kMaxErrorBytes = 1024;  // severity and code are the first fields
 
 // Codes of packets without a type.
@@ -20,8 +21,8 @@ constexpr uint32_t kProtocolMajor = 3;
 
 // "INSERT 0 5", "SELECT 3", "CREATE TABLE".
 struct CommandTag {
-  bool valid = false;              // looks like a tag: upper-case words, then at most two numbers
-  std::string_view command;        // the words
+  bool valid = false;        // looks like a tag: upper-case words, then at most two numbers
+  std::string_view command;  // the words
   std::optional<uint64_t> rows;
 };
 CommandTag ParseCommandTag(std::string_view tag);

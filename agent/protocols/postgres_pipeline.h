@@ -1,5 +1,6 @@
-// Frontend messages that wait for their answers, in order, and the statements they belong to. A statement becomes an
-// exchange; the Parse, Bind, Describe and Execute messages that one execution needs share one.
+// Frontend messages that wait for their answers, in order, and the statements they belong to. A
+// statement becomes an exchange; the Parse, Bind, Describe and Execute messages that one execution
+// needs share one.
 #pragma once
 
 #include <cstddef>
@@ -19,29 +20,30 @@ struct Statement {
   uint64_t start_ns = 0;
   uint64_t offset = 0;
   Mover mover;
-  uint64_t number = 0;        // of its first message
-  uint32_t text = kNone;      // owned reference
-  uint32_t references = 0;    // operations in the queue
+  uint64_t number = 0;      // of its first message
+  uint32_t text = kNone;    // owned reference
+  uint32_t references = 0;  // operations in the queue
   uint32_t generation = 0;
   uint32_t next_free = kNone;
 
   WorkId work = 0;
-  bool begun = false;         // the sink knows it
-  bool done = false;          // and it was ended or dropped
+  bool begun = false;  // the sink knows it
+  bool done = false;   // and it was ended or dropped
   bool has_execute = false;
-  bool unproven = false;      // the pairing with answers is not certain: to be dropped
-  bool check_tag = false;     // the pairing is believed, not known: an answer that does not fit ends it
+  bool unproven = false;  // the pairing with answers is not certain: to be dropped
+  bool check_tag =
+      false;  // the pairing is believed, not known: an answer that does not fit ends it
   bool incomplete = false;
-  bool failed = false;        // simple query: an error came
-  bool described = false;     // a row description came
+  bool failed = false;     // simple query: an error came
+  bool described = false;  // a row description came
   bool rows_exact = true;
-  uint64_t rows = 0;          // DataRow messages
+  uint64_t rows = 0;  // DataRow messages
 
   // Simple query: which part of the text is being executed.
   bool in_parts = false;
-  bool copy_in = false;       // CopyInResponse or CopyBothResponse came
+  bool copy_in = false;  // CopyInResponse or CopyBothResponse came
   StatementSplitter splitter;
-  uint64_t text_offset = 0;   // of the query text in the stream
+  uint64_t text_offset = 0;  // of the query text in the stream
   uint32_t part_begin = 0;
   uint32_t part_size = 0;
   uint32_t parts_past_text = 0;
@@ -91,19 +93,20 @@ class OperationQueue {
   }
 
   bool HasRoom(bool for_new_statement) const {
-    return tail_ - head_ < max_operations_ && (!for_new_statement || live_statements_ < max_statements_);
+    return tail_ - head_ < max_operations_ &&
+           (!for_new_statement || live_statements_ < max_statements_);
   }
   // A new statement; it lives while operations refer to it. Takes over the reference to `text`.
   uint32_t NewStatement(uint32_t text);
   void Push(const Operation& operation);
   // Statements that nothing refers to any more are freed.
   void Pop();
-  // COPY from the client has begun at the front: the backend ignores every Sync up to the end of the data. True: that
-  // end is in the queue already.
+  // COPY from the client has begun at the front: the backend ignores every Sync up to the end of
+  // the data. True: that end is in the queue already.
   bool RemoveSyncsBeforeCopyEnd();
 
-  // Whether the statement of the last operation, its Execute, is sure to get an answer: nothing of another statement
-  // in its batch is unanswered.
+  // Whether the statement of the last operation, its Execute, is sure to get an answer: nothing of
+  // another statement in its batch is unanswered.
   bool LastIsCertain() const;
 
   size_t MemorySize() const {
@@ -123,7 +126,7 @@ class OperationQueue {
   std::vector<Statement> statements_;
   uint32_t first_free_ = kNone;
   size_t live_statements_ = 0;
-  uint64_t batch_begin_ = 0;    // an error before this does not skip what follows it
+  uint64_t batch_begin_ = 0;        // an error before this does not skip what follows it
   uint32_t run_statement_ = kNone;  // since run_begin_ all operations are of this statement
   uint64_t run_begin_ = 0;
 };

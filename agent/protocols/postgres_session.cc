@@ -41,7 +41,8 @@ Session::Session(Role role, bool from_first_byte, const ParserOptions& options, 
     : role_(role),
       options_(options),
       sink_(sink),
-      frontend_(Side::kFrontend, static_cast<uint32_t>(std::min<size_t>(options.max_query_bytes, 1 << 20))),
+      frontend_(Side::kFrontend,
+                static_cast<uint32_t>(std::min<size_t>(options.max_query_bytes, 1 << 20))),
       backend_(Side::kBackend, 0),
       statements_(texts_, options.max_prepared_statements),
       portals_(texts_, options.max_prepared_statements),
@@ -183,7 +184,8 @@ void Session::Drop(Statement& statement, DropReason reason) {
   char buffer[16];
   std::string_view keyword = FirstKeyword(TextOf(statement), buffer);
   for (std::string_view command : {"DEALLOCATE", "DISCARD", "PREPARE"}) {
-    if (keyword == command || (IsTruncated(statement) && command.substr(0, keyword.size()) == keyword)) {
+    if (keyword == command ||
+        (IsTruncated(statement) && command.substr(0, keyword.size()) == keyword)) {
       statements_.ClearOlder(statement.number);
     }
   }
@@ -196,7 +198,8 @@ std::string_view Session::TextOf(const Statement& statement) const {
 }
 
 bool Session::IsTruncated(const Statement& statement) const {
-  const bool whole_part = statement.in_parts && statement.part_size > 0 && statement.splitter.at_semicolon();
+  const bool whole_part =
+      statement.in_parts && statement.part_size > 0 && statement.splitter.at_semicolon();
   return texts_.truncated(statement.text) && !whole_part;
 }
 
@@ -242,10 +245,12 @@ void Session::EndWithTag(Statement& statement, std::string_view text, const Move
   FillRows(statement, tag, fields);
   End(statement, fields, mover, {});
   AfterTag(tag, TextOf(statement));
-  ForgetPrepared(tag, IsTruncated(statement) ? std::string_view() : TextOf(statement), statement.number);
+  ForgetPrepared(tag, IsTruncated(statement) ? std::string_view() : TextOf(statement),
+                 statement.number);
 }
 
-void Session::EndWithError(Statement& statement, const ErrorFields& error, bool cut, const Mover& mover) {
+void Session::EndWithError(Statement& statement, const ErrorFields& error, bool cut,
+                           const Mover& mover) {
   if (error.sql_state.empty()) {
     Drop(statement, cut ? DropReason::kCaptureGap : DropReason::kInvalid);
     return;
@@ -304,8 +309,8 @@ void Session::ForgetPrepared(const CommandTag& tag, std::string_view text, uint6
 
 size_t Session::MemorySize() const {
   return sizeof(*this) + frontend_.MemorySize() + backend_.MemorySize() + texts_.MemorySize() +
-         statements_.MemorySize() + portals_.MemorySize() + queue_.MemorySize() + database_.capacity() +
-         user_.capacity() + application_name_.capacity();
+         statements_.MemorySize() + portals_.MemorySize() + queue_.MemorySize() +
+         database_.capacity() + user_.capacity() + application_name_.capacity();
 }
 
 }  // namespace zerotap::postgres

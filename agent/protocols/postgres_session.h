@@ -1,9 +1,10 @@
 // One PostgreSQL connection: pairs what the frontend asks with what the backend answers.
 //
-// The backend answers in order, and ends each Sync, Query and FunctionCall with one ReadyForQuery. Frontend messages
-// wait in a queue; each answer belongs to the message at its front. An error in the extended protocol skips everything
-// up to the next Sync. When messages were not captured, the pairing stops (kSkipping) until a ReadyForQuery is followed
-// by a frontend message, and is then believed rather than known until the backend falls silent once more.
+// The backend answers in order, and ends each Sync, Query and FunctionCall with one ReadyForQuery.
+// Frontend messages wait in a queue; each answer belongs to the message at its front. An error in
+// the extended protocol skips everything up to the next Sync. When messages were not captured, the
+// pairing stops (kSkipping) until a ReadyForQuery is followed by a frontend message, and is then
+// believed rather than known until the backend falls silent once more.
 #pragma once
 
 #include <cstddef>
@@ -123,21 +124,24 @@ class Session final : public Parser {
   bool ended_ = false;
   bool security_reply_pending_ = false;  // one byte answers SSLRequest or GSSENCRequest
   bool backend_seen_ = false;
-  bool answers_lost_ = false;  // the backend's framing was lost to lost bytes: requests may be lost as well
+  bool answers_lost_ =
+      false;  // the backend's framing was lost to lost bytes: requests may be lost as well
   uint32_t bad_frames_ = 0;  // since the pairing was known
 
   Pairing pairing_ = Pairing::kKnown;
-  bool silent_ = false;        // not kKnown: the last answer was a ReadyForQuery and nothing is outstanding
-  bool strict_ = false;        // kSkipping: go on with kProbation
-  bool frame_counts_ = true;   // the frontend frame under way began outside kSkipping
+  bool silent_ =
+      false;  // not kKnown: the last answer was a ReadyForQuery and nothing is outstanding
+  bool strict_ = false;       // kSkipping: go on with kProbation
+  bool frame_counts_ = true;  // the frontend frame under way began outside kSkipping
   bool frame_lost_bytes_ = false;
-  // kSkipping: answers beyond the queue are requests that were hidden by a gap or the limit, and are accounted for.
+  // kSkipping: answers beyond the queue are requests that were hidden by a gap or the limit, and
+  // are accounted for.
   bool count_hidden_ = false;
   DropReason hidden_reason_ = DropReason::kCaptureGap;
   uint64_t hidden_offset_ = 0;
   uint64_t hidden_start_ns_ = 0;
-  bool copy_hidden_ = false;   // kSkipping only since a gap hides COPY data
-  bool exact_skip_ = false;    // every skipped Sync is counted, so the end of the skipping is known
+  bool copy_hidden_ = false;  // kSkipping only since a gap hides COPY data
+  bool exact_skip_ = false;   // every skipped Sync is counted, so the end of the skipping is known
   uint64_t skipped_ready_points_ = 0;
 
   uint64_t message_number_ = 0;

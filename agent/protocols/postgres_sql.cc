@@ -6,20 +6,24 @@
 namespace zerotap::postgres {
 namespace {
 
-bool IsBlank(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f' || c == '\v'; }
+bool IsBlank(char c) {
+  return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f' || c == '\v';
+}
 bool IsLetter(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || static_cast<unsigned char>(c) >= 0x80;
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
+         static_cast<unsigned char>(c) >= 0x80;
 }
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 bool IsWordPart(char c) { return IsLetter(c) || IsDigit(c) || c == '$'; }
 char ToUpper(char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; }
 
 bool SameWord(std::string_view word, std::string_view upper) {
-  return word.size() == upper.size() &&
-         std::equal(word.begin(), word.end(), upper.begin(), [](char a, char b) { return ToUpper(a) == b; });
+  return word.size() == upper.size() && std::equal(word.begin(), word.end(), upper.begin(),
+                                                   [](char a, char b) { return ToUpper(a) == b; });
 }
 
-// Position behind the quoted text whose opening quote is at `at`; the end of `text` when it is not closed.
+// Position behind the quoted text whose opening quote is at `at`; the end of `text` when it is not
+// closed.
 size_t SkipQuoted(std::string_view text, size_t at, bool backslashes) {
   const char quote = text[at];
   for (size_t i = at + 1; i < text.size(); ++i) {
@@ -149,7 +153,8 @@ bool StatementSplitter::Next(std::string_view text, std::string_view& statement)
       if (IsLetter(c)) {
         size_t word = at;
         while (at < text.size() && IsWordPart(text[at])) ++at;
-        bool escapes = at - word == 1 && (c == 'e' || c == 'E') && at < text.size() && text[at] == '\'';
+        bool escapes =
+            at - word == 1 && (c == 'e' || c == 'E') && at < text.size() && text[at] == '\'';
         if (escapes) {
           at = SkipQuoted(text, at, true);
         } else {
@@ -202,7 +207,8 @@ bool TagFits(std::string_view statement, std::string_view tag) {
     return std::find(words.begin(), words.end(), word) != words.end();
   };
   if (one_of(keyword, {"SELECT", "VALUES", "TABLE"})) return command == "SELECT";
-  if (one_of(keyword, {"INSERT", "UPDATE", "DELETE", "MERGE", "COPY", "SET", "SHOW", "BEGIN", "DROP", "ALTER"})) {
+  if (one_of(keyword, {"INSERT", "UPDATE", "DELETE", "MERGE", "COPY", "SET", "SHOW", "BEGIN",
+                       "DROP", "ALTER"})) {
     return command == keyword;
   }
   if (one_of(keyword, {"COMMIT", "END"})) return command == "COMMIT" || command == "ROLLBACK";
@@ -256,7 +262,8 @@ std::string_view PreparedName(std::string_view statement, char (&buffer)[64]) {
 
 std::string_view WithoutCutCharacter(std::string_view text) {
   size_t back = 0;
-  while (back < 3 && back < text.size() && (static_cast<unsigned char>(text[text.size() - 1 - back]) & 0xC0) == 0x80) {
+  while (back < 3 && back < text.size() &&
+         (static_cast<unsigned char>(text[text.size() - 1 - back]) & 0xC0) == 0x80) {
     ++back;
   }
   if (back == text.size()) return text;

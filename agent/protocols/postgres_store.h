@@ -1,6 +1,6 @@
-// What a PostgreSQL session remembers between messages: query texts, counted by reference so that a prepared text is
-// never copied, and the names of prepared statements and portals, least recently used ones going first. Storage is
-// reused, so that steady traffic allocates nothing.
+// What a PostgreSQL session remembers between messages: query texts, counted by reference so that a
+// prepared text is never copied, and the names of prepared statements and portals, least recently
+// used ones going first. Storage is reused, so that steady traffic allocates nothing.
 #pragma once
 
 #include <cstddef>
@@ -51,22 +51,24 @@ struct Opening {
 };
 
 struct NamedEntry {
-  uint32_t text = kNone;         // owned reference
-  uint64_t registered = 0;       // number of the frontend message that did it
-  uint32_t handle = kNone;       // of this entry in its table
-  Opening opening;               // not yet taken by a later message
-  uint32_t unit = kNone;         // statement in flight that the opening message belongs to
+  uint32_t text = kNone;    // owned reference
+  uint64_t registered = 0;  // number of the frontend message that did it
+  uint32_t handle = kNone;  // of this entry in its table
+  Opening opening;          // not yet taken by a later message
+  uint32_t unit = kNone;    // statement in flight that the opening message belongs to
   uint32_t unit_generation = 0;
 };
 
-// Names of statements or portals of one connection. The empty name has a place of its own and is never evicted.
+// Names of statements or portals of one connection. The empty name has a place of its own and is
+// never evicted.
 class NameTable {
  public:
   NameTable(TextPool& texts, size_t capacity) : texts_(texts), capacity_(capacity) {}
 
   // Null when unknown. A found entry becomes the most recently used one.
   NamedEntry* Find(std::string_view name);
-  // The entry of that name, without its old text; takes over the reference to `text`. Null for an overlong name.
+  // The entry of that name, without its old text; takes over the reference to `text`. Null for an
+  // overlong name.
   NamedEntry* Set(std::string_view name, uint32_t text, uint64_t registered);
   void Erase(std::string_view name);
   // Only entries registered before message number `before`.

@@ -1,6 +1,7 @@
-// libFuzzer target for the PostgreSQL parser. The input is a script: whole messages, raw bytes, gaps and ends in either
-// direction. Besides not crashing, the parser must keep the sink's contract, hold bounded memory and report the same
-// exchanges when the same bytes come in other pieces.
+// libFuzzer target for the PostgreSQL parser. The input is a script: whole messages, raw bytes,
+// gaps and ends in either direction. Besides not crashing, the parser must keep the sink's
+// contract, hold bounded memory and report the same exchanges when the same bytes come in other
+// pieces.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -45,8 +46,10 @@ std::string Name(uint8_t choice) {
   return kNames[choice % 4];
 }
 std::string Sql(uint8_t choice, Script& script) {
-  static const char* const kTexts[] = {"SELECT 1", "BEGIN; SELECT ';'; COMMIT", "COPY t FROM STDIN", "DEALLOCATE a",
-                                       "INSERT INTO t VALUES ($1)", "", "ROLLBACK"};
+  static const char* const kTexts[] = {
+      "SELECT 1",     "BEGIN; SELECT ';'; COMMIT", "COPY t FROM STDIN",
+      "DEALLOCATE a", "INSERT INTO t VALUES ($1)", "",
+      "ROLLBACK"};
   if (choice % 8 == 7) return script.Take(choice / 8);
   return kTexts[choice % 8 % 7];
 }
@@ -95,8 +98,8 @@ std::string FrontendMessage(Script& script) {
 }
 
 std::string BackendMessage(Script& script) {
-  static const char* const kTags[] = {"SELECT 1", "INSERT 0 1", "BEGIN", "COMMIT", "ROLLBACK", "COPY 5", "DEALLOCATE",
-                                      "DISCARD ALL"};
+  static const char* const kTags[] = {"SELECT 1", "INSERT 0 1", "BEGIN",      "COMMIT",
+                                      "ROLLBACK", "COPY 5",     "DEALLOCATE", "DISCARD ALL"};
   uint8_t kind = script.Byte();
   uint8_t argument = script.Byte();
   switch (kind % 24) {
@@ -208,7 +211,8 @@ void Require(bool condition, const std::string& what) {
 
 void Check(const Outcome& outcome) {
   Require(outcome.violations.empty(), outcome.violations.empty() ? "" : outcome.violations[0]);
-  Require(outcome.begun == outcome.exchanges.size() + outcome.drops.size(), "a request is not accounted for");
+  Require(outcome.begun == outcome.exchanges.size() + outcome.drops.size(),
+          "a request is not accounted for");
   Require(outcome.largest_memory < kMaxMemory, "memory is not bounded");
 }
 

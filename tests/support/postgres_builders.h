@@ -13,8 +13,8 @@
 namespace zerotap::postgres_test {
 
 inline std::string Int32(uint32_t value) {
-  return {static_cast<char>(value >> 24), static_cast<char>(value >> 16), static_cast<char>(value >> 8),
-          static_cast<char>(value)};
+  return {static_cast<char>(value >> 24), static_cast<char>(value >> 16),
+          static_cast<char>(value >> 8), static_cast<char>(value)};
 }
 inline std::string Int16(uint32_t value) {
   return {static_cast<char>(value >> 8), static_cast<char>(value)};
@@ -43,13 +43,20 @@ inline std::string Parse(std::string_view name, std::string_view sql, uint32_t t
   for (uint32_t i = 0; i < types; ++i) body += Int32(23);
   return Message('P', body);
 }
-inline std::string Bind(std::string_view portal, std::string_view name, const std::vector<std::string>& values = {}) {
-  std::string body = Text(portal) + Text(name) + Int16(0) + Int16(static_cast<uint32_t>(values.size()));
-  for (const std::string& value : values) body += Int32(static_cast<uint32_t>(value.size())) + value;
+inline std::string Bind(std::string_view portal, std::string_view name,
+                        const std::vector<std::string>& values = {}) {
+  std::string body =
+      Text(portal) + Text(name) + Int16(0) + Int16(static_cast<uint32_t>(values.size()));
+  for (const std::string& value : values)
+    body += Int32(static_cast<uint32_t>(value.size())) + value;
   return Message('B', body + Int16(0));
 }
-inline std::string DescribeStatement(std::string_view name = "") { return Message('D', "S" + Text(name)); }
-inline std::string DescribePortal(std::string_view name = "") { return Message('D', "P" + Text(name)); }
+inline std::string DescribeStatement(std::string_view name = "") {
+  return Message('D', "S" + Text(name));
+}
+inline std::string DescribePortal(std::string_view name = "") {
+  return Message('D', "P" + Text(name));
+}
 inline std::string CloseStatement(std::string_view name) { return Message('C', "S" + Text(name)); }
 inline std::string ClosePortal(std::string_view name) { return Message('C', "P" + Text(name)); }
 inline std::string Execute(std::string_view portal = "", uint32_t limit = 0) {
@@ -62,7 +69,9 @@ inline std::string Password(std::string_view secret) { return Message('p', Text(
 inline std::string CopyData(std::string_view data) { return Message('d', data); }
 inline std::string CopyDone() { return Message('c'); }
 inline std::string CopyFail(std::string_view why) { return Message('f', Text(why)); }
-inline std::string FunctionCall() { return Message('F', Int32(1598) + Int16(0) + Int16(0) + Int16(0)); }
+inline std::string FunctionCall() {
+  return Message('F', Int32(1598) + Int16(0) + Int16(0) + Int16(0));
+}
 // Parse, Bind, Describe, Execute of the unnamed statement.
 inline std::string Statement(std::string_view sql, const std::vector<std::string>& values = {}) {
   return Parse("", sql) + Bind("", "", values) + DescribePortal() + Execute();
@@ -70,7 +79,9 @@ inline std::string Statement(std::string_view sql, const std::vector<std::string
 
 // ---- Backend ----
 inline std::string AuthenticationOk() { return Message('R', Int32(0)); }
-inline std::string AuthenticationSasl() { return Message('R', Int32(10) + Text("SCRAM-SHA-256") + '\0'); }
+inline std::string AuthenticationSasl() {
+  return Message('R', Int32(10) + Text("SCRAM-SHA-256") + '\0');
+}
 inline std::string ParameterStatus(std::string_view name, std::string_view value) {
   return Message('S', Text(name) + Text(value));
 }
@@ -78,16 +89,21 @@ inline std::string BackendKeyData() { return Message('K', Int32(4711) + Int32(81
 inline std::string Ready(char status = 'I') { return Message('Z', std::string(1, status)); }
 inline std::string Complete(std::string_view tag) { return Message('C', Text(tag)); }
 inline std::string Error(std::string_view code, std::string_view severity = "ERROR") {
-  return Message('E', "S" + Text(severity) + "V" + Text(severity) + "C" + Text(code) + "M" + Text("it failed") + '\0');
+  return Message('E', "S" + Text(severity) + "V" + Text(severity) + "C" + Text(code) + "M" +
+                          Text("it failed") + '\0');
 }
 inline std::string Notice() {
-  return Message('N', "S" + Text("NOTICE") + "V" + Text("NOTICE") + "C" + Text("00000") + "M" + Text("mind") + '\0');
+  return Message('N', "S" + Text("NOTICE") + "V" + Text("NOTICE") + "C" + Text("00000") + "M" +
+                          Text("mind") + '\0');
 }
-inline std::string Notification() { return Message('A', Int32(12) + Text("channel") + Text("payload")); }
+inline std::string Notification() {
+  return Message('A', Int32(12) + Text("channel") + Text("payload"));
+}
 inline std::string RowDescription(uint32_t columns = 1) {
   std::string body = Int16(columns);
   for (uint32_t i = 0; i < columns; ++i) {
-    body += Text("column") + Int32(0) + Int16(0) + Int32(25) + Int16(0xffff) + Int32(0xffffffff) + Int16(0);
+    body += Text("column") + Int32(0) + Int16(0) + Int32(25) + Int16(0xffff) + Int32(0xffffffff) +
+            Int16(0);
   }
   return Message('T', body);
 }
@@ -110,21 +126,29 @@ inline std::string ParameterDescription(uint32_t types = 0) {
   for (uint32_t i = 0; i < types; ++i) body += Int32(23);
   return Message('t', body);
 }
-inline std::string CopyInResponse() { return Message('G', std::string(1, '\0') + Int16(1) + Int16(0)); }
-inline std::string CopyOutResponse() { return Message('H', std::string(1, '\0') + Int16(1) + Int16(0)); }
+inline std::string CopyInResponse() {
+  return Message('G', std::string(1, '\0') + Int16(1) + Int16(0));
+}
+inline std::string CopyOutResponse() {
+  return Message('H', std::string(1, '\0') + Int16(1) + Int16(0));
+}
 inline std::string CopyBothResponse() { return Message('W', std::string(1, '\0') + Int16(0)); }
 inline std::string FunctionResult() { return Message('V', Int32(4) + Int32(7)); }
 // Answers to Statement().
 inline std::string Selected(int rows) {
-  return ParseComplete() + BindComplete() + RowDescription() + Rows(rows) + Complete("SELECT " + std::to_string(rows));
+  return ParseComplete() + BindComplete() + RowDescription() + Rows(rows) +
+         Complete("SELECT " + std::to_string(rows));
 }
-inline std::string Done(std::string_view tag) { return ParseComplete() + BindComplete() + NoData() + Complete(tag); }
+inline std::string Done(std::string_view tag) {
+  return ParseComplete() + BindComplete() + NoData() + Complete(tag);
+}
 
 // A session that has logged in as app on shop.
 inline Conversation LoggedIn(Role role) {
   Conversation talk(role);
   talk.Client(Startup({{"user", "app"}, {"database", "shop"}, {"application_name", "till"}}))
-      .Server(AuthenticationOk() + ParameterStatus("server_version", "17.2") + BackendKeyData() + Ready());
+      .Server(AuthenticationOk() + ParameterStatus("server_version", "17.2") + BackendKeyData() +
+              Ready());
   return talk;
 }
 

@@ -1,5 +1,5 @@
-// What the PostgreSQL parser makes of captures that are not the whole conversation: joined in the middle, cut by
-// budgets, encrypted, out of bounds; and when it tells the sink.
+// What the PostgreSQL parser makes of captures that are not the whole conversation: joined in the
+// middle, cut by budgets, encrypted, out of bounds; and when it tells the sink.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -16,8 +16,8 @@ namespace zerotap {
 namespace {
 
 using namespace postgres_test;  // NOLINT: the builders are the language of this file
-using ::testing::ElementsAre;
 using ::testing::Each;
+using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
 Outcome Play(const Conversation& talk, const ParserOptions& options = ParserOptions()) {
@@ -76,13 +76,16 @@ TEST(PostgresStartTest, ProtocolIsNegotiatedAndPasswordsAreExchanged) {
   talk.Server(Message('v', Int32(0) + Int32(1) + Text("_pq_.option")) + AuthenticationSasl());
   talk.Client(Password("first")).Server(Message('R', Int32(11) + "challenge"));
   talk.Client(Password("proof")).Server(Message('R', Int32(12) + "final") + AuthenticationOk());
-  talk.Server(ParameterStatus("application_name", "") + Message('K', Int32(1) + std::string(32, 'k')) + Ready());
+  talk.Server(ParameterStatus("application_name", "") +
+              Message('K', Int32(1) + std::string(32, 'k')) + Ready());
   talk.Client(Query("SELECT 1")).Server(SelectAnswer());
   talk.Client(Query("SET application_name = 'x'"))
       .Server(Complete("SET") + ParameterStatus("application_name", "x") + Ready());
   talk.Client(Query("SELECT 2")).Server(SelectAnswer());
   Outcome outcome = Play(CutEvery(talk, 5));
-  EXPECT_THAT(outcome.Summaries(), ElementsAre("SELECT 1 [SELECT 1]", "SET [SET application_name = 'x']", "SELECT 1 [SELECT 2]"));
+  EXPECT_THAT(outcome.Summaries(),
+              ElementsAre("SELECT 1 [SELECT 1]", "SET [SET application_name = 'x']",
+                          "SELECT 1 [SELECT 2]"));
   EXPECT_EQ(outcome.exchanges[0].application_name, "");
   EXPECT_EQ(outcome.exchanges[2].application_name, "x");
 }
@@ -96,8 +99,9 @@ TEST(PostgresStartTest, RefusedLoginIsNoExchange) {
 }
 
 TEST(PostgresStartTest, AnotherProtocolIsInvalid) {
-  for (std::string first : {std::string("GET / HTTP/1.1\r\n\r\n"), std::string("\0\0\0\x10\0\x02\0\0user\0", 13),
-                            std::string("\x16\x03\x01\x02\0\x01\0\x01", 8)}) {
+  for (std::string first :
+       {std::string("GET / HTTP/1.1\r\n\r\n"), std::string("\0\0\0\x10\0\x02\0\0user\0", 13),
+        std::string("\x16\x03\x01\x02\0\x01\0\x01", 8)}) {
     Conversation talk(Role::kServer);
     talk.Client(first + std::string(100, '\0'));
     EXPECT_EQ(Play(talk).status, ParseStatus::kInvalid);
@@ -120,7 +124,8 @@ TEST(PostgresTimesTest, AnExchangeIsItsOwnStatementsFromFirstMessageToCompletion
   std::string parse = Parse("", "SELECT 1") + DescribeStatement() + Flush();
   talk.At(10'000).Thread(70).Client(parse);
   talk.At(20'000).Server(ParseComplete() + ParameterDescription() + RowDescription());
-  talk.At(30'000).Thread(71, false).Context(5, 4).Client(Bind("", "") + Execute() + Bind("", "") + Execute() + Sync());
+  talk.At(30'000).Thread(71, false).Context(5, 4).Client(Bind("", "") + Execute() + Bind("", "") +
+                                                         Execute() + Sync());
   talk.At(40'000).Server(BindComplete() + Rows(1));
   talk.At(50'000).Server(Complete("SELECT 1") + BindComplete());
   talk.At(60'000).Server(Rows(2) + Complete("SELECT 2") + Ready());
@@ -135,7 +140,8 @@ TEST(PostgresTimesTest, AnExchangeIsItsOwnStatementsFromFirstMessageToCompletion
   EXPECT_FALSE(outcome.exchanges[0].blocking);
   EXPECT_EQ(outcome.exchanges[0].context_id, 5u);
   EXPECT_EQ(outcome.exchanges[0].parent_context_id, 4u);
-  EXPECT_EQ(outcome.exchanges[1].request_offset, login_bytes + parse.size() + Bind("", "").size() + Execute().size());
+  EXPECT_EQ(outcome.exchanges[1].request_offset,
+            login_bytes + parse.size() + Bind("", "").size() + Execute().size());
   EXPECT_EQ(outcome.exchanges[1].end_ns, 60'010u);
 }
 
@@ -272,7 +278,8 @@ TEST(PostgresMidstreamTest, APipelineInFlightIsNotPairedOffByOne) {
 
 TEST(PostgresMidstreamTest, AnAnswerThatCannotBeTheRequestsEndsTheBelief) {
   Conversation talk = Midstream();
-  talk.Client(Query("INSERT INTO t VALUES (1)")).Server(SelectAnswer() + Complete("INSERT 0 1") + Ready());
+  talk.Client(Query("INSERT INTO t VALUES (1)"))
+      .Server(SelectAnswer() + Complete("INSERT 0 1") + Ready());
   talk.Client(Query("SELECT 4")).Server(SelectAnswer());
   talk.Client(Query("SELECT 5")).Server(SelectAnswer());
   EXPECT_THAT(Play(talk).Summaries(), ElementsAre("SELECT 1 [SELECT 5]"));
@@ -281,15 +288,18 @@ TEST(PostgresMidstreamTest, AnAnswerThatCannotBeTheRequestsEndsTheBelief) {
 TEST(PostgresMidstreamTest, TheRestOfABatchIsNotTakenForAWhole) {
   Conversation talk = Midstream();
   talk.Client(Statement("SELECT 1/0")).Client(Statement("SELECT 2")).Client(Sync());
-  talk.Server(Selected(1) + ParseComplete() + BindComplete() + RowDescription() + Error("22012") + Ready());
+  talk.Server(Selected(1) + ParseComplete() + BindComplete() + RowDescription() + Error("22012") +
+              Ready());
   talk.Client(Query("SELECT 4")).Server(SelectAnswer());
   EXPECT_THAT(Play(talk).Summaries(), ElementsAre("SELECT 1 [SELECT 4]"));
 }
 
 TEST(PostgresMidstreamTest, ATransactionBlockInProgressHasANumber) {
   Conversation talk = Midstream();
-  talk.Client(Query("SELECT 1")).Server(RowDescription() + Rows(1) + Complete("SELECT 1") + Ready('T'));
-  talk.Client(Query("SELECT 2")).Server(RowDescription() + Rows(1) + Complete("SELECT 1") + Ready('T'));
+  talk.Client(Query("SELECT 1"))
+      .Server(RowDescription() + Rows(1) + Complete("SELECT 1") + Ready('T'));
+  talk.Client(Query("SELECT 2"))
+      .Server(RowDescription() + Rows(1) + Complete("SELECT 1") + Ready('T'));
   talk.Client(Query("COMMIT")).Server(Complete("COMMIT") + Ready());
   Outcome outcome = Play(talk);
   ASSERT_EQ(outcome.exchanges.size(), 3u);
@@ -301,18 +311,21 @@ TEST(PostgresMidstreamTest, ATransactionBlockInProgressHasANumber) {
 // ---- Budgets ----
 
 TEST(PostgresBudgetTest, ABigResultIsExactFromItsEdges) {
-  for (const std::string& request : {Query("SELECT a FROM big"), Statement("SELECT a FROM big") + Sync()}) {
+  for (const std::string& request :
+       {Query("SELECT a FROM big"), Statement("SELECT a FROM big") + Sync()}) {
     Conversation talk = LoggedIn(Role::kServer);
     talk.At(100'000).Client(request);
     std::string answer = request[0] == 'P' ? ParseComplete() + BindComplete() : "";
     answer += RowDescription();
     talk.Server(answer + Rows(700));
     for (int i = 0; i < 20; ++i) talk.Server(Rows(700));
-    talk.At(900'000).Server(Rows(100) + Complete("SELECT 14800") + ParameterStatus("a", "b") + Ready());
+    talk.At(900'000).Server(Rows(100) + Complete("SELECT 14800") + ParameterStatus("a", "b") +
+                            Ready());
     talk.Client(Query("SELECT 2")).Server(SelectAnswer());
     for (size_t size : {100000, 64, 1}) {
       Outcome outcome = Play(CutEvery(HeadsAndTails(talk, 128, 128), size));
-      ASSERT_THAT(outcome.Summaries(), ElementsAre("SELECT 14800 [SELECT a FROM big]", "SELECT 1 [SELECT 2]"));
+      ASSERT_THAT(outcome.Summaries(),
+                  ElementsAre("SELECT 14800 [SELECT a FROM big]", "SELECT 1 [SELECT 2]"));
       EXPECT_EQ(outcome.exchanges[0].rows_returned, 14800u);
       EXPECT_EQ(outcome.exchanges[0].end_ns, 900'010u);
       EXPECT_TRUE(outcome.exchanges[0].incomplete);
@@ -325,7 +338,8 @@ TEST(PostgresBudgetTest, ABigResultIsExactFromItsEdges) {
 TEST(PostgresBudgetTest, ABigRowWhoseHeaderWasSeenHidesNothing) {
   Conversation talk = LoggedIn(Role::kClient);
   talk.Client(Query("SELECT a FROM big"))
-      .Server(RowDescription() + DataRow(std::string(1 << 20, 'x')) + DataRow("y") + Complete("SELECT 2") + Ready());
+      .Server(RowDescription() + DataRow(std::string(1 << 20, 'x')) + DataRow("y") +
+              Complete("SELECT 2") + Ready());
   Outcome outcome = Play(HeadsAndTails(talk, 128, 128));
   ASSERT_EQ(outcome.exchanges.size(), 1u);
   EXPECT_FALSE(outcome.exchanges[0].incomplete);
@@ -334,7 +348,8 @@ TEST(PostgresBudgetTest, ABigRowWhoseHeaderWasSeenHidesNothing) {
 
 TEST(PostgresBudgetTest, AnErrorBehindABigResultIsExact) {
   Conversation talk = LoggedIn(Role::kClient);
-  talk.Client(Query("SELECT 1 / (1000 - a) FROM big")).Server(RowDescription() + Rows(999) + Error("22012") + Ready());
+  talk.Client(Query("SELECT 1 / (1000 - a) FROM big"))
+      .Server(RowDescription() + Rows(999) + Error("22012") + Ready());
   Outcome outcome = Play(HeadsAndTails(talk, 128, 128));
   EXPECT_THAT(outcome.Summaries(), ElementsAre("22012 [SELECT 1 / (1000 - a) FROM big]"));
   // Its header is outside of the edge: that it failed cannot be told.
@@ -347,14 +362,15 @@ TEST(PostgresBudgetTest, AnErrorBehindABigResultIsExact) {
 TEST(PostgresBudgetTest, OfSeveralStatementsBehindAHoleTheLastIsTold) {
   Conversation talk = LoggedIn(Role::kClient);
   talk.Client(Query("SELECT 1; SELECT a FROM big; UPDATE t SET a = 1; SELECT 3"))
-      .Server(RowDescription() + Rows(1) + Complete("SELECT 1") + RowDescription() + Rows(500) + Complete("SELECT 500") +
-              Complete("UPDATE 5") + RowDescription() + Rows(500) + Complete("SELECT 501") + Ready());
+      .Server(RowDescription() + Rows(1) + Complete("SELECT 1") + RowDescription() + Rows(500) +
+              Complete("SELECT 500") + Complete("UPDATE 5") + RowDescription() + Rows(500) +
+              Complete("SELECT 501") + Ready());
   talk.Client(Statement("SELECT a FROM big") + Statement("SELECT 4") + Sync());
   talk.Server(Selected(500) + Selected(400) + Ready());
   talk.Client(Query("SELECT 5")).Server(SelectAnswer());
   Outcome outcome = Play(HeadsAndTails(talk, 128, 64));
-  EXPECT_THAT(outcome.Summaries(), ElementsAre("SELECT 1 [SELECT 1]", "SELECT 501 [SELECT 3]", "SELECT 400 [SELECT 4]",
-                                               "SELECT 1 [SELECT 5]"));
+  EXPECT_THAT(outcome.Summaries(), ElementsAre("SELECT 1 [SELECT 1]", "SELECT 501 [SELECT 3]",
+                                               "SELECT 400 [SELECT 4]", "SELECT 1 [SELECT 5]"));
   EXPECT_EQ(outcome.drops.size(), 3u);  // the big one and the UPDATE; the big one of the batch
 }
 
@@ -422,7 +438,8 @@ TEST(PostgresBudgetTest, ALongQueryIsCutNotLost) {
   std::string sql = "INSERT INTO t VALUES ('" + std::string(100'000, 'x') + "')";
   Conversation talk = LoggedIn(Role::kClient);
   talk.Client(Query(sql)).Server(Complete("INSERT 0 1") + Ready());
-  talk.Client(Parse("s", sql) + Bind("", "s") + Execute() + Sync()).Server(ParseComplete() + BindComplete() + Complete("INSERT 0 1") + Ready());
+  talk.Client(Parse("s", sql) + Bind("", "s") + Execute() + Sync())
+      .Server(ParseComplete() + BindComplete() + Complete("INSERT 0 1") + Ready());
   ParserOptions options;
   options.max_query_bytes = 1000;
   for (const Conversation& seen : {talk, CutEvery(talk, 777), HeadsAndTails(talk, 2000, 128)}) {
@@ -504,8 +521,8 @@ TEST(PostgresBoundsTest, PreparedStatementsAreBoundedLeastRecentlyUsedFirst) {
   ParserOptions options;
   options.max_prepared_statements = 3;
   EXPECT_THAT(Play(talk, options).Summaries(),
-              ElementsAre("SELECT 1 [SELECT 'a']", "SELECT 1 [SELECT 'a']", "SELECT 1 []", "SELECT 1 [SELECT 'c']",
-                          "SELECT 1 [SELECT 'd']"));
+              ElementsAre("SELECT 1 [SELECT 'a']", "SELECT 1 [SELECT 'a']", "SELECT 1 []",
+                          "SELECT 1 [SELECT 'c']", "SELECT 1 [SELECT 'd']"));
 }
 
 TEST(PostgresBoundsTest, MemoryIsBoundedWhateverIsPrepared) {
@@ -524,7 +541,8 @@ TEST(PostgresBoundsTest, MemoryIsBoundedWhenNothingIsAnswered) {
   session.Client(Query("SELECT 1"));
   session.Server(SelectAnswer());
   std::string text(1000, 'x');
-  for (int i = 0; i < 30'000; ++i) session.Client(Statement(text) + DescribeStatement() + CloseStatement("x"));
+  for (int i = 0; i < 30'000; ++i)
+    session.Client(Statement(text) + DescribeStatement() + CloseStatement("x"));
   EXPECT_LT(session.memory(), 8u << 20);
 }
 

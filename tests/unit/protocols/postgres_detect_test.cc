@@ -29,9 +29,10 @@ DetectResult Egress(const std::string& bytes, bool from_first_byte = false) {
 
 TEST(PostgresDetectTest, TheFirstPacketTellsTheRole) {
   for (const std::string& first :
-       {Startup({{"user", "app"}, {"database", "shop"}}), Startup({{"database", "shop"}, {"user", "app"}}),
-        Startup({{"anything", "goes"}, {"user", "app"}}), Startup({{"user", "app"}}, 3 << 16 | 2), SslRequest(),
-        GssEncRequest(), CancelRequest()}) {
+       {Startup({{"user", "app"}, {"database", "shop"}}),
+        Startup({{"database", "shop"}, {"user", "app"}}),
+        Startup({{"anything", "goes"}, {"user", "app"}}), Startup({{"user", "app"}}, 3 << 16 | 2),
+        SslRequest(), GssEncRequest(), CancelRequest()}) {
     for (bool from_first_byte : {true, false}) {
       EXPECT_EQ(Ingress(first, from_first_byte).match, Match::kYes);
       EXPECT_EQ(Ingress(first, from_first_byte).role, Role::kServer);
@@ -55,15 +56,18 @@ TEST(PostgresDetectTest, WrongFirstPackets) {
 
 TEST(PostgresDetectTest, RequestsInTheMiddle) {
   for (const std::string& run :
-       {Query("SELECT 1"), Query("  -- a comment\nselect 1"), Query("frobnicate"), Statement("SELECT 1") + Sync(),
-        Parse("s", "SELECT $1", 1) + DescribeStatement("s") + Flush(), Bind("", "s", {"x"}) + Execute() + Sync(),
+       {Query("SELECT 1"), Query("  -- a comment\nselect 1"), Query("frobnicate"),
+        Statement("SELECT 1") + Sync(),
+        Parse("s", "SELECT $1", 1) + DescribeStatement("s") + Flush(),
+        Bind("", "s", {"x"}) + Execute() + Sync(),
         Bind("p", "s", {"x", "y"}) + DescribePortal("p") + Execute("p") + Flush(),
         CloseStatement("s") + Parse("t", "SELECT 1") + Sync()}) {
     EXPECT_EQ(Ingress(run).match, Match::kYes);
     EXPECT_EQ(Ingress(run).role, Role::kServer);
     EXPECT_EQ(Egress(run).match, Match::kYes);
     EXPECT_EQ(Egress(run).role, Role::kClient);
-    for (size_t size = 0; size < run.size(); ++size) EXPECT_NE(Ingress(run.substr(0, size)).match, Match::kNo) << size;
+    for (size_t size = 0; size < run.size(); ++size)
+      EXPECT_NE(Ingress(run.substr(0, size)).match, Match::kNo) << size;
   }
   // Of a long statement only the beginning is captured.
   std::string query = Query("INSERT INTO t VALUES ('" + std::string(100'000, 'x') + "')");
@@ -72,9 +76,11 @@ TEST(PostgresDetectTest, RequestsInTheMiddle) {
 
 TEST(PostgresDetectTest, AnswersInTheMiddle) {
   for (const std::string& run :
-       {Complete("BEGIN") + Ready('T'), RowDescription(3) + Rows(4) + Complete("SELECT 4") + Ready(),
-        ParseComplete() + BindComplete() + RowDescription() + Complete("SELECT 0") + Ready(), Error("42601") + Ready(),
-        Notice() + Complete("DROP TABLE") + Ready(), EmptyQuery() + Ready()}) {
+       {Complete("BEGIN") + Ready('T'),
+        RowDescription(3) + Rows(4) + Complete("SELECT 4") + Ready(),
+        ParseComplete() + BindComplete() + RowDescription() + Complete("SELECT 0") + Ready(),
+        Error("42601") + Ready(), Notice() + Complete("DROP TABLE") + Ready(),
+        EmptyQuery() + Ready()}) {
     EXPECT_EQ(Egress(run).match, Match::kYes);
     EXPECT_EQ(Egress(run).role, Role::kServer);
     EXPECT_EQ(Ingress(run).match, Match::kYes);
@@ -100,16 +106,19 @@ TEST(PostgresDetectTest, OtherProtocolsAreRefused) {
       "*2\r\n$3\r\nGET\r\n$1\r\na\r\n",
       "+OK\r\n",
       "$5\r\nhello\r\n",
-      "J\0\0\0\x0a" "8.0.36\0\x08\0\0\0abcdefgh\0\xff\xff\xff\2\0"s,  // MySQL greeting
-      "\x21\0\0\0\3select @@version_comment limit 1"s,               // MySQL COM_QUERY
-      "\7\0\0\1\0\0\0\2\0\0\0"s,                                        // MySQL OK
+      "J\0\0\0\x0a"
+      "8.0.36\0\x08\0\0\0abcdefgh\0\xff\xff\xff\2\0"s,  // MySQL greeting
+      "\x21\0\0\0\3select @@version_comment limit 1"s,  // MySQL COM_QUERY
+      "\7\0\0\1\0\0\0\2\0\0\0"s,                        // MySQL OK
       "\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03"s + std::string(100, 'r'),
       "\x17\x03\x03\0\x20"s + std::string(32, '\xAA'),
       "SSH-2.0-OpenSSH_9.2p1\r\n",
       "EHLO mail.example\r\n",
       "220 mail.example ESMTP\r\n",
-      "\0\0\0\x1e\0\x12\0\4\0\0\0\1\0\x0d" "client-id-abcd\0"s,  // Kafka ApiVersions
-      "\x10\x16\0\4MQTT\4\2\0\x3c\0\x0a" "client-id"s,
+      "\0\0\0\x1e\0\x12\0\4\0\0\0\1\0\x0d"
+      "client-id-abcd\0"s,  // Kafka ApiVersions
+      "\x10\x16\0\4MQTT\4\2\0\x3c\0\x0a"
+      "client-id"s,
       "stats\r\n",
       "CONNECT {\"verbose\":false}\r\n",
       "INFO {\"server_id\":\"x\"}\r\n",
@@ -130,8 +139,10 @@ TEST(PostgresDetectTest, RandomBytesAreRefused) {
   std::mt19937 random(7);
   for (int round = 0; round < 200'000; ++round) {
     std::string bytes(1 + random() % 64, '\0');
-    // Plain noise, noise that favours type bytes and small lengths, and noise with a right first header.
-    const std::string favoured = "QPBDECSHXZTRKN123\0\0\0\0\0\0\0\0\0\0\0\0\4\5\6\7\x08\x09\x10\x20IT"s;
+    // Plain noise, noise that favours type bytes and small lengths, and noise with a right first
+    // header.
+    const std::string favoured =
+        "QPBDECSHXZTRKN123\0\0\0\0\0\0\0\0\0\0\0\0\4\5\6\7\x08\x09\x10\x20IT"s;
     for (char& byte : bytes) {
       byte = round % 3 == 0 ? static_cast<char>(random()) : favoured[random() % favoured.size()];
     }

@@ -1,5 +1,3 @@
-#include "agent/protocols/postgres.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -7,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/protocols/postgres.h"
 #include "tests/support/postgres_builders.h"
 
 namespace zerotap {
@@ -41,13 +40,16 @@ Outcome Play(const Conversation& talk, const ParserOptions& options = ParserOpti
 // Whether what a damaged capture says of an exchange is true.
 bool IsTrue(const RecordedExchange& part, const RecordedExchange& whole) {
   bool text = part.query_text == whole.query_text || part.query_text.empty() ||
-              (part.query_text_truncated && whole.query_text.compare(0, part.query_text.size(), part.query_text) == 0);
+              (part.query_text_truncated &&
+               whole.query_text.compare(0, part.query_text.size(), part.query_text) == 0);
   bool tag = part.command_tag == whole.command_tag || (part.command_tag.empty() && part.incomplete);
   bool times = part.start_ns == whole.start_ns && part.end_ns == whole.end_ns;
-  // Of a statement that lies beyond what is known of its query's text, the place is not known either.
+  // Of a statement that lies beyond what is known of its query's text, the place is not known
+  // either.
   bool past_text = part.query_text.empty() && part.query_text_truncated && part.incomplete;
-  return (part.request_offset == whole.request_offset || past_text) && text && tag && part.sql_state == whole.sql_state &&
-         part.transport_error == whole.transport_error && (times || part.incomplete) &&
+  return (part.request_offset == whole.request_offset || past_text) && text && tag &&
+         part.sql_state == whole.sql_state && part.transport_error == whole.transport_error &&
+         (times || part.incomplete) &&
          (!part.rows_returned || part.rows_returned == whole.rows_returned) &&
          (!part.rows_affected || part.rows_affected == whole.rows_affected);
 }
@@ -59,7 +61,8 @@ std::string FirstFalse(const Outcome& part, const Outcome& whole, bool unnoticed
     if (unnoticed && !exchange.transport_error.empty()) continue;
     at = std::find_if(at, whole.exchanges.end(),
                       [&](const RecordedExchange& truth) { return IsTrue(exchange, truth); });
-    if (at == whole.exchanges.end()) return Line(exchange) + " at " + std::to_string(exchange.request_offset);
+    if (at == whole.exchanges.end())
+      return Line(exchange) + " at " + std::to_string(exchange.request_offset);
     ++at;
   }
   return "";
@@ -79,7 +82,8 @@ std::vector<Scenario> Scenarios() {
   return {
       {"OneSimpleQuery",
        [](Conversation& talk) {
-         talk.Client(Query("SELECT a FROM t")).Server(RowDescription() + Rows(2) + Complete("SELECT 2") + Ready());
+         talk.Client(Query("SELECT a FROM t"))
+             .Server(RowDescription() + Rows(2) + Complete("SELECT 2") + Ready());
        },
        {"SELECT 2 [SELECT a FROM t] returned=2"}},
       {"SimpleQueriesInTurn",
@@ -96,9 +100,11 @@ std::vector<Scenario> Scenarios() {
         "SELECT 1 [CREATE TABLE u AS SELECT 1] affected=1", "DROP TABLE [DROP TABLE u]"}},
       {"ManyStatementsInOneQuery",
        [](Conversation& talk) {
-         talk.Client(Query("BEGIN; INSERT INTO t VALUES (';');;\n-- no; statement\nSELECT $$;$$ ; COMMIT;"))
-             .Server(Complete("BEGIN") + Complete("INSERT 0 1") + RowDescription() + Rows(1) + Complete("SELECT 1") +
-                     Complete("COMMIT") + Ready());
+         talk
+             .Client(Query(
+                 "BEGIN; INSERT INTO t VALUES (';');;\n-- no; statement\nSELECT $$;$$ ; COMMIT;"))
+             .Server(Complete("BEGIN") + Complete("INSERT 0 1") + RowDescription() + Rows(1) +
+                     Complete("SELECT 1") + Complete("COMMIT") + Ready());
        },
        {"BEGIN [BEGIN] block=1", "INSERT 0 1 [INSERT INTO t VALUES (';')] affected=1 block=1",
         "SELECT 1 [-- no; statement\nSELECT $$;$$] returned=1 block=1", "COMMIT [COMMIT] block=1"}},
@@ -106,7 +112,8 @@ std::vector<Scenario> Scenarios() {
        [](Conversation& talk) {
          talk.Client(Query("SELECT 1; SELECT 1/0; SELECT 2"))
              .Server(RowDescription() + Rows(1) + Complete("SELECT 1") + Error("22012") + Ready());
-         talk.Client(Query("SELECT 3")).Server(RowDescription() + Rows(1) + Complete("SELECT 1") + Ready());
+         talk.Client(Query("SELECT 3"))
+             .Server(RowDescription() + Rows(1) + Complete("SELECT 1") + Ready());
        },
        {"SELECT 1 [SELECT 1] returned=1", "22012 [SELECT 1/0]", "SELECT 1 [SELECT 3] returned=1"}},
       {"EmptyQuery",
@@ -117,10 +124,13 @@ std::vector<Scenario> Scenarios() {
        {"42601 [SELEC 1]"}},
       {"ExtendedQuery",
        [](Conversation& talk) {
-         talk.Client(Statement("SELECT a FROM t WHERE b = $1", {"5"}) + Sync()).Server(Selected(3) + Ready());
-         talk.Client(Statement("INSERT INTO t VALUES ($1)", {"6"}) + Sync()).Server(Done("INSERT 0 1") + Ready());
+         talk.Client(Statement("SELECT a FROM t WHERE b = $1", {"5"}) + Sync())
+             .Server(Selected(3) + Ready());
+         talk.Client(Statement("INSERT INTO t VALUES ($1)", {"6"}) + Sync())
+             .Server(Done("INSERT 0 1") + Ready());
        },
-       {"SELECT 3 [SELECT a FROM t WHERE b = $1] returned=3", "INSERT 0 1 [INSERT INTO t VALUES ($1)] affected=1"}},
+       {"SELECT 3 [SELECT a FROM t WHERE b = $1] returned=3",
+        "INSERT 0 1 [INSERT INTO t VALUES ($1)] affected=1"}},
       {"PreparedThenExecutedTwice",
        [](Conversation& talk) {
          talk.Client(Parse("s1", "SELECT $1", 1) + DescribeStatement("s1") + Sync())
@@ -142,24 +152,28 @@ std::vector<Scenario> Scenarios() {
        {"SELECT 1 [SELECT $1] returned=1"}},
       {"SeveralBatchesInOneSegment",
        [](Conversation& talk) {
-         talk.Client(Statement("SELECT 1") + Sync() + Statement("SELECT 2") + Sync() + Statement("SELECT 3") + Sync())
+         talk.Client(Statement("SELECT 1") + Sync() + Statement("SELECT 2") + Sync() +
+                     Statement("SELECT 3") + Sync())
              .Server(Selected(1) + Ready() + Selected(2) + Ready())
              .Server(Selected(3) + Ready());
        },
-       {"SELECT 1 [SELECT 1] returned=1", "SELECT 2 [SELECT 2] returned=2", "SELECT 3 [SELECT 3] returned=3"}},
+       {"SELECT 1 [SELECT 1] returned=1", "SELECT 2 [SELECT 2] returned=2",
+        "SELECT 3 [SELECT 3] returned=3"}},
       {"SeveralStatementsBeforeOneSync",
        [](Conversation& talk) {
-         talk.Client(Statement("BEGIN") + Statement("INSERT INTO t VALUES (1)") + Statement("COMMIT") + Sync())
+         talk.Client(Statement("BEGIN") + Statement("INSERT INTO t VALUES (1)") +
+                     Statement("COMMIT") + Sync())
              .Server(Done("BEGIN") + Done("INSERT 0 1"))
              .Server(Done("COMMIT") + Ready());
        },
-       {"BEGIN [BEGIN] block=1", "INSERT 0 1 [INSERT INTO t VALUES (1)] affected=1 block=1", "COMMIT [COMMIT] block=1"}},
+       {"BEGIN [BEGIN] block=1", "INSERT 0 1 [INSERT INTO t VALUES (1)] affected=1 block=1",
+        "COMMIT [COMMIT] block=1"}},
       {"ErrorSkipsToSync",
        [](Conversation& talk) {
-         talk.Client(Statement("SELECT 1") + Statement("SELECT 1/0") + Statement("SELECT 2") + Sync() +
-                     Statement("SELECT 3") + Sync())
-             .Server(Selected(1) + ParseComplete() + BindComplete() + RowDescription() + Error("22012") + Ready() +
-                     Selected(1) + Ready());
+         talk.Client(Statement("SELECT 1") + Statement("SELECT 1/0") + Statement("SELECT 2") +
+                     Sync() + Statement("SELECT 3") + Sync())
+             .Server(Selected(1) + ParseComplete() + BindComplete() + RowDescription() +
+                     Error("22012") + Ready() + Selected(1) + Ready());
        },
        {"SELECT 1 [SELECT 1] returned=1", "22012 [SELECT 1/0]", "SELECT 1 [SELECT 3] returned=1"}},
       {"ErrorBeforeTheRestOfTheBatchIsSent",
@@ -171,8 +185,10 @@ std::vector<Scenario> Scenarios() {
        {"42601 [SELEC]", "SELECT 1 [SELECT 3] returned=1"}},
       {"ErrorInParseOfAPreparation",
        [](Conversation& talk) {
-         talk.Client(Parse("s1", "SELEC") + DescribeStatement("s1") + Sync()).Server(Error("42601") + Ready());
-         talk.Client(Query("SELECT 1")).Server(RowDescription() + Rows(1) + Complete("SELECT 1") + Ready());
+         talk.Client(Parse("s1", "SELEC") + DescribeStatement("s1") + Sync())
+             .Server(Error("42601") + Ready());
+         talk.Client(Query("SELECT 1"))
+             .Server(RowDescription() + Rows(1) + Complete("SELECT 1") + Ready());
        },
        {"42601 [SELEC]", "SELECT 1 [SELECT 1] returned=1"}},
       {"ErrorInBind",
@@ -191,10 +207,12 @@ std::vector<Scenario> Scenarios() {
          talk.Client(Execute("p", 2) + Sync()).Server(Rows(1) + Complete("SELECT 1") + Ready('T'));
          talk.Client(ClosePortal("p") + Sync()).Server(CloseComplete() + Ready('T'));
          talk.Client(Query("COMMIT")).Server(Complete("COMMIT") + Ready());
-         talk.Client(Query("SELECT 1")).Server(RowDescription() + Rows(1) + Complete("SELECT 1") + Ready());
+         talk.Client(Query("SELECT 1"))
+             .Server(RowDescription() + Rows(1) + Complete("SELECT 1") + Ready());
        },
-       {"BEGIN [BEGIN] block=1", " [SELECT a FROM t] returned=2 block=1", " [SELECT a FROM t] returned=2 block=1",
-        "SELECT 1 [SELECT a FROM t] returned=1 block=1", "COMMIT [COMMIT] block=1", "SELECT 1 [SELECT 1] returned=1"}},
+       {"BEGIN [BEGIN] block=1", " [SELECT a FROM t] returned=2 block=1",
+        " [SELECT a FROM t] returned=2 block=1", "SELECT 1 [SELECT a FROM t] returned=1 block=1",
+        "COMMIT [COMMIT] block=1", "SELECT 1 [SELECT 1] returned=1"}},
       {"TransactionBlocks",
        [](Conversation& talk) {
          talk.Client(Query("BEGIN")).Server(Complete("BEGIN") + Ready('T'));
@@ -203,32 +221,40 @@ std::vector<Scenario> Scenarios() {
          talk.Client(Query("ROLLBACK TO a")).Server(Complete("ROLLBACK") + Ready('T'));
          talk.Client(Query("COMMIT AND CHAIN")).Server(Complete("COMMIT") + Ready('T'));
          talk.Client(Query("ROLLBACK")).Server(Complete("ROLLBACK") + Ready());
-         talk.Client(Query("SELECT 1")).Server(RowDescription() + Rows(1) + Complete("SELECT 1") + Ready());
+         talk.Client(Query("SELECT 1"))
+             .Server(RowDescription() + Rows(1) + Complete("SELECT 1") + Ready());
          talk.Client(Query("START TRANSACTION; SELECT 1; END"))
-             .Server(Complete("START TRANSACTION") + RowDescription() + Rows(1) + Complete("SELECT 1") +
-                     Complete("COMMIT") + Ready());
+             .Server(Complete("START TRANSACTION") + RowDescription() + Rows(1) +
+                     Complete("SELECT 1") + Complete("COMMIT") + Ready());
        },
        {"BEGIN [BEGIN] block=1", "SAVEPOINT [SAVEPOINT a] block=1", "22012 [SELECT 1/0] block=1",
-        "ROLLBACK [ROLLBACK TO a] block=1", "COMMIT [COMMIT AND CHAIN] block=1", "ROLLBACK [ROLLBACK] block=2",
-        "SELECT 1 [SELECT 1] returned=1", "START TRANSACTION [START TRANSACTION] block=3",
-        "SELECT 1 [SELECT 1] returned=1 block=3", "COMMIT [END] block=3"}},
+        "ROLLBACK [ROLLBACK TO a] block=1", "COMMIT [COMMIT AND CHAIN] block=1",
+        "ROLLBACK [ROLLBACK] block=2", "SELECT 1 [SELECT 1] returned=1",
+        "START TRANSACTION [START TRANSACTION] block=3", "SELECT 1 [SELECT 1] returned=1 block=3",
+        "COMMIT [END] block=3"}},
       {"CopyIn",
        [](Conversation& talk) {
          talk.Client(Query("COPY t FROM STDIN")).Server(CopyInResponse());
          talk.Client(CopyData("1\n") + CopyData("2\n")).Client(CopyData("3\n") + CopyDone());
          talk.Server(Complete("COPY 3") + Ready());
-         talk.Client(Query("SELECT 1")).Server(RowDescription() + Rows(1) + Complete("SELECT 1") + Ready());
+         talk.Client(Query("SELECT 1"))
+             .Server(RowDescription() + Rows(1) + Complete("SELECT 1") + Ready());
        },
        {"COPY 3 [COPY t FROM STDIN] affected=3", "SELECT 1 [SELECT 1] returned=1"}},
       {"CopyInFails",
        [](Conversation& talk) {
          talk.Client(Query("COPY t FROM STDIN")).Server(CopyInResponse());
-         talk.Client(CopyData("1\n") + CopyFail("changed my mind")).Server(Error("57014") + Ready());
+         talk.Client(CopyData("1\n") + CopyFail("changed my mind"))
+             .Server(Error("57014") + Ready());
          talk.Client(Query("COPY t FROM STDIN")).Server(CopyInResponse());
-         talk.Client(CopyData("x\n")).Server(Error("22P02") + Ready()).Client(CopyData("2\n") + CopyDone());
-         talk.Client(Query("SELECT 1")).Server(RowDescription() + Rows(1) + Complete("SELECT 1") + Ready());
+         talk.Client(CopyData("x\n"))
+             .Server(Error("22P02") + Ready())
+             .Client(CopyData("2\n") + CopyDone());
+         talk.Client(Query("SELECT 1"))
+             .Server(RowDescription() + Rows(1) + Complete("SELECT 1") + Ready());
        },
-       {"57014 [COPY t FROM STDIN]", "22P02 [COPY t FROM STDIN]", "SELECT 1 [SELECT 1] returned=1"}},
+       {"57014 [COPY t FROM STDIN]", "22P02 [COPY t FROM STDIN]",
+        "SELECT 1 [SELECT 1] returned=1"}},
       {"CopyOut",
        [](Conversation& talk) {
          talk.Client(Query("COPY t TO STDOUT"))
@@ -238,7 +264,8 @@ std::vector<Scenario> Scenarios() {
        {"COPY 2 [COPY t TO STDOUT] affected=2"}},
       {"CopyBoth",
        [](Conversation& talk) {
-         talk.Client(Query("START_REPLICATION SLOT s LOGICAL 0/0")).Server(CopyBothResponse() + CopyData("w1"));
+         talk.Client(Query("START_REPLICATION SLOT s LOGICAL 0/0"))
+             .Server(CopyBothResponse() + CopyData("w1"));
          talk.Client(CopyData("r1")).Server(CopyData("w2")).Client(CopyDone());
          talk.Server(CopyDone() + Complete("START_REPLICATION") + Ready());
        },
@@ -253,8 +280,10 @@ std::vector<Scenario> Scenarios() {
        {"COPY 1 [COPY t FROM STDIN] affected=1", "SELECT 1 [SELECT 1] returned=1"}},
       {"CopyInSentAtOnce",
        [](Conversation& talk) {
-         talk.Client(Statement("COPY t FROM STDIN") + Sync() + CopyData("1\n") + CopyDone() + Sync())
-             .Server(ParseComplete() + BindComplete() + NoData() + CopyInResponse() + Complete("COPY 1") + Ready());
+         talk.Client(Statement("COPY t FROM STDIN") + Sync() + CopyData("1\n") + CopyDone() +
+                     Sync())
+             .Server(ParseComplete() + BindComplete() + NoData() + CopyInResponse() +
+                     Complete("COPY 1") + Ready());
          talk.Client(Statement("SELECT 1") + Sync()).Server(Selected(1) + Ready());
        },
        {"COPY 1 [COPY t FROM STDIN] affected=1", "SELECT 1 [SELECT 1] returned=1"}},
@@ -267,21 +296,24 @@ std::vector<Scenario> Scenarios() {
       {"NoticesAndNotificationsAnywhere",
        [](Conversation& talk) {
          talk.Server(Notification());
-         talk.Client(Query("LISTEN channel")).Server(Notice() + Complete("LISTEN") + Notification() + Ready());
+         talk.Client(Query("LISTEN channel"))
+             .Server(Notice() + Complete("LISTEN") + Notification() + Ready());
          talk.Server(ParameterStatus("TimeZone", "UTC") + Notice());
          talk.Client(Statement("SELECT 1") + Sync())
-             .Server(ParseComplete() + Notice() + BindComplete() + RowDescription() + Notice() + Rows(1) +
-                     Notification() + Complete("SELECT 1") + ParameterStatus("DateStyle", "ISO") + Ready());
+             .Server(ParseComplete() + Notice() + BindComplete() + RowDescription() + Notice() +
+                     Rows(1) + Notification() + Complete("SELECT 1") +
+                     ParameterStatus("DateStyle", "ISO") + Ready());
        },
        {"LISTEN [LISTEN channel]", "SELECT 1 [SELECT 1] returned=1"}},
       {"AllParsesBeforeAllBinds",
        [](Conversation& talk) {
-         talk.Client(Parse("a", "SELECT 1") + Parse("b", "SELECT 2") + Bind("", "a") + Execute() + Bind("", "b") +
-                     Execute() + Sync())
-             .Server(ParseComplete() + ParseComplete() + BindComplete() + Rows(1) + Complete("SELECT 1") +
-                     BindComplete() + Rows(2) + Complete("SELECT 2") + Ready());
-         talk.Client(Parse("c", "SELECT 3") + Parse("d", "SELEC") + Bind("", "c") + Execute() + Bind("", "d") +
-                     Execute() + Sync())
+         talk.Client(Parse("a", "SELECT 1") + Parse("b", "SELECT 2") + Bind("", "a") + Execute() +
+                     Bind("", "b") + Execute() + Sync())
+             .Server(ParseComplete() + ParseComplete() + BindComplete() + Rows(1) +
+                     Complete("SELECT 1") + BindComplete() + Rows(2) + Complete("SELECT 2") +
+                     Ready());
+         talk.Client(Parse("c", "SELECT 3") + Parse("d", "SELEC") + Bind("", "c") + Execute() +
+                     Bind("", "d") + Execute() + Sync())
              .Server(ParseComplete() + Error("42601") + Ready());
          talk.Client(Bind("", "c") + Execute() + Sync())
              .Server(BindComplete() + Rows(1) + Complete("SELECT 1") + Ready());
@@ -291,10 +323,12 @@ std::vector<Scenario> Scenarios() {
       {"PreparedStatementsAreForgotten",
        [](Conversation& talk) {
          auto prepare = [&](const std::string& name) {
-           talk.Client(Parse(name, "SELECT '" + name + "'") + Sync()).Server(ParseComplete() + Ready());
+           talk.Client(Parse(name, "SELECT '" + name + "'") + Sync())
+               .Server(ParseComplete() + Ready());
          };
          auto run = [&](const std::string& name) {
-           talk.Client(Bind("", name) + Execute() + Sync()).Server(BindComplete() + Rows(1) + Complete("SELECT 1") + Ready());
+           talk.Client(Bind("", name) + Execute() + Sync())
+               .Server(BindComplete() + Rows(1) + Complete("SELECT 1") + Ready());
          };
          auto command = [&](const std::string& sql, const std::string& tag) {
            talk.Client(Query(sql)).Server(Complete(tag) + Ready());
@@ -316,50 +350,61 @@ std::vector<Scenario> Scenarios() {
          run("d");
        },
        {"DEALLOCATE [DEALLOCATE a]", "DEALLOCATE [DEALLOCATE PREPARE c]", "SELECT 1 [] returned=1",
-        "SELECT 1 [SELECT 'b'] returned=1", "SELECT 1 [SELECT 'C'] returned=1", "DEALLOCATE [DEALLOCATE \"C\"]",
-        "SELECT 1 [] returned=1", "PREPARE [PREPARE b AS SELECT 5]", "SELECT 1 [] returned=1",
-        "DISCARD ALL [DISCARD ALL]", "SELECT 1 [] returned=1"}},
+        "SELECT 1 [SELECT 'b'] returned=1", "SELECT 1 [SELECT 'C'] returned=1",
+        "DEALLOCATE [DEALLOCATE \"C\"]", "SELECT 1 [] returned=1",
+        "PREPARE [PREPARE b AS SELECT 5]", "SELECT 1 [] returned=1", "DISCARD ALL [DISCARD ALL]",
+        "SELECT 1 [] returned=1"}},
       {"ConnectionResetWithStatementsInFlight",
        [](Conversation& talk) {
-         talk.Client(Query("SELECT pg_sleep(100)")).Server(RowDescription()).Close(EndReason::kReset);
+         talk.Client(Query("SELECT pg_sleep(100)"))
+             .Server(RowDescription())
+             .Close(EndReason::kReset);
        },
        {" [SELECT pg_sleep(100)] !connection_reset"}},
       {"TimeoutOfAPipelineEndsWhatCertainlyRan",
        [](Conversation& talk) {
-         talk.Client(Statement("SELECT 1") + Statement("SELECT 2") + Sync()).Close(EndReason::kTimeout);
+         talk.Client(Statement("SELECT 1") + Statement("SELECT 2") + Sync())
+             .Close(EndReason::kTimeout);
        },
        {" [SELECT 1] !timeout"}},
       {"ServerGoesAwayWithAFatalError",
        [](Conversation& talk) {
-         talk.Client(Query("SELECT pg_sleep(100)")).Server(Error("57P01", "FATAL")).ServerEnd().Close();
+         talk.Client(Query("SELECT pg_sleep(100)"))
+             .Server(Error("57P01", "FATAL"))
+             .ServerEnd()
+             .Close();
        },
        {"57P01 [SELECT pg_sleep(100)]"}},
       {"IdleConnectionIsTerminated",
        [](Conversation& talk) {
-         talk.Client(Query("SELECT 1")).Server(RowDescription() + Rows(1) + Complete("SELECT 1") + Ready());
+         talk.Client(Query("SELECT 1"))
+             .Server(RowDescription() + Rows(1) + Complete("SELECT 1") + Ready());
          talk.Server(Error("57P01", "FATAL")).ServerEnd().Close();
        },
        {"SELECT 1 [SELECT 1] returned=1"}},
       {"OrderlyEnd",
        [](Conversation& talk) {
-         talk.Client(Query("SELECT 1")).Server(RowDescription() + Rows(1) + Complete("SELECT 1") + Ready());
+         talk.Client(Query("SELECT 1"))
+             .Server(RowDescription() + Rows(1) + Complete("SELECT 1") + Ready());
          talk.Client(Terminate()).ClientEnd().Close();
        },
        {"SELECT 1 [SELECT 1] returned=1"}},
       {"StandardStringsOff",
        [](Conversation& talk) {
          talk.Client(Query("SET standard_conforming_strings = off"))
-             .Server(Complete("SET") + ParameterStatus("standard_conforming_strings", "off") + Ready());
+             .Server(Complete("SET") + ParameterStatus("standard_conforming_strings", "off") +
+                     Ready());
          talk.Client(Query("SELECT 'a\\';b'; SELECT 2"))
-             .Server(RowDescription() + Rows(1) + Complete("SELECT 1") + RowDescription() + Rows(2) +
-                     Complete("SELECT 2") + Ready());
+             .Server(RowDescription() + Rows(1) + Complete("SELECT 1") + RowDescription() +
+                     Rows(2) + Complete("SELECT 2") + Ready());
        },
        {"SET [SET standard_conforming_strings = off]", "SELECT 1 [SELECT 'a\\';b'] returned=1",
         "SELECT 2 [SELECT 2] returned=2"},
        true},
       {"DeferredConstraintFailsAtSync",
        [](Conversation& talk) {
-         talk.Client(Statement("INSERT INTO t VALUES (1)") + Sync()).Server(Done("INSERT 0 1") + Error("23503") + Ready());
+         talk.Client(Statement("INSERT INTO t VALUES (1)") + Sync())
+             .Server(Done("INSERT 0 1") + Error("23503") + Ready());
          talk.Client(Statement("SELECT 1") + Sync()).Server(Selected(1) + Ready());
        },
        {"INSERT 0 1 [INSERT INTO t VALUES (1)] affected=1", "SELECT 1 [SELECT 1] returned=1"},
@@ -376,7 +421,9 @@ Conversation Talk(const Scenario& scenario, Role role) {
 class PostgresScenario : public ::testing::TestWithParam<Scenario> {};
 
 INSTANTIATE_TEST_SUITE_P(, PostgresScenario, ::testing::ValuesIn(Scenarios()),
-                         [](const ::testing::TestParamInfo<Scenario>& tested) { return tested.param.name; });
+                         [](const ::testing::TestParamInfo<Scenario>& tested) {
+                           return tested.param.name;
+                         });
 
 TEST_P(PostgresScenario, GivesItsExchangesAtBothEnds) {
   for (Role role : {Role::kClient, Role::kServer}) {
@@ -463,7 +510,8 @@ TEST_P(PostgresScenario, SaysNothingFalseWithTwoHoles) {
       const size_t left = once.data_bytes();
       for (size_t second = first; second < left; second += 11) {
         Outcome holed = Play(WithoutRange(once, second, std::min(left, second + 13), lost));
-        ASSERT_EQ(FirstFalse(holed, whole, lost), "") << "holes at " << first << " and " << second << (lost ? " lost" : "");
+        ASSERT_EQ(FirstFalse(holed, whole, lost), "")
+            << "holes at " << first << " and " << second << (lost ? " lost" : "");
       }
     }
   }
@@ -478,14 +526,16 @@ TEST_P(PostgresScenario, RecoversAfterAHole) {
     if (step.kind != Step::Kind::kData && step.kind != Step::Kind::kGap) return;  // it ends
   }
   for (int i = 0; i < 3; ++i) {
-    talk.Client(Query("SELECT 'after'")).Server(RowDescription() + Rows(1) + Complete("SELECT 1") + Ready());
+    talk.Client(Query("SELECT 'after'"))
+        .Server(RowDescription() + Rows(1) + Complete("SELECT 1") + Ready());
   }
   for (bool lost : {false, true}) {
     for (size_t from = 0; from + 8 < bytes; ++from) {
       Outcome holed = Play(WithoutRange(talk, from, from + 8, lost));
       if (holed.status == ParseStatus::kDone) continue;
       ASSERT_FALSE(holed.exchanges.empty()) << from << (lost ? " lost" : "");
-      EXPECT_EQ(holed.exchanges.back().query_text, "SELECT 'after'") << from << (lost ? " lost" : "");
+      EXPECT_EQ(holed.exchanges.back().query_text, "SELECT 'after'")
+          << from << (lost ? " lost" : "");
     }
   }
 }

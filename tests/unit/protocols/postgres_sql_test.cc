@@ -38,10 +38,12 @@ TEST(StatementSplitterTest, StatementsWithoutATokenDoNotCount) {
 TEST(StatementSplitterTest, SemicolonsInQuotesAndCommentsBelongToTheStatement) {
   EXPECT_THAT(Split("'a;''b;'; c"), ElementsAre("'a;''b;'", "c"));
   EXPECT_THAT(Split("\"a;\"\"b;\"; c"), ElementsAre("\"a;\"\"b;\"", "c"));
-  EXPECT_THAT(Split("$$a;$$; $tag$b; $$ ;$tag$; c"), ElementsAre("$$a;$$", "$tag$b; $$ ;$tag$", "c"));
+  EXPECT_THAT(Split("$$a;$$; $tag$b; $$ ;$tag$; c"),
+              ElementsAre("$$a;$$", "$tag$b; $$ ;$tag$", "c"));
   EXPECT_THAT(Split("a -- b;\n; c"), ElementsAre("a -- b;", "c"));
   EXPECT_THAT(Split("/* a; /* b; */ c; */ d; e"), ElementsAre("/* a; /* b; */ c; */ d", "e"));
-  EXPECT_THAT(Split("create rule r do also (a; b); c"), ElementsAre("create rule r do also (a; b)", "c"));
+  EXPECT_THAT(Split("create rule r do also (a; b); c"),
+              ElementsAre("create rule r do also (a; b)", "c"));
 }
 
 TEST(StatementSplitterTest, BackslashesEscapeOnlyWhereTheyDo) {
@@ -58,7 +60,8 @@ TEST(StatementSplitterTest, DollarsInNamesAndParametersAreNoQuotes) {
 
 TEST(StatementSplitterTest, SqlBodiesOfRoutinesAreOneStatement) {
   std::string function =
-      "create or replace function f() returns int begin atomic select case when true then 1 end; select 2; end";
+      "create or replace function f() returns int begin atomic select case when true then 1 end; "
+      "select 2; end";
   EXPECT_THAT(Split(function + "; begin; commit"), ElementsAre(function, "begin", "commit"));
   EXPECT_THAT(Split("begin; end; select 1"), ElementsAre("begin", "end", "select 1"));
 }
@@ -133,7 +136,8 @@ TEST(PostgresMessagesTest, CommandTags) {
   EXPECT_TRUE(tag.valid);
   EXPECT_EQ(tag.command, "CREATE TABLE");
   EXPECT_FALSE(tag.rows.has_value());
-  for (const char* wrong : {"", "select 1", "SELECT 1x", "SELECT  1", "5", "SELECT 1 A", "SELECT 1 2 3", " SELECT"}) {
+  for (const char* wrong :
+       {"", "select 1", "SELECT 1x", "SELECT  1", "5", "SELECT 1 A", "SELECT 1 2 3", " SELECT"}) {
     EXPECT_FALSE(ParseCommandTag(wrong).valid) << wrong;
   }
 }
@@ -182,7 +186,8 @@ TEST(NameTableTest, ForgetsTheLeastRecentlyUsed) {
   TextPool texts;
   NameTable table(texts, 100);
   for (int i = 0; i < 1000; ++i) {
-    table.Set("name " + std::to_string(i), texts.Add(std::to_string(i), false), static_cast<uint64_t>(i));
+    table.Set("name " + std::to_string(i), texts.Add(std::to_string(i), false),
+              static_cast<uint64_t>(i));
     ASSERT_NE(table.Find("name 0"), nullptr);
   }
   EXPECT_EQ(table.size(), 100u);

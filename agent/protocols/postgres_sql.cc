@@ -132,6 +132,16 @@ std::string_view TakeWord(std::string_view text, size_t& at) {
 }  // namespace
 
 bool StatementSplitter::Next(std::string_view text, std::string_view& statement) {
+  if (position_ == 0 && text.find(';') == std::string_view::npos) {
+    // One statement, by far the most common; only blanks and comments would make it none.
+    std::string_view whole = Trim(text);
+    if (!whole.empty() && whole[0] != '-' && whole[0] != '/') {
+      position_ = text.size();
+      at_semicolon_ = false;
+      statement = whole;
+      return true;
+    }
+  }
   while (position_ < text.size()) {
     const size_t begin = position_;
     size_t at = begin;
@@ -145,7 +155,8 @@ bool StatementSplitter::Next(std::string_view text, std::string_view& statement)
         ++at;
         continue;
       }
-      if (text.compare(at, 2, "--") == 0 || text.compare(at, 2, "/*") == 0) {
+      if ((c == '-' && text.compare(at, 2, "--") == 0) ||
+          (c == '/' && text.compare(at, 2, "/*") == 0)) {
         at = SkipBlanks(text, at);
         continue;
       }

@@ -23,7 +23,7 @@ struct CaptureConfig {
   std::string tier = "auto";  // auto, a, b
   uint64_t ring_bytes = 16 * 1024 * 1024;
   uint64_t max_connections = 65536;     // tracked at one time, in the kernel and here
-  uint64_t detect_budget_bytes = 4096;  // of each run, until the protocol is known
+  uint64_t detect_budget_bytes = 32 * 1024;  // of each run, until the protocol is known
 };
 
 // Of both signals or of one; in the second case empty or 0 means "as for both".

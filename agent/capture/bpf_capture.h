@@ -26,7 +26,7 @@ struct CaptureOptions {
   CaptureTier tier = CaptureTier::kAuto;
   size_t ring_bytes = 16u << 20;  // rounded up to a power of two
   size_t max_connections = 65536;
-  uint32_t detect_budget_kib = 4;  // of each run, until a connection's protocol is known
+  uint32_t detect_budget_kib = 32;  // of each run, until a connection's protocol is known
   uint32_t detect_edge_bytes = 64;
   bool exclude_self = true;  // this process's own connections are left out on both ends
 };

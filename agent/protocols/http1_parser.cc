@@ -337,6 +337,7 @@ Http1Parser::Step Http1Parser::OnResponseHead(const ResponseHead& head, const Ch
 Http1Parser::Step Http1Parser::OnPairedResponse(const ResponseHead& head, const Chunk& chunk) {
   const PendingRequest& request = pending_.front();
   paired_ = true;
+  head_cut_ = false;
   asked_ = false;
   end_uncertain_ = false;
   response_.exact = true;
@@ -445,7 +446,7 @@ void Http1Parser::OnRequestGap(const Gap& gap) {
 
 void Http1Parser::OnResponseGap(const Gap& gap) {
   if (response_.stage != Stage::kBody) {
-    MissResponses(ReasonOf(gap));
+    if (!KeepResponseOfStatusLine(gap)) MissResponses(ReasonOf(gap));
     return;
   }
   const bool was_lost = response_.body.framing_lost();
@@ -466,6 +467,29 @@ void Http1Parser::OnResponseGap(const Gap& gap) {
     if (paired_) FinishResponse(end_ns, {}, /*incomplete=*/true);
     MissResponses(ReasonOf(gap));
   }
+}
+
+// A head that is longer than what is captured of a response: its status is known; that it was
+// whole shows when the client speaks again.
+bool Http1Parser::KeepResponseOfStatusLine(const Gap& gap) {
+  if (gap.lost || response_.stage != Stage::kHead || !response_.head.has_first_line()) {
+    return false;
+  }
+  if (pending_.size() != 1 || HasOverflow()) return false;
+  ResponseHead head;
+  if (!ParseStatusLine(response_.head.first_line(), head) || head.status < 200) return false;
+  if (pending_.front().is_connect && head.status < 300) return false;
+  response_.head.Release();
+  paired_ = true;
+  asked_ = false;
+  end_uncertain_ = !synced_;
+  head_cut_ = true;
+  status_code_ = head.status;
+  response_fields_.Clear();
+  response_.body.StartUntilEnd();
+  response_.stage = Stage::kBody;
+  LosePairing(ReasonOf(gap), 0);
+  return true;
 }
 
 void Http1Parser::MissRequests(DropReason reason, uint32_t alternations) {
@@ -528,7 +552,7 @@ void Http1Parser::EmitFront(uint64_t end_ns, std::string_view transport_error, b
   http.request_headers = request_headers_;
   if (paired_) {
     http.status_code = status_code_;
-    http.response_body_size = response_.body.size();
+    if (!head_cut_) http.response_body_size = response_.body.size();
     response_fields_.ViewHeaders(response_headers_);
     http.response_headers = response_headers_;
     http.upgraded = status_code_ == 101 || (request.is_connect && status_code_ < 300);
@@ -550,7 +574,8 @@ void Http1Parser::EmitFront(uint64_t end_ns, std::string_view transport_error, b
 
 // A response whose end was not seen is over when its client has something else to say.
 void Http1Parser::EndHiddenResponse() {
-  if (paired_ && response_.stage == Stage::kBody && response_.body.framing_lost()) {
+  if (!paired_ || response_.stage != Stage::kBody) return;
+  if (head_cut_ || response_.body.framing_lost()) {
     FinishResponse(response_.last_ns, {}, /*incomplete=*/true);
   }
 }
@@ -560,7 +585,9 @@ void Http1Parser::EndAll(EndReason reason, uint64_t time_ns) {
                                  : reason == EndReason::kTimeout ? "timeout"
                                                                  : "connection_closed";
   if (paired_ && !pending_.empty() && response_.stage == Stage::kBody) {
-    if (!response_.body.framing_lost()) {
+    if (head_cut_) {
+      DropOldest(DropReason::kCaptureGap);
+    } else if (!response_.body.framing_lost()) {
       bool proper = reason == EndReason::kFin && response_.body.End();
       FinishResponse(time_ns, proper ? std::string_view() : error, /*incomplete=*/false);
     } else {

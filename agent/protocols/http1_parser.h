@@ -67,6 +67,7 @@ class Http1Parser final : public Parser {
 
   void OnRequestGap(const Gap& gap);
   void OnResponseGap(const Gap& gap);
+  bool KeepResponseOfStatusLine(const Gap& gap);
   void MissRequests(DropReason reason, uint32_t alternations);
   void MissResponses(DropReason reason);
 
@@ -106,6 +107,7 @@ class Http1Parser final : public Parser {
 
   // The response that is being read.
   bool paired_ = false;         // belongs to pending_.front(); else nobody waits for it
+  bool head_cut_ = false;       // of its head only the status line is known
   bool end_uncertain_ = false;  // its framing was lost, and so was perhaps another one's beginning
   uint16_t status_code_ = 0;
   StoredFields response_fields_;

@@ -4,6 +4,7 @@ Standard library only. Everything that is started here is ended here, by its own
 Spans are told apart by process id, so other programs of the host that talk meanwhile do not disturb a test.
 """
 
+import atexit
 import contextlib
 import dataclasses
 import json
@@ -43,6 +44,8 @@ class Workspace:
         self.path = tempfile.mkdtemp(prefix=f"zerotap-{name}.")
         os.chmod(self.path, 0o755)
         self.processes = []
+        self.closed = False
+        atexit.register(self.close)  # also when the suite is ended by a signal
 
     def file(self, name):
         return os.path.join(self.path, name)
@@ -82,6 +85,10 @@ class Workspace:
         return status
 
     def close(self, keep=False):
+        if self.closed:
+            return
+        self.closed = True
+        atexit.unregister(self.close)
         for process in reversed(self.processes):
             self.stop(process)
         if keep:

@@ -493,13 +493,32 @@ TEST(Http1GapTest, GapInARequestHeadDropsThatRequestOnly) {
   EXPECT_THAT(outcome.drops, ElementsAre(RecordedDrop{Get("/1").size(), DropReason::kCaptureGap}));
 }
 
-TEST(Http1GapTest, GapInAResponseHeadDropsItsRequestOnly) {
+TEST(Http1GapTest, AResponseHeadLongerThanWhatIsCapturedKeepsItsStatus) {
   Conversation talk(Role::kServer);
-  talk.Client(Get("/1")).Server("HTTP/1.1 200 OK\r\nLink: ").ServerGap(9000).Server("\r\n\r\n");
+  talk.Client(Get("/1")).Server("HTTP/1.1 404 No\r\nLink: ").ServerGap(9000).Server("\r\n\r\nbody");
+  talk.Client(Get("/2")).Server(kOk).Client(Get("/3")).Server(kOk).Close();
+  Outcome outcome = Observe(talk);
+  EXPECT_THAT(outcome.Summaries(), ElementsAre("GET /1 404", "GET /2 200", "GET /3 200"));
+  EXPECT_TRUE(outcome.exchanges[0].incomplete);
+  EXPECT_THAT(outcome.drops, ElementsAre());
+}
+
+TEST(Http1GapTest, GapInAStatusLineDropsItsRequestOnly) {
+  Conversation talk(Role::kServer);
+  talk.Client(Get("/1")).Server("HTTP/1.1 20").ServerGap(9000).Server("\r\n\r\n");
   talk.Client(Get("/2")).Server(kOk).Close();
   Outcome outcome = Observe(talk);
   EXPECT_THAT(outcome.Summaries(), ElementsAre("GET /2 200"));
   EXPECT_THAT(outcome.drops, ElementsAre(RecordedDrop{0, DropReason::kCaptureGap}));
+}
+
+TEST(Http1GapTest, OfSeveralAnswersALongHeadHidesAll) {
+  Conversation talk(Role::kServer);
+  talk.Client(Get("/1") + Get("/2")).Server("HTTP/1.1 200 OK\r\nLink: ").ServerGap(9000);
+  talk.Server("\r\n\r\n").Close();
+  Outcome outcome = Observe(talk);
+  EXPECT_THAT(outcome.Summaries(), ElementsAre());
+  EXPECT_EQ(outcome.drops.size(), 2u);
 }
 
 TEST(Http1GapTest, LostRequestLeavesItsResponseUnpaired) {

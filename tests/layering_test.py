@@ -24,7 +24,7 @@ ROOMS = {
     "protocols": (("telemetry",), ()),
     "processors": (("telemetry",), ("re2/",)),
     "metrics": (("telemetry",), ()),
-    "process": (("telemetry", "symbolizers", "http"), ("nlohmann/", "re2/")),
+    "process": (("telemetry", "symbolizers"), ("nlohmann/", "re2/")),
     "exporters": (("telemetry", "http"),
                   ("google/protobuf/", "opentelemetry/", "libdeflate.h", "nlohmann/")),
     "capture": (("events", "bpf_skeleton"), ("bpf/", "linux/bpf.h")),

@@ -31,7 +31,7 @@ struct PipelineOptions {
   RedOptions red;
   std::string sampler = "parentbased_always_on";
   std::string sampler_argument;
-  bool legacy_attributes = true;          // the SigNoz set of signals.md D1
+  bool legacy_attributes = true;          // the older names that SigNoz pages read, besides the stable ones
   bool spans_enabled = true;              // false: metrics only
   std::vector<uint16_t> own_ports;        // zerotap's own listeners: their clients are not traced
   std::vector<uint16_t> include_ports;    // when not empty: only connections with one of these on either end

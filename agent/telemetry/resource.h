@@ -12,7 +12,7 @@ namespace zerotap {
 struct Resource {
   std::string service_name;  // also in `attributes`; never empty
   uint32_t pid = 0;
-  AttributeSet attributes;   // signals.md section 3.7
+  AttributeSet attributes;   // semantic conventions: docs/resource
 };
 
 using ResourcePtr = std::shared_ptr<const Resource>;

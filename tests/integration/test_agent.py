@@ -184,11 +184,10 @@ class Names(Case):
 
     def test_configured_names(self):
         server, port = self.start_app("http_server.py")
-        agent = Agent(self.workspace, {"services": [{"name": "shop", "namespace": "europe",
-                                                        "command_contains": f"http_server.py {port}"}]})
+        agent = Agent(self.workspace, {"services": [{"name": "shop", "command_contains": f"http_server.py {port}"}]})
         http_get(f"http://127.0.0.1:{port}/ok")
         span, = agent.expect(lambda s: s.pid == server.pid, 1)
-        self.assertEqual((span.service, span.resource["service.namespace"]), ("shop", "europe"))
+        self.assertEqual(span.service, "shop")
         agent.stop()
 
 

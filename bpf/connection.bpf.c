@@ -85,7 +85,8 @@ static __always_inline void zt_on_child(struct sock *sk, zt_u64 key)
 	struct zt_own_port port = {.netns = zt_netns(sk),
 				   .port = BPF_CORE_READ(sk, __sk_common.skc_num)};
 	zt_u64 pair = zt_pair(sequence.first_out, sequence.first_in);
-	if (bpf_map_lookup_elem(&own_ports, &port)) {
+	/* On loopback: another address may have the same port for somebody else. */
+	if (bpf_map_lookup_elem(&own_ports, &port) && zt_is_looped(sk)) {
 		zt_mark_own(sk, &connection);
 	} else if (bpf_map_lookup_elem(&own_connections, &pair)) {
 		connection.flags |= ZT_CONNECTION_OWN;
@@ -103,7 +104,7 @@ static __always_inline void zt_on_listen(struct sock *sk, bool listening)
 	zt_u32 one = 1;
 	if (listening && zt_policy(bpf_get_current_pid_tgid() >> 32) == ZT_PROCESS_SELF)
 		bpf_map_update_elem(&own_ports, &port, &one, BPF_ANY);
-	else if (!listening)
+	else if (!listening && zt_policy(bpf_get_current_pid_tgid() >> 32) == ZT_PROCESS_SELF)
 		bpf_map_delete_elem(&own_ports, &port);
 }
 
@@ -127,11 +128,14 @@ static __always_inline void zt_on_closing(struct sock *sk, zt_u64 key, int previ
 		bpf_map_delete_elem(&connections, &key);
 		return;
 	}
-	/* What arrived before the end can still be read: then the end is told of when the socket
+	struct zt_connection *ended = zt_lookup(key);
+	if (ended && error)
+		ended->error = error;
+	/* What arrived before the end, a reset included, can still be read: then the end is told of when the socket
 	 * goes. */
 	struct tcp_sock *tcp = (struct tcp_sock *)sk;
 	__s32 unread = BPF_CORE_READ(tcp, rcv_nxt) - BPF_CORE_READ(tcp, copied_seq);
-	if (unread <= 0 || error)
+	if (unread <= 0)
 		zt_emit_closed(key, now, error);
 }
 

@@ -18,6 +18,37 @@
 #define ZT_MAX_COUNTED_MESSAGES 64
 #define ZT_IGNORED_MESSAGE_FLAGS (MSG_OOB | MSG_ERRQUEUE) /* not bytes of the stream */
 
+/* The socket behind a descriptor of this task. Read without its locks: that the socket points back
+ * at the file shows that the descriptor was not changed in between. */
+static __always_inline struct socket *zt_socket_of(struct task_struct *task, zt_u32 descriptor,
+						   struct file **file)
+{
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	if (descriptor >= BPF_CORE_READ(table, max_fds))
+		return 0;
+	struct file **files = BPF_CORE_READ(table, fd);
+	if (bpf_probe_read_kernel(file, sizeof(*file), files + descriptor) || !*file)
+		return 0;
+	if ((BPF_CORE_READ(*file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return 0;
+	struct socket *socket = BPF_CORE_READ(*file, private_data);
+	return BPF_CORE_READ(socket, file) == *file ? socket : 0;
+}
+
+/*
+ * Work that io_uring left behind runs when the thread leaves some other system call, whose registers
+ * are not of this transfer. Only threads that use io_uring are asked.
+ */
+static __always_inline bool zt_registers_are_foreign(struct task_struct *task, struct sock *sk,
+						     zt_u32 descriptor)
+{
+	if (!bpf_core_field_exists(struct task_struct, io_uring) || !BPF_CORE_READ(task, io_uring))
+		return false;
+	struct file *file = 0;
+	struct socket *socket = zt_socket_of(task, descriptor, &file);
+	return !socket || BPF_CORE_READ(socket, sk) != sk;
+}
+
 static __always_inline int zt_on_length(struct sock *sk, int result, zt_u32 message_flags,
 					zt_u8 direction)
 {
@@ -36,8 +67,9 @@ static __always_inline int zt_on_length(struct sock *sk, int result, zt_u32 mess
 	/* An empty message counts among the others of its call. */
 	if (!result && direction == ZT_DIRECTION_EGRESS && (kind & 0xf) != ZT_CALL_MESSAGES)
 		return 0;
-	if (task->flags & PF_IO_WORKER) {
-		kind = ZT_CALL_OTHER; /* the registers are of no call */
+	if ((task->flags & PF_IO_WORKER) ||
+	    (kind != ZT_CALL_OTHER && zt_registers_are_foreign(task, sk, syscall.argument[0]))) {
+		kind = ZT_CALL_OTHER; /* the registers are of no call, or of another */
 	} else if (task->thread_info.ZT_COMPAT_FIELD & ZT_COMPAT_BITS) {
 		kind = ZT_CALL_OTHER;
 		zt_count(ZT_COUNTER_COMPAT_CALL);
@@ -82,23 +114,6 @@ SEC("tp_btf/sock_recv_length")
 int tier_a_receive_btf(zt_u64 *arguments)
 {
 	return zt_on_length_arguments(arguments, ZT_DIRECTION_INGRESS);
-}
-
-/* The socket behind a descriptor of this task. Read without its locks: that the socket points back
- * at the file shows that the descriptor was not changed in between. */
-static __always_inline struct socket *zt_socket_of(struct task_struct *task, zt_u32 descriptor,
-						   struct file **file)
-{
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-	if (descriptor >= BPF_CORE_READ(table, max_fds))
-		return 0;
-	struct file **files = BPF_CORE_READ(table, fd);
-	if (bpf_probe_read_kernel(file, sizeof(*file), files + descriptor) || !*file)
-		return 0;
-	if ((BPF_CORE_READ(*file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
-		return 0;
-	struct socket *socket = BPF_CORE_READ(*file, private_data);
-	return BPF_CORE_READ(socket, file) == *file ? socket : 0;
 }
 
 /* The messages of one sendmmsg or recvmmsg. The position in the stream is known for the end of the

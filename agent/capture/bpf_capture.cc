@@ -3,6 +3,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -48,6 +49,15 @@ class Mapping {
   size_t size_ = 0;
   void* address_ = nullptr;
 };
+
+// The programs see process numbers of the initial namespace, whose inode is fixed (include/linux/proc_ns.h,
+// PROC_PID_INIT_INO).
+bool InInitialPidNamespace() {
+  constexpr ino_t kInitialPidNamespace = 0xEFFFFFFC;
+  struct stat namespace_file {};
+  return ::stat("/proc/self/ns/pid", &namespace_file) != 0 ||
+         namespace_file.st_ino == kInitialPidNamespace;
+}
 
 }  // namespace
 
@@ -117,6 +127,12 @@ BpfCapture::BpfCapture(std::unique_ptr<State> state) : state_(std::move(state)) 
 BpfCapture::~BpfCapture() = default;
 
 Result<std::unique_ptr<BpfCapture>> BpfCapture::Create(const CaptureOptions& options) {
+  if (options.exclude_self && !InInitialPidNamespace()) {
+    return Fail(
+        "zerotap runs in a process-id namespace of its own, where its number and those of other processes are not "
+        "the kernel's: it could neither leave itself out nor name anyone. Start it with the host's (docker run "
+        "--pid=host, hostPID: true)");
+  }
   Result<LoadedProbes> probes = LoadProbes(options);
   if (!probes) return tl::unexpected(probes.error());
   auto state = std::make_unique<State>();

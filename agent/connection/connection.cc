@@ -200,7 +200,6 @@ void Connection::OnShutdown(Direction direction, uint64_t time_ns) {
   // The kernel has the peer's FIN before the process read the last bytes: the reading side ends with the read that
   // returns 0, or with the close.
   ended = true;
-  ended_both = ended_[0] && ended_[1];
   StreamOf(direction, egress_, ingress_).Expire(time_ns, true, *this);
   if (state_ == State::kParsing) parser_->OnEnd(direction, EndReason::kFin, time_ns);
 }
@@ -222,7 +221,6 @@ void Connection::CompareTotals(const zt_connection_closed_event& closed) {
 void Connection::OnClosed(EndReason reason, uint64_t time_ns) {
   egress_.Expire(time_ns, true, *this);
   ingress_.Expire(time_ns, true, *this);
-  ended_both = true;
   if (state_ == State::kParsing) parser_->OnClose(reason, time_ns);
   parser_.reset();
   state_ = State::kIgnored;
@@ -241,10 +239,15 @@ void Connection::Ignore(DropReason reason) {
 }
 
 WorkId Connection::BeginRequest(const RequestStart& start) {
+  ++in_flight;
   return listener_.BeginRequest(*this, start);
 }
-void Connection::EndExchange(const Exchange& exchange) { listener_.EndExchange(*this, exchange); }
+void Connection::EndExchange(const Exchange& exchange) {
+  --in_flight;
+  listener_.EndExchange(*this, exchange);
+}
 void Connection::DropRequest(WorkId work, DropReason reason) {
+  --in_flight;
   listener_.DropRequest(*this, work, reason);
 }
 

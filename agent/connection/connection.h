@@ -74,14 +74,18 @@ class Connection final : private StreamConsumer, private ExchangeSink {
   uint64_t peer_pair() const { return (own_pair_ << 32) | (own_pair_ >> 32); }
   size_t MemorySize() const;
 
+  // Said by data records; what the closed record says beyond that was lost at the very end.
+  uint64_t lost_records() const { return lost_records_; }
+  bool ended_either() const { return ended_[0] || ended_[1]; }
+
   // For the tracker and the listener.
   Connection* peer = nullptr;        // the other end, when it is on this host and known
   uint64_t last_active_ns = 0;
   uint32_t last_tgid = 0;
-  uint32_t records_after_ignore = 0;
+  uint32_t records_since_verdict = 0;
+  uint32_t in_flight = 0;            // requests begun and not ended
   uint32_t ledger_row = 0;           // of (ledger_tgid, protocol, role)
   uint32_t ledger_tgid = 0;
-  bool ended_both = false;
   uint64_t begin_offset = ~0ull;     // of the latest request, to tell requests that share an offset apart
   uint32_t begin_ordinal = 0;
 

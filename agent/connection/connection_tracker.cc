@@ -32,6 +32,11 @@ Connection& ConnectionTracker::Find(uint64_t connection_id, uint64_t now_ns) {
   return *last_;
 }
 
+const Connection* ConnectionTracker::FindExisting(uint64_t connection_id) const {
+  auto found = connections_.find(connection_id);
+  return found == connections_.end() ? nullptr : found->second.connection.get();
+}
+
 Connection& ConnectionTracker::Insert(uint64_t connection_id, uint64_t now_ns) {
   while (connections_.size() >= options_.max_connections && !recent_.empty()) {
     auto oldest = connections_.find(recent_.front());
@@ -85,6 +90,12 @@ void ConnectionTracker::OnShutdown(const zt_connection_shutdown_event& shutdown)
   found->second.connection->OnShutdown(Direction::kEgress, shutdown.header.time_ns);
 }
 
+void ConnectionTracker::OnEndOfStream(Connection& connection, uint64_t time_ns) {
+  if (connection.family() == ZT_FAMILY_UNIX && connection.peer != nullptr) {
+    connection.peer->OnShutdown(Direction::kEgress, time_ns);
+  }
+}
+
 void ConnectionTracker::OnClosed(const zt_connection_closed_event& closed) {
   auto found = connections_.find(closed.connection_id);
   if (found == connections_.end()) return;
@@ -132,9 +143,8 @@ void ConnectionTracker::Advance(uint64_t now_ns) {
       continue;
     }
     Connection& connection = *found->second.connection;
-    uint64_t idle_limit =
-        connection.ended_both ? options_.unix_idle_ns / 16 : options_.unix_idle_ns;
-    if (now_ns > connection.last_active_ns + idle_limit) {
+    if (connection.ended_either() && connection.in_flight == 0 &&
+        now_ns > connection.last_active_ns + options_.unix_linger_ns) {
       connection.OnClosed(EndReason::kFin, connection.last_active_ns);
       Remove(found);
       without_close_.pop_front();

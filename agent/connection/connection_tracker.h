@@ -15,8 +15,9 @@ namespace zerotap {
 
 struct TrackerOptions {
   size_t max_connections = 65536;
-  // An AF_UNIX connection has no close event: idle ones with nothing buffered are forgotten after this time.
-  uint64_t unix_idle_ns = 120'000'000'000;
+  // An AF_UNIX connection has no close event: one that has ended in a direction and has no request in flight is
+  // forgotten after this time of silence. Others stay, idle or not, until the number is reached.
+  uint64_t unix_linger_ns = 10'000'000'000;
 };
 
 class ConnectionTracker {
@@ -28,7 +29,10 @@ class ConnectionTracker {
   // The connection of the record; made when it is new (its opened record may have been lost).
   Connection& OnOpened(const zt_connection_opened_event& opened);
   Connection& Find(uint64_t connection_id, uint64_t now_ns);
+  const Connection* FindExisting(uint64_t connection_id) const;
   void OnShutdown(const zt_connection_shutdown_event& shutdown);
+  // A read of `connection` returned 0. AF_UNIX has no other sign that the peer will send no more.
+  void OnEndOfStream(Connection& connection, uint64_t time_ns);
   void OnClosed(const zt_connection_closed_event& closed);
 
   void Advance(uint64_t now_ns);

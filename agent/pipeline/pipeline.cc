@@ -104,10 +104,12 @@ struct Pipeline::State final : RequestListener {
 
   void OnOpened(const zt_connection_opened_event& opened);
   void OnData(const zt_data_event& data, ByteSpan head, ByteSpan tail);
+  void OnClosed(const zt_connection_closed_event& closed);
   const Process& ProcessOf(uint32_t tgid);
   bool LeftOut(const Connection& connection) const;
   void SendVerdict(const Connection& connection, zt_verdict_mode mode, uint8_t egress_kib,
                    uint8_t ingress_kib, uint8_t edge_bytes);
+  void SendProtocolVerdict(const Connection& connection);
   void IgnoreConnection(Connection& connection);
   uint32_t LedgerRow(Connection& connection, uint32_t tgid);
   void Enrich(Exchange& exchange, HttpFields& http, DatabaseFields& database,
@@ -212,7 +214,7 @@ void Pipeline::State::OnData(const zt_data_event& data, ByteSpan head, ByteSpan 
   stats.lost_events += data.lost_before;
   Connection& connection = tracker.Find(data.connection_id, data.header.time_ns);
   if (connection.state() == Connection::State::kIgnored) {
-    if (++connection.records_after_ignore % kRepeatVerdictEvery == 0) {
+    if (++connection.records_since_verdict % kRepeatVerdictEvery == 0) {
       SendVerdict(connection, ZT_VERDICT_IGNORE, 0, 0, 0);
     }
     return;
@@ -223,15 +225,34 @@ void Pipeline::State::OnData(const zt_data_event& data, ByteSpan head, ByteSpan 
   }
   connection.OnRecord(data, head, tail);
   tracker.AfterRecord(connection);
+  if ((data.flags & ZT_DATA_EOF) != 0) tracker.OnEndOfStream(connection, data.header.time_ns);
+  // A verdict may be lost to another connection that shares its slot.
+  if (connection.state() == Connection::State::kParsing &&
+      ++connection.records_since_verdict % kRepeatVerdictEvery == 0) {
+    SendProtocolVerdict(connection);
+  }
+}
+
+void Pipeline::State::OnClosed(const zt_connection_closed_event& closed) {
+  // The closed record's total includes what data records have already said.
+  const Connection* connection = tracker.FindExisting(closed.connection_id);
+  uint64_t said = connection != nullptr ? connection->lost_records() : 0;
+  if (closed.lost_events > said) stats.lost_events += closed.lost_events - said;
+  tracker.OnClosed(closed);
 }
 
 void Pipeline::State::OnProtocolKnown(Connection& connection, const Protocol* protocol) {
   if (protocol == nullptr) {
-    ++stats.connections_ignored;
+    if (connection.protocol() == nullptr) ++stats.connections_ignored;
     SendVerdict(connection, ZT_VERDICT_IGNORE, 0, 0, 0);
     return;
   }
-  const CapturePolicy& policy = protocol->capture;
+  connection.ledger_tgid = 0;  // its row was for what the connection carried before
+  SendProtocolVerdict(connection);
+}
+
+void Pipeline::State::SendProtocolVerdict(const Connection& connection) {
+  const CapturePolicy& policy = connection.protocol()->capture;
   bool is_client = connection.role() == Role::kClient;
   SendVerdict(connection, ZT_VERDICT_HEADS,
               is_client ? policy.request_budget_kib : policy.response_budget_kib,
@@ -417,8 +438,7 @@ void Pipeline::HandleRecord(ByteSpan bytes) {
   } else if (event->shutdown != nullptr) {
     state.tracker.OnShutdown(*event->shutdown);
   } else if (event->closed != nullptr) {
-    state.stats.lost_events += event->closed->lost_events;
-    state.tracker.OnClosed(*event->closed);
+    state.OnClosed(*event->closed);
   } else if (event->exec != nullptr) {
     state.processes.erase(event->exec->tgid);
   } else if (event->fork != nullptr) {

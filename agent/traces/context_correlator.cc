@@ -110,7 +110,7 @@ void ContextCorrelator::BeginClient(uint32_t index, const WorkOrigin& origin,
   Work& work = works_[index];
   if (work.carried) {
     ResolveAsRootOrCarried(index);
-  } else if (uint32_t server = ServedByThread(start.tid); server != kNone) {
+  } else if (uint32_t server = ServedByThread(start.tid, start.tgid); server != kNone) {
     WaitFor(index, server);
   } else {
     ResolveAsRootOrCarried(index);
@@ -242,11 +242,13 @@ void ContextCorrelator::LeaveThread(uint32_t index) {
   if (thread.unanswered == 0 && !thread.unreliable) threads_.erase(found);
 }
 
-uint32_t ContextCorrelator::ServedByThread(uint32_t tid) const {
+uint32_t ContextCorrelator::ServedByThread(uint32_t tid, uint32_t tgid) const {
   auto found = threads_.find(tid);
   if (found == threads_.end()) return kNone;
   const Thread& thread = found->second;
-  return thread.unreliable || thread.unanswered != 1 ? kNone : thread.current;
+  if (thread.unreliable || thread.unanswered != 1 || thread.current == kNone) return kNone;
+  // A thread's number may come again in another process while the request is still open.
+  return works_[thread.current].tgid == tgid ? thread.current : kNone;
 }
 
 void ContextCorrelator::End(WorkId id, uint64_t end_ns) {

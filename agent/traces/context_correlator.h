@@ -67,7 +67,7 @@ class ContextCorrelator {
   WorkId Begin(const WorkOrigin& origin, const RequestStart& start);
   // Null when the id is not live.
   const WorkContext* Find(WorkId id) const;
-  // The request has its answer; `end_ns` may be lowered to what the other end saw.
+  // The request has its answer.
   void End(WorkId id, uint64_t end_ns);
   // Like End, for work that is not resolved: `span` is released once it is. False (span untouched) when too many wait.
   bool EndHeld(WorkId id, uint64_t end_ns, Span&& span);
@@ -125,7 +125,7 @@ class ContextCorrelator {
   void BeginClient(uint32_t index, const WorkOrigin& origin, const RequestStart& start);
   void EnterThread(uint32_t index, const RequestStart& start);
   void LeaveThread(uint32_t index);
-  uint32_t ServedByThread(uint32_t tid) const;
+  uint32_t ServedByThread(uint32_t tid, uint32_t tgid) const;
   bool JoinsHop(uint32_t server, uint32_t client) const;
   void InheritFrom(uint32_t index, uint32_t parent, bool remote);
   void WaitFor(uint32_t index, uint32_t parent);

@@ -148,6 +148,8 @@ __weak __noinline int zt_emit_closed(zt_u64 key, zt_u64 now, zt_u64 error)
 	struct zt_connection *connection = zt_lookup(key);
 	if (!connection || !zt_is_told(connection))
 		return 0;
+	if (!error)
+		error = connection->error;
 	connection->flags |= ZT_CONNECTION_CLOSED;
 	struct zt_connection_closed_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	if (!event) {

@@ -239,6 +239,7 @@ struct task_struct {
 	char comm[16];
 	struct files_struct *files;
 	struct signal_struct *signal;
+	void *io_uring; /* since 5.11 */
 };
 
 struct linux_binprm {

@@ -58,7 +58,8 @@ struct zt_connection {
 	zt_u8 ingress_budget_kib;
 	zt_u8 edge_bytes;
 	zt_u8 own_checks; /* how often zerotap's own connections were looked through */
-	zt_u8 reserved[3];
+	zt_u8 reserved;
+	zt_u16 error; /* sk_err at the end; reading it takes it out of the socket */
 };
 ZT_STATIC_ASSERT(sizeof(struct zt_connection) <= 192, "zt_connection");
 

@@ -275,7 +275,8 @@ static __always_inline zt_u32 zt_call_flags(zt_u32 kind, const struct zt_syscall
 /* Tier A sees each message of sendmmsg and recvmmsg without its index: it is the next of the same
  * array while the length that the kernel wrote to the one before is the one that was seen. */
 static __always_inline void zt_use_next_message(struct zt_call *call,
-						struct zt_connection *connection, zt_u64 array)
+						struct zt_connection *connection, zt_u64 array,
+						zt_u64 count)
 {
 	zt_u32 index = 0;
 	if (connection->mmsg_array == array && connection->mmsg_tid == call->tid) {
@@ -286,6 +287,8 @@ static __always_inline void zt_use_next_message(struct zt_call *call,
 		    length == connection->mmsg_length)
 			index = connection->mmsg_index + 1;
 	}
+	if (index >= count) /* the array of the call before, used again */
+		index = 0;
 	connection->mmsg_array = array;
 	connection->mmsg_tid = call->tid;
 	connection->mmsg_index = index;
@@ -333,7 +336,7 @@ __noinline int zt_transfer(zt_u64 socket_address, zt_u64 what, zt_u64 sizes, zt_
 		zt_use_message(&call, address);
 		break;
 	case ZT_CALL_MESSAGES:
-		zt_use_next_message(&call, connection, address);
+		zt_use_next_message(&call, connection, address, count);
 		break;
 	default:
 		call.flags |= ZT_DATA_NO_PAYLOAD;

@@ -62,6 +62,7 @@ class CaptureFixture {
                                                 CaptureOptions options = OwnProcessSeen());
   static CaptureOptions OwnProcessSeen() {
     CaptureOptions options;
+    options.detect_budget_kib = 4;  // so that a test need not send much to pass it
     options.exclude_self = false;
     return options;
   }

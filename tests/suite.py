@@ -13,8 +13,9 @@ import xml.etree.ElementTree
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PARTS = ("unit", "replay", "bpf", "layering", "sanitize", "fuzz", "tsan", "integration")
-# Where threads meet: queue and log (base), the export threads, the ledger that they and the pipeline write.
-TSAN_TARGETS = ("base_test", "exporters_test", "pipeline_test")
+# Where threads meet: queue and log (base), the export threads, the ledger that they and the pipeline write, the agent's own
+# loop and health server.
+TSAN_TARGETS = ("base_test", "exporters_test", "pipeline_test", "app_test")
 
 
 class Suite:
@@ -105,7 +106,7 @@ class Suite:
         if not (self.wants("sanitize") or self.wants("fuzz")) or not self.build("fuzz"):
             return
         if self.wants("sanitize"):
-            self.ctest("sanitize", "build/fuzz", [], env={"ASAN_OPTIONS": "detect_leaks=1:abort_on_error=1",
+            self.ctest("sanitize", "build/fuzz", ["-LE", "^bpf"], env={"ASAN_OPTIONS": "detect_leaks=1:abort_on_error=1",
                                                           "UBSAN_OPTIONS": "print_stacktrace=1"})
         if self.wants("fuzz"):
             self.fuzz()

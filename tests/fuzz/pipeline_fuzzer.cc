@@ -1,6 +1,6 @@
 // LIBRARIES: zerotap_pipeline
 // The whole pipeline on hostile records: the input is read as a script of kernel records on a few connections, with
-// arbitrary offsets, lengths, flags, times and payloads. Oracles: nothing crashes, the ledger balances, nothing is held for ever.
+// arbitrary offsets, lengths, flags, times and payloads, and of records that are malformed altogether. Oracles: nothing crashes, the ledger balances, nothing is held for ever.
 #include <cstdlib>
 #include <cstring>
 #include <vector>
@@ -92,6 +92,16 @@ void Run(const uint8_t* data, size_t size) {
         opened.role = script.Byte();
         opened.flags = script.Byte();
         Send(pipeline, &opened, sizeof(opened));
+        break;
+      }
+      case 4: {  // a record whose size, kind and contents are what they are
+        zt_event_header header{};
+        header.time_ns = now;
+        header.kind = script.Byte() % 10;
+        ByteSpan body = script.Take(script.Word() % 2048);
+        header.size = script.Byte() % 2 ? static_cast<uint32_t>(sizeof(header) + body.size())
+                                        : script.Word();
+        Send(pipeline, &header, sizeof(header), body);
         break;
       }
       case 5:

@@ -59,7 +59,7 @@ class Writer {
     size_t first_start = 0;
     size_t first_size = 0;  // 0: the first row is not complete
     size_t start = 0;
-    size_t separator = 0;  // where the comma before the row in work stands
+    size_t separator = 0;  // where the one comma before the row in work stands, 0: none yet
   };
 
   bool IsLiteral(const SqlToken& token, bool set_statement) {
@@ -119,7 +119,7 @@ class Writer {
       if (rows_.active && depth_ == rows_.depth) EndRow();
       if (depth_ < rows_.depth) rows_.active = false;
     } else if (depth_ == rows_.depth) {
-      if (c == ',' && rows_.first_size != 0) {
+      if (c == ',' && rows_.first_size != 0 && rows_.separator == 0) {
         rows_.separator = before;
       } else {
         rows_.active = false;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <deque>
 #include <unordered_map>
+#include <utility>
 
 #include "agent/base/hash.h"
 #include "agent/connection/connection_tracker.h"
@@ -110,6 +111,7 @@ struct Pipeline::State final : RequestListener {
   void SendVerdict(const Connection& connection, zt_verdict_mode mode, uint8_t egress_kib,
                    uint8_t ingress_kib, uint8_t edge_bytes);
   void SendProtocolVerdict(const Connection& connection);
+  void RepeatVerdict(Connection& connection);
   void IgnoreConnection(Connection& connection);
   uint32_t LedgerRow(Connection& connection, uint32_t tgid);
   void Enrich(Exchange& exchange, HttpFields& http, DatabaseFields& database,
@@ -214,9 +216,7 @@ void Pipeline::State::OnData(const zt_data_event& data, ByteSpan head, ByteSpan 
   stats.lost_events += data.lost_before;
   Connection& connection = tracker.Find(data.connection_id, data.header.time_ns);
   if (connection.state() == Connection::State::kIgnored) {
-    if (++connection.records_since_verdict % kRepeatVerdictEvery == 0) {
-      SendVerdict(connection, ZT_VERDICT_IGNORE, 0, 0, 0);
-    }
+    RepeatVerdict(connection);
     return;
   }
   if (data.tgid != connection.last_tgid) {
@@ -226,10 +226,19 @@ void Pipeline::State::OnData(const zt_data_event& data, ByteSpan head, ByteSpan 
   connection.OnRecord(data, head, tail);
   tracker.AfterRecord(connection);
   if ((data.flags & ZT_DATA_EOF) != 0) tracker.OnEndOfStream(connection, data.header.time_ns);
-  // A verdict may be lost to another connection that shares its slot.
-  if (connection.state() == Connection::State::kParsing &&
-      ++connection.records_since_verdict % kRepeatVerdictEvery == 0) {
+  RepeatVerdict(connection);
+}
+
+// A verdict may be lost to another connection that shares its slot.
+void Pipeline::State::RepeatVerdict(Connection& connection) {
+  if (connection.state() == Connection::State::kDetecting ||
+      ++connection.records_since_verdict % kRepeatVerdictEvery != 0) {
+    return;
+  }
+  if (connection.state() == Connection::State::kParsing) {
     SendProtocolVerdict(connection);
+  } else {
+    SendVerdict(connection, ZT_VERDICT_IGNORE, 0, 0, 0);
   }
 }
 
@@ -305,7 +314,7 @@ void Pipeline::State::Enrich(Exchange& exchange, HttpFields& http, DatabaseField
     http = *exchange.http;
     exchange.http = &http;
     Target target = SplitTarget(http.target);
-    http_texts = HttpTexts{target.path, {}, {}};
+    http_texts = HttpTexts{target.path, target.query, {}};
     if (exchange.role == Role::kServer && http.method != "CONNECT") {
       http.route = routes.Normalize(process.service_key, target.path);
     }
@@ -325,7 +334,7 @@ void Pipeline::State::Enrich(Exchange& exchange, HttpFields& http, DatabaseField
 void Pipeline::State::BuildSpan(const Exchange& exchange, const ConnectionFacts& facts,
                                 const Process& process, uint32_t ledger_row, Span& span) {
   if (exchange.http != nullptr) {
-    std::string_view query = SplitTarget(exchange.http->target).query;
+    std::string_view query = std::exchange(http_texts.query, {});  // not redacted yet
     query_scratch.clear();
     url_scratch.clear();
     if (exchange.role == Role::kServer) {

@@ -117,7 +117,7 @@ CommandName NameOfProgram(const Command& command, const std::string& script, Arg
 }
 
 // Titles that programs write over "node script.js": "next-server (v14.1.0)", "npm run dev", "node
-// /srv/shop/app.js" (PM2), "nuxt", "PM2 v5.3.0: God Daemon (/root/.pm2)".
+// /srv/shop/app.js" (PM2), "nuxt", "PM2 v5.3.0: God Daemon (/home/app/.pm2)".
 CommandName NameFromTitle(const Command& command) {
   std::string_view title = command.title;
   std::string_view first = title.substr(0, title.find(' '));

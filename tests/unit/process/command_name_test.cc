@@ -101,7 +101,7 @@ TEST(CommandName, Node) {
        "npm"},
       {"npm's title", node, {"npm start"}, "/srv/shop", "npm"},
       {"PM2's title", node, {"node /srv/shop/api.js"}, "/srv/shop", "api"},
-      {"PM2 itself", node, {"PM2 v5.3.0: God Daemon (/root/.pm2)"}, "/", "pm2"},
+      {"PM2 itself", node, {"PM2 v5.3.0: God Daemon (/home/app/.pm2)"}, "/", "pm2"},
       {"Next's title", node, {"next-server (v14.1.0)"}, "/srv/shop", "shop"},
       {"one-word title", node, {"checkout"}, "/", "checkout"},
       {"unknown title", node, {"serving 3 clients for bob"}, "/", "node"},

@@ -220,8 +220,8 @@ TEST(ResourceBuilder, RuntimeVersions) {
   };
   const VersionCase cases[] = {
       {"/usr/bin/python3.11", RuntimeKind::kPython, "3.11"},
-      {"/root/.pyenv/versions/3.11.7/bin/python3.11", RuntimeKind::kPython, "3.11.7"},
-      {"/root/.nvm/versions/node/v20.11.1/bin/node", RuntimeKind::kNode, "20.11.1"},
+      {"/home/app/.pyenv/versions/3.11.7/bin/python3.11", RuntimeKind::kPython, "3.11.7"},
+      {"/home/app/.nvm/versions/node/v20.11.1/bin/node", RuntimeKind::kNode, "20.11.1"},
       {"/usr/bin/node", RuntimeKind::kNode, ""},
       {"/usr/sbin/php-fpm8.2", RuntimeKind::kPhp, "8.2"},
       {"/usr/bin/ruby3.1", RuntimeKind::kRuby, "3.1"},

@@ -36,11 +36,13 @@ int main(int argc, char** argv) {
   for (const std::string& warning : loaded->warnings) spdlog::warn("{}", warning);
   switch (line.command) {
     case CommandLine::Command::kPrintConfig:
-      Print(stdout, PrintYamlConfig(loaded->config));
+      Print(stdout, PrintYamlConfig(loaded->config, &loaded->origins));
       return kExitOk;
     case CommandLine::Command::kReplay:
       return RunReplay(line.replay_path, loaded->config, line.replay_metrics, stdout);
     default:
-      return RunAgent(loaded->config, {line.record_path, line.duration_seconds});
+      return RunAgent(*loaded, {line.record_path, line.duration_seconds, [&line] {
+                                  return LoadConfig(line.overrides, ProcessEnvironment());
+                                }});
   }
 }

@@ -8,6 +8,7 @@
 #include <iterator>
 
 #include "agent/app/config_environment.h"
+#include "agent/app/config_origins.h"
 #include "agent/app/config_schema.h"
 #include "agent/app/config_units.h"
 #include "agent/app/config_yaml.h"
@@ -183,7 +184,7 @@ class Validator {
 };
 
 void ReadFile(const std::string& path, const Environment& environment, Config& config,
-              std::vector<std::string>& errors) {
+              std::vector<std::string>& errors, ConfigOrigins& origins) {
   errno = 0;
   std::ifstream file(path, std::ios::binary);
   std::string text;
@@ -201,7 +202,7 @@ void ReadFile(const std::string& path, const Environment& environment, Config& c
     errors.push_back("the configuration " + path + " is larger than 4MiB");
     return;
   }
-  ReadYamlConfig(text, path, environment, config, errors);
+  ReadYamlConfig(text, path, environment, config, errors, &origins);
 }
 
 void ApplyWord(const char* flag, const std::string& value, std::span<const std::string_view> words,
@@ -283,6 +284,25 @@ void ResolveMetrics(Config& config) {
   }
 }
 
+void NoteFlagOrigins(const ConfigOverrides& overrides, const Config& before,
+                     ConfigOrigins& origins) {
+  using Member = std::optional<std::string> ConfigOverrides::*;
+  constexpr std::pair<const char*, Member> kFlags[] = {
+      {"--exporter", &ConfigOverrides::exporters},
+      {"--endpoint", &ConfigOverrides::endpoint},
+      {"--capture-tier", &ConfigOverrides::capture_tier},
+      {"--sampler", &ConfigOverrides::sampler},
+      {"--health", &ConfigOverrides::health},
+      {"--log-level", &ConfigOverrides::log_level}};
+  for (const auto& [name, member] : kFlags) {
+    ConfigOverrides alone;
+    alone.*member = overrides.*member;
+    std::vector<std::string> ignored;
+    NoteOrigins(
+        before, name, [&](Config& config) { ApplyOverrides(alone, config, ignored); }, origins);
+  }
+}
+
 }  // namespace
 
 Environment ProcessEnvironment() {
@@ -297,8 +317,11 @@ Result<LoadedConfig> LoadConfig(const ConfigOverrides& overrides, const Environm
   std::vector<std::string> errors;
   std::string path = overrides.config_path;
   if (path.empty()) path = environment("ZEROTAP_CONFIG").value_or("");
-  if (!path.empty()) ReadFile(path, environment, loaded.config, errors);
+  loaded.path = path;
+  if (!path.empty()) ReadFile(path, environment, loaded.config, errors, loaded.origins);
+  NoteEnvironmentOrigins(environment, loaded.config, loaded.origins);
   ReadEnvironment(environment, loaded.config, loaded.warnings, errors);
+  NoteFlagOrigins(overrides, loaded.config, loaded.origins);
   ApplyOverrides(overrides, loaded.config, errors);
   ChooseExporters(loaded.config.exports);
   ResolveMetrics(loaded.config);

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -94,9 +95,15 @@ struct ConfigOverrides {
 using Environment = std::function<std::optional<std::string>(const std::string& name)>;
 Environment ProcessEnvironment();
 
+// Where values came from, by key ("targets.exclude[0].pid"): "FILE:LINE", a variable's or a flag's name. What is not
+// there is a default.
+using ConfigOrigins = std::map<std::string, std::string>;
+
 struct LoadedConfig {
   Config config;
+  std::string path;                   // of the file, empty when there is none
   std::vector<std::string> warnings;  // to be logged once logging is set up
+  ConfigOrigins origins;
 };
 
 // The error has one line for each thing that is wrong.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "agent/app/config.h"
@@ -12,10 +13,12 @@ namespace zerotap {
 struct RunOptions {
   std::string record_path;
   uint64_t duration_seconds = 0;  // 0: until SIGINT or SIGTERM
+  // Reads the configuration again, at SIGHUP.
+  std::function<Result<LoadedConfig>()> load;
 };
 
-// Returns an ExitCode. Blocks SIGINT and SIGTERM in the calling thread and in all that it makes,
-// and ignores SIGPIPE.
-int RunAgent(const Config& config, const RunOptions& options);
+// Returns an ExitCode. Blocks SIGINT, SIGTERM and SIGHUP in the calling thread and in all that it
+// makes, and ignores SIGPIPE.
+int RunAgent(const LoadedConfig& loaded, const RunOptions& options);
 
 }  // namespace zerotap

@@ -29,7 +29,7 @@ constexpr MetricDescriptor kRequestsEmitted =
     Counter("zerotap.requests.emitted", "{request}",
             "Requests whose span was taken by the first exporter's receiver");
 constexpr MetricDescriptor kRequestsFiltered =
-    Counter("zerotap.requests.filtered", "{request}", "Requests of processes that are not traced");
+    Counter("zerotap.requests.filtered", "{request}", "Requests that are left out on purpose, by reason");
 constexpr MetricDescriptor kRequestsSampledOut = Counter(
     "zerotap.requests.sampled_out", "{request}", "Requests that the sampler left out of traces");
 constexpr MetricDescriptor kRequestsDropped = Counter(
@@ -78,6 +78,9 @@ constexpr MetricDescriptor kExportRetries =
     Counter("zerotap.export.retries", "{request}", "Requests sent again");
 constexpr MetricDescriptor kExportSent =
     Counter("zerotap.export.sent", "By", "Request bodies sent, after compression");
+constexpr MetricDescriptor kReloads =
+    Counter("zerotap.config.reloads", "{reload}",
+            "Times the configuration was read again, by outcome");
 constexpr MetricDescriptor kPipelineMemory =
     Gauge("zerotap.pipeline.memory", "By", "State of connections and parsers");
 constexpr MetricDescriptor kResident =
@@ -113,7 +116,10 @@ class Collector {
 void AddRequests(const LedgerCounts& requests, Collector& out) {
   out.Add(kRequestsSeen, requests.seen);
   out.Add(kRequestsEmitted, requests.emitted);
-  out.Add(kRequestsFiltered, requests.filtered);
+  for (size_t i = 0; i < requests.filtered_by.size(); ++i) {
+    out.Add(kRequestsFiltered, "reason", FilterReasonName(static_cast<FilterReason>(i)),
+            requests.filtered_by[i]);
+  }
   out.Add(kRequestsSampledOut, requests.sampled_out);
   for (size_t i = 0; i < requests.dropped.size(); ++i) {
     out.Add(kRequestsDropped, "reason", DropReasonName(static_cast<DropReason>(i)),
@@ -217,6 +223,9 @@ std::vector<SelfSample> SelfSamples(const SelfSnapshot& snapshot) {
   AddPipeline(snapshot, collector);
   AddKernel(snapshot.kernel, collector);
   AddExporters(snapshot.exporters, collector);
+  collector.Add(kReloads, "outcome", "applied", snapshot.reloads.applied);
+  collector.Add(kReloads, "outcome", "unchanged", snapshot.reloads.unchanged);
+  collector.Add(kReloads, "outcome", "refused", snapshot.reloads.refused);
   collector.Add(kResident, snapshot.resident_bytes);
   collector.Add(kCpu, snapshot.cpu_seconds);
   return std::move(collector.samples);

@@ -38,6 +38,13 @@ struct KernelCounts {
   uint64_t ring_used_bytes = 0;
 };
 
+// SIGHUPs by what became of them.
+struct ReloadCounts {
+  uint64_t applied = 0;
+  uint64_t unchanged = 0;
+  uint64_t refused = 0;
+};
+
 // Everything at one moment; a plain copy that may go to other threads.
 struct SelfSnapshot {
   uint64_t start_unix_ns = 0;
@@ -47,6 +54,7 @@ struct SelfSnapshot {
   KernelCounts kernel;
   LedgerCounts requests;
   std::vector<ExporterCounts> exporters;
+  ReloadCounts reloads;
   uint64_t resident_bytes = 0;
   double cpu_seconds = 0;
 };

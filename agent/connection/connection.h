@@ -53,6 +53,8 @@ class Connection final : private StreamConsumer, private ExchangeSink {
   void Expire(uint64_t now_ns);
   // Gives up what is in flight and everything that follows.
   void Ignore(DropReason reason);
+  // Looks anew at what an ignored connection carries, as if it was joined in its middle now.
+  void Reconsider();
 
   uint64_t id() const { return id_; }
   State state() const { return state_; }
@@ -84,6 +86,7 @@ class Connection final : private StreamConsumer, private ExchangeSink {
   uint32_t last_tgid = 0;
   uint32_t records_since_verdict = 0;
   uint32_t in_flight = 0;            // requests begun and not ended
+  bool left_out = false;             // ignored because rules say so
   uint32_t ledger_row = 0;           // of (ledger_tgid, protocol, role)
   uint32_t ledger_tgid = 0;
   uint64_t begin_offset = ~0ull;     // of the latest request, to tell requests that share an offset apart

@@ -1,0 +1,261 @@
+"""The program as its operator meets it: settings that change while it runs, programs with an SDK inside, the doctor."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+from harness import (APPS, BINARY, CLIENT, PYTHON, ROOT, SERVER, SYSTEM_PYTHON, Agent, Case, Client, attributes_of,
+                     clean_environment, free_port, http_get, tail, wait_for_listener, wait_until)
+from test_agent import zerotap
+
+
+def metric_value(agent, name, **labels):
+    """The value of a sample of /metrics."""
+    wanted = "".join(f'{key}="{value}"' for key, value in labels.items())
+    for line in agent.get("/metrics").splitlines():
+        if line.startswith(name) and wanted in line:
+            return float(line.rsplit(" ", 1)[1])
+    raise AssertionError(f"no {name} with {labels}")
+
+
+class Reload(Case):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.server, cls.port = cls.start_app("http_server.py")
+
+    def settings(self, agent):
+        with open(agent.config_path) as file:
+            return json.load(file)
+
+    def write(self, agent, settings):
+        with open(agent.config_path + ".new", "w") as file:
+            json.dump(settings, file)
+        os.replace(agent.config_path + ".new", agent.config_path)
+
+    def reload(self, agent, settings, outcome="applied"):
+        """Writes the settings, sends SIGHUP and waits until they are taken."""
+        self.write(agent, settings)
+        before = self.count(agent, outcome)
+        agent.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: self.count(agent, outcome) == before + 1, f"no reload {outcome}:\n{agent.log()}")
+
+    def count(self, agent, outcome):
+        return int(metric_value(agent, "zerotap_config_reloads_total", outcome=outcome))
+
+    def start_load(self, count, path="/ok", connections=8):
+        return self.workspace.start([SYSTEM_PYTHON, os.path.join(APPS, "load.py"), "127.0.0.1", self.port, path, count,
+                                     connections], "load")
+
+    def test_reloads_every_100_ms_lose_nothing(self):
+        agent = Agent(self.workspace)
+        settings = self.settings(agent)
+        total = int(os.environ.get("ZEROTAP_TEST_REQUESTS", 30000))
+        load = self.start_load(total, "/status/200")
+        reloads = 0
+        while load.poll() is None:
+            settings["http"] = {"routes": ["/status/{code}"] if reloads % 2 else [],
+                                "request_headers": ["host"] if reloads % 3 else []}
+            settings["services"] = [{"name": f"shop-{reloads % 4}", "command_contains": f"http_server.py {self.port}"}]
+            settings["targets"] = {"exclude": [{"command_contains": "load.py"}] if reloads % 5 == 4 else []}
+            self.write(agent, settings)
+            agent.process.send_signal(signal.SIGHUP)
+            reloads += 1
+            time.sleep(0.1)
+        self.assertEqual(load.wait(), 0, tail(load.log_path))
+        self.assertEqual(json.loads(tail(load.log_path))["bad"], 0)
+        self.assertGreater(reloads, 5)
+        spans = agent.expect(lambda s: s.pid == self.server.pid, total, timeout=30)
+        # Each rule was in force for a while.
+        self.assertEqual({s.service for s in spans}, {"shop-0", "shop-1", "shop-2", "shop-3"} | (
+            {"http_server"} if any(s.service == "http_server" for s in spans) else set()))
+        self.assertEqual({s.attributes["http.route"] for s in spans}, {"/status/{code}", "/status/{id}"})
+        self.assertEqual({"http.request.header.host" in s.attributes for s in spans}, {True, False})
+        rows = agent.ledger({self.server.pid})
+        self.assertEqual(sum(r["seen"] for r in rows), total)
+        self.assertEqual(sum(r["emitted"] for r in rows), total)
+        # Of the load generator, which was excluded now and then, each request that was seen has its outcome too.
+        wait_until(lambda: sum(r["in_flight"] for r in agent.ledger({load.pid})) == 0, "requests are still in flight")
+        self.assertGreaterEqual(self.count(agent, "applied"), 5)
+        self.assertEqual(self.count(agent, "refused"), 0)
+        self.assertEqual(agent.stop(), 0)
+
+    def test_excluded_and_included_again(self):
+        """Over one connection that stays open."""
+        agent = Agent(self.workspace)
+        plain = self.settings(agent)
+        client = Client(self.workspace)
+        n = client.connect(["127.0.0.1", self.port])
+
+        def ask(path):
+            for _ in range(3):
+                client.exchange(n, "GET", path)
+        for without, rules in enumerate(({"exclude": [{"pid": self.server.pid}]}, {"exclude_ports": [self.port]},
+                                         {"select": [{"pid": client.pid}]})):
+            ask(f"/status/20{without}")
+            agent.expect(lambda s: s.pid == self.server.pid, 3 * (2 * without + 1))
+            self.reload(agent, dict(plain, targets=rules))
+            ask("/status/404")
+            agent.expect(lambda s: s.pid == self.server.pid and s.http_status == 404, 3 * without)
+            self.reload(agent, plain)
+            ask("/status/404")
+            agent.expect(lambda s: s.pid == self.server.pid and s.http_status == 404, 3 * (without + 1))
+        for row in agent.ledger():
+            self.assertEqual(row["in_flight"], 0, row)
+        agent.stop()
+
+    def test_receiver_changes_under_load(self):
+        """Between them the two receivers get every span."""
+        receivers = []
+        for name in ("first", "second"):
+            folder = self.workspace.file(name)
+            os.makedirs(folder)
+            receivers.append(self.start_app("collector.py", "ok", folder))
+        agent = Agent(self.workspace, {"export": {"traces": ["otlp"], "metrics": ["none"], "otlp": {
+            "endpoint": f"http://127.0.0.1:{receivers[0][1]}"}}, "targets": {"select": [{"pid": self.server.pid}]}})
+        settings = self.settings(agent)
+        load = self.start_load(20000)
+        time.sleep(0.3)
+        for turn in range(1, 5):
+            settings["export"]["otlp"]["endpoint"] = f"http://127.0.0.1:{receivers[turn % 2][1]}"
+            self.reload(agent, settings)
+            time.sleep(0.3)
+        self.assertEqual(load.wait(60), 0, tail(load.log_path))
+        wait_until(lambda: agent.ledger_sum({self.server.pid}, "http", "server")["in_flight"] == 0, "spans are on their way")
+        total = agent.ledger_sum({self.server.pid}, "http", "server")
+        self.assertEqual((total["seen"], total["emitted"]), (20000, 20000), total)
+        self.assertEqual(metric_value(agent, "zerotap_export_items_total", exporter="otlp"), 20000)
+        took = [json.loads(http_get(f"http://127.0.0.1:{port}/stats")[1])["spans"] for _, port in receivers]
+        self.assertTrue(all(count > 0 for count in took), took)
+        agent.stop()
+
+    def test_wrong_configuration_is_refused(self):
+        agent = Agent(self.workspace)
+        settings = self.settings(agent)
+        before = agent.get("/ledger")
+        self.reload(agent, dict(settings, htpp={"routes": []}), "refused")
+        self.assertIn("htpp", agent.log())
+        self.assertIn('did you mean "http"', agent.log())
+        os.unlink(agent.config_path)
+        agent.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: self.count(agent, "refused") == 2, "a missing file was not refused")
+        self.assertEqual(agent.get("/ledger"), before)
+        http_get(f"http://127.0.0.1:{self.port}/ok")
+        agent.expect(lambda s: s.pid == self.server.pid, 1)
+        agent.stop()
+
+    def test_what_needs_a_restart_is_said(self):
+        agent = Agent(self.workspace)
+        settings = self.settings(agent)
+        settings["capture"]["ring_size"] = "1MiB"
+        settings["health"]["address"] = "off"
+        self.reload(agent, settings, "unchanged")
+        line, = [line for line in agent.log().splitlines() if "restart" in line]
+        self.assertIn("capture.ring_size", line)
+        self.assertIn("health.address", line)
+        settings["logging"] = {"level": "debug"}
+        self.reload(agent, settings)
+        self.assertIn("in force now: logging.level", agent.log())
+        agent.stop()
+
+    def test_ledger_is_as_before(self):
+        agent = Agent(self.workspace)
+        settings = self.settings(agent)
+        self.start_load(200).wait(30)
+        agent.expect(lambda s: s.pid == self.server.pid, 200)
+        wait_until(lambda: all(r["in_flight"] == 0 for r in agent.ledger()), "requests are in flight")
+        before = agent.get("/ledger")
+        for i in range(5):
+            self.reload(agent, dict(settings, http={"routes": [f"/{i}/{{id}}"]}))
+        self.assertEqual(agent.get("/ledger"), before)
+        agent.stop()
+
+
+class OwnTelemetry(Case):
+    """A program with the OpenTelemetry SDK inside is not doubled."""
+
+    def start(self, *arguments, config=None):
+        folder = self.workspace.file(f"receiver.{len(self.workspace.processes)}")
+        os.makedirs(folder)
+        receiver, receiver_port = self.start_app("collector.py", "ok", folder)
+        next_server, next_port = self.start_app("http_server.py")
+        agent = Agent(self.workspace, config)
+        app, port = self.start_app("otel_app.py", f"127.0.0.1:{receiver_port}", f"127.0.0.1:{next_port}", *arguments,
+                                   python=PYTHON)
+
+        def stats():
+            return json.loads(http_get(f"http://127.0.0.1:{receiver_port}/stats")[1])
+
+        def work(count):
+            return [json.loads(http_get(f"http://127.0.0.1:{port}/work")[1]) for _ in range(count)]
+        return agent, app, receiver, next_server, stats, work
+
+    def histogram_count(self, agent, name, pid):
+        counts = {}
+        for resource, metric in agent.metrics():
+            if metric["name"] == name and resource.get("process.pid") == pid:
+                for point in metric["histogram"]["dataPoints"]:
+                    counts[tuple(sorted(attributes_of(point).items()))] = int(point["count"])
+        return sum(counts.values())
+
+    def test_spans_are_the_sdks_and_metrics_ours(self):
+        agent, app, receiver, next_server, stats, work = self.start()
+        work(3)
+        line = wait_until(lambda: [x for x in agent.log().splitlines() if f"pid {app.pid}" in x and "spans" in x],
+                          f"the export was not noticed:\n{agent.log()}")
+        self.assertIn("exclude_otel_instrumented_services", line[0])
+        before = len(agent.spans(lambda s: s.pid == app.pid))
+        done = work(20)
+        spans = agent.expect(lambda s: s.pid == next_server.pid, 23)
+        self.assertEqual(len(agent.spans(lambda s: s.pid == app.pid)), before)
+        # What the SDK's client spans caused hangs on them, not on spans that nobody has.
+        by_parent = {s.parent: s for s in spans}
+        for ids in done:
+            self.assertEqual(by_parent[ids["client"]].trace_id, ids["trace"])
+        # Nor is what asks it, or what it asks, left without its own.
+        self.assertEqual(len(agent.spans(lambda s: s.pid == os.getpid() and s.path == "/work" and s.kind == CLIENT)), 23)
+        wait_until(lambda: self.histogram_count(agent, "http.server.request.duration", app.pid) == 23,
+                   "RED metrics are not counted")
+        exports = wait_until(lambda: stats()["spans"], "nothing was exported")
+        time.sleep(0.5)
+        exports = stats()["spans"]
+        rows = agent.ledger({app.pid})
+        self.assertEqual(sum(r["filtered_by"].get("own_spans", 0) for r in rows), 2 * 23 - before)
+        self.assertEqual(sum(r["filtered_by"].get("otlp_export", 0) for r in rows), exports)
+        received, = [r for r in agent.ledger({receiver.pid}) if "otlp_export" in r["filtered_by"]]
+        self.assertEqual(received["filtered_by"]["otlp_export"], exports)
+        self.assertFalse(agent.spans(lambda s: s.path.endswith("/v1/traces")))
+        self.assertGreater(metric_value(agent, "zerotap_requests_filtered_total", reason="own_spans"), 0)
+        agent.stop()
+
+    def test_own_metrics_too(self):
+        agent, app, _, _, stats, work = self.start("metrics")
+        work(1)
+        wait_until(lambda: "exports metrics of its own" in agent.log() and "exports spans of its own" in agent.log(),
+                   f"the exports were not noticed:\n{agent.log()}")
+        before = self.histogram_count(agent, "http.server.request.duration", app.pid)
+        work(10)
+        time.sleep(1.5)
+        self.assertEqual(self.histogram_count(agent, "http.server.request.duration", app.pid), max(before, 1) if before else 0)
+        agent.stop()
+
+    def test_option(self):
+        agent, app, _, _, stats, work = self.start(
+            config={"targets": {"exclude_otel_instrumented_services": False}})
+        work(3)
+        wait_until(lambda: stats()["spans"], "nothing was exported")
+        work(10)
+        agent.expect(lambda s: s.pid == app.pid and s.kind == SERVER, 13)
+        self.assertTrue(agent.spans(lambda s: s.pid == app.pid and s.path == "/v1/traces"))
+        self.assertNotIn("of its own", agent.log())
+        agent.stop()
+
+
+if __name__ == "__main__":
+    sys.exit("run tests/integration/run --only test_program")

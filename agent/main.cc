@@ -7,6 +7,7 @@
 #include "agent/app/command_line.h"
 #include "agent/app/config.h"
 #include "agent/app/config_yaml.h"
+#include "agent/app/doctor.h"
 #include "agent/app/replay_command.h"
 #include "agent/app/runner.h"
 #include "agent/base/log.h"
@@ -38,6 +39,8 @@ int main(int argc, char** argv) {
     case CommandLine::Command::kPrintConfig:
       Print(stdout, PrintYamlConfig(loaded->config, &loaded->origins));
       return kExitOk;
+    case CommandLine::Command::kDoctor:
+      return RunDoctor(*loaded, {line.doctor_json, line.doctor_all}, stdout);
     case CommandLine::Command::kReplay:
       return RunReplay(line.replay_path, loaded->config, line.replay_metrics, stdout);
     default:

@@ -21,6 +21,7 @@ struct CommandLine {
   enum class Command : uint8_t {
     kRun,
     kReplay,
+    kDoctor,
     kPrintConfig,
     kExit,  // nothing to do but print `output` and return `exit_code`
   };
@@ -29,6 +30,8 @@ struct CommandLine {
   std::string record_path;
   std::string replay_path;
   bool replay_metrics = false;
+  bool doctor_json = false;
+  bool doctor_all = false;
   uint64_t duration_seconds = 0;  // 0: until a signal
   std::string output;
   int exit_code = kExitOk;

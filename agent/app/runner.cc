@@ -23,8 +23,6 @@
 #include "agent/base/clock.h"
 #include "agent/base/hash.h"
 #include "agent/base/log.h"
-#include "agent/capture/bpf_capture.h"
-#include "agent/process/process_table.h"
 
 namespace zerotap {
 namespace {
@@ -65,6 +63,8 @@ void LetSignalsKill() {
   pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
 }
 
+}  // namespace
+
 CaptureOptions CaptureOptionsOf(const CaptureConfig& config) {
   CaptureOptions options;
   if (config.tier == "a") options.tier = CaptureTier::kA;
@@ -75,6 +75,8 @@ CaptureOptions CaptureOptionsOf(const CaptureConfig& config) {
   return options;
 }
 
+namespace {
+
 KernelCounts KernelCountsOf(const CaptureCounters& counters) {
   KernelCounts result;
   result.counters = counters.kernel;
@@ -84,6 +86,8 @@ KernelCounts KernelCountsOf(const CaptureCounters& counters) {
   result.ring_used_bytes = counters.ring_used_bytes;
   return result;
 }
+
+}  // namespace
 
 ProcessTableOptions ProcessTableOptionsOf(const Config& config) {
   ProcessTableOptions options;
@@ -96,6 +100,8 @@ ProcessTableOptions ProcessTableOptionsOf(const Config& config) {
   options.service_names = config.services;
   return options;
 }
+
+namespace {
 
 ProcessExec ProcessExecOf(const zt_process_exec_event& event) {
   ProcessExec exec;

@@ -7,6 +7,8 @@
 #include <string>
 
 #include "agent/app/config.h"
+#include "agent/capture/bpf_capture.h"
+#include "agent/process/process_table.h"
 
 namespace zerotap {
 
@@ -16,6 +18,9 @@ struct RunOptions {
   // Reads the configuration again, at SIGHUP.
   std::function<Result<LoadedConfig>()> load;
 };
+
+CaptureOptions CaptureOptionsOf(const CaptureConfig& config);
+ProcessTableOptions ProcessTableOptionsOf(const Config& config);
 
 // Returns an ExitCode. Blocks SIGINT, SIGTERM and SIGHUP in the calling thread and in all that it
 // makes, and ignores SIGPIPE.

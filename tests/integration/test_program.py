@@ -7,11 +7,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 
+import prepare
 from harness import (APPS, BINARY, CLIENT, PYTHON, ROOT, SERVER, SYSTEM_PYTHON, Agent, Case, Client, attributes_of,
-                     clean_environment, free_port, http_get, tail, wait_for_listener, wait_until)
+                     clean_environment, free_port, http_get, merge, run, tail, wait_for_listener, wait_until)
 from test_agent import zerotap
 
 
@@ -254,6 +254,188 @@ class OwnTelemetry(Case):
         agent.expect(lambda s: s.pid == app.pid and s.kind == SERVER, 13)
         self.assertTrue(agent.spans(lambda s: s.pid == app.pid and s.path == "/v1/traces"))
         self.assertNotIn("of its own", agent.log())
+        agent.stop()
+
+
+class Doctor(Case):
+    """What it foretells is what zerotap run does."""
+
+    def doctor(self, settings=None, *arguments, **options):
+        path = self.workspace.file(f"doctor.{time.monotonic_ns()}.yaml")
+        with open(path, "w") as file:
+            json.dump(merge({"health": {"address": "off"}}, settings), file)
+        os.chmod(path, 0o644)
+        status, output, errors = zerotap("doctor", "--json", "--config", path, *arguments, timeout=60, **options)
+        self.assertEqual(errors, "")
+        report = json.loads(output)
+        return status, report, {p["pid"]: p for p in report["processes"]}
+
+    def kinds(self, process):
+        return [b["kind"] for b in process["blind"]]
+
+    def check(self, report, name):
+        found = [c for c in report["host"] if c["name"] == name]
+        self.assertEqual(len(found), 1, f"{name}: {report['host']}")
+        return found[0]
+
+    def test_processes(self):
+        plain, plain_port = self.start_app("http_server.py")
+        left_out, _ = self.start_app("http_server.py")
+        instrumented, _ = self.start_app("http_server.py", env={"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"})
+        port = free_port()
+        encrypted = self.workspace.start([SYSTEM_PYTHON, "-c", "import http.server, ssl, sys\n"
+                                          "http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), "
+                                          "http.server.SimpleHTTPRequestHandler).serve_forever()", port], "ssl")
+        wait_for_listener(port, encrypted)
+        apps = {}
+        for name, command in (("Node", ["node", "-e", "require('http').createServer((q, r) => r.end()).listen(process.argv[1],"
+                                        " '127.0.0.1')"]),
+                              ("Java", prepare.java("server")), ("Go", [prepare.GO_APPS, "server"])):
+            number = free_port()
+            extra = {"Java": ["jdbc:postgresql://127.0.0.1/x"], "Go": ["postgres://127.0.0.1/x"]}.get(name, [])
+            apps[name] = (self.workspace.start([*command, number, *extra], name), number)
+            wait_for_listener(number, apps[name][0])
+        status, report, processes = self.doctor({"targets": {"exclude": [{"pid": 1}, {"pid": left_out.pid}]}})
+        self.assertEqual(status, 0, report)
+        self.assertTrue(report["would_capture"])
+        self.assertIn(report["tier"], ("a", "b"))
+        found = processes[plain.pid]
+        self.assertEqual((found["runtime"], found["service"], found["listening"], found["blind"], found["captured"]),
+                         ("Python", "http_server", [plain_port], [], ["http", "postgresql"]))
+        self.assertEqual((self.kinds(processes[left_out.pid]), processes[left_out.pid]["captured"]), (["excluded"], []))
+        self.assertIn("targets.exclude[1]", processes[left_out.pid]["blind"][0]["text"])
+        self.assertEqual(self.kinds(processes[instrumented.pid]), ["own_spans"])
+        self.assertEqual(self.kinds(processes[encrypted.pid]), ["tls"])
+        self.assertIn("libssl", processes[encrypted.pid]["blind"][0]["text"])
+        for name, (process, number) in apps.items():
+            self.assertEqual((processes[process.pid]["runtime"], processes[process.pid]["listening"]), (name, [number]))
+        self.assertEqual(self.kinds(processes[apps["Java"][0].pid]), ["tls"])
+        # And so it is.
+        agent = Agent(self.workspace, {"targets": {"exclude": [{"pid": left_out.pid}]}})
+        http_get(f"http://127.0.0.1:{plain_port}/ok")
+        agent.expect(lambda s: s.pid == plain.pid, 1)
+        agent.stop()
+
+    def test_leaves_nothing_behind(self):
+        def programs():
+            return {line.split(":")[0] for line in run(["bpftool", "prog", "list"]).splitlines() if line[:1].isdigit()}
+        before = programs()
+        status, report, _ = self.doctor()
+        self.assertEqual(status, 0, report)
+        wait_until(lambda: not programs() - before, "programs are left in the kernel")
+
+    def test_receivers(self):
+        folder = self.workspace.file("receiver")
+        os.makedirs(folder)
+        _, port = self.start_app("collector.py", "ok", folder)
+        _, refusing = self.start_app("collector.py", "refuse", folder)
+        for endpoint, finding, word in ((f"http://127.0.0.1:{port}", "good", "200"),
+                                        (f"http://127.0.0.1:{refusing}", "note", "400"),
+                                        (f"http://127.0.0.1:{free_port()}", "note", "connect")):
+            status, report, _ = self.doctor({}, "--endpoint", endpoint)
+            self.assertEqual(status, 0, report)
+            for name in ("traces_to", "metrics_to"):
+                check = self.check(report, name)
+                self.assertEqual(check["finding"], finding, check)
+                self.assertIn(word, check["text"])
+
+    def test_running_agent_is_asked(self):
+        folder = self.workspace.file("sdk-receiver")
+        os.makedirs(folder)
+        _, receiver_port = self.start_app("collector.py", "ok", folder)
+        agent = Agent(self.workspace)
+        app, port = self.start_app("otel_app.py", f"127.0.0.1:{receiver_port}", "127.0.0.1:1", python=PYTHON)
+        http_get(f"http://127.0.0.1:{port}/")
+        wait_until(lambda: f"pid {app.pid}" in agent.log(), "the export was not noticed")
+        for _ in range(7):
+            http_get(f"http://127.0.0.1:{port}/")
+        wait_until(lambda: sum(r["filtered_by"].get("own_spans", 0) for r in agent.ledger({app.pid})) == 7, "not filtered")
+        status, report, processes = self.doctor({"health": {"address": f"127.0.0.1:{agent.health_port}"}})
+        self.assertEqual(status, 0, report)
+        self.assertEqual(self.check(report, "running")["finding"], "note")
+        spot, = [b for b in processes[app.pid]["blind"] if b["kind"] == "own_spans"]
+        self.assertIn("7 requests", spot["text"])
+        agent.stop()
+
+    def test_without_root(self):
+        copy = self.workspace.file("zerotap-copy")
+        shutil.copy(BINARY, copy)
+        os.chmod(copy, 0o755)
+        result = subprocess.run([copy, "doctor", "--json", "--health", "off"], env=clean_environment(), user="nobody",
+                                group="nogroup", extra_groups=[], cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, timeout=60)
+        self.assertEqual(result.returncode, 3, result.stderr)
+        report = json.loads(result.stdout)
+        self.assertFalse(report["would_capture"])
+        self.assertIsNone(report["tier"])
+        capabilities = self.check(report, "capabilities")
+        self.assertEqual(capabilities["finding"], "bad")
+        self.assertIn("sudo", capabilities["remedy"])
+        self.assertGreater(report["processes_not_readable"], 0)
+
+    def test_text(self):
+        status, output, errors = zerotap("doctor", "--health", "off", timeout=60)
+        self.assertEqual((status, errors), (0, ""))
+        self.assertIn("zerotap run would capture here, in tier", output)
+
+    def test_wrong_configuration(self):
+        status, output, errors = zerotap("doctor", "--sampler", "sometimes")
+        self.assertEqual((status, output), (2, ""))
+        self.assertIn("sometimes", errors)
+
+
+class Documentation(Case):
+    """Each command that the documents show for zerotap is one that it knows, and those that need nothing else run."""
+
+    def commands(self):
+        """(file, arguments) of each line that calls zerotap in a code block of README.md and docs/."""
+        files = [os.path.join(ROOT, "README.md")]
+        files += sorted(os.path.join(ROOT, "docs", n) for n in os.listdir(os.path.join(ROOT, "docs")) if n.endswith(".md"))
+        for path in files:
+            with open(path) as file:
+                text = file.read()
+            for block in re.findall(r"^```[a-z]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+                for line in block.splitlines():
+                    match = re.match(r"(?:sudo )?(?:build/release/)?zerotap( [^#|>]*)?(?:[#|>].*)?$", line.strip())
+                    if match:
+                        yield os.path.relpath(path, ROOT), (match.group(1) or "").split()
+            for inline in re.findall(r"`(?:sudo )?zerotap ([^`\n]+)`", text):
+                yield os.path.relpath(path, ROOT), inline.split()
+
+    def test_commands(self):
+        names = set()
+        for path, arguments in self.commands():
+            with self.subTest(f"{path}: zerotap {' '.join(arguments)}"):
+                flags = [a for a in arguments if a.startswith("-")]
+                command = [a for a in arguments if not a.startswith("-")][:1]
+                status, output, errors = zerotap(*command, "--help")
+                self.assertEqual(status, 0, errors)
+                names.update(command)
+                for flag in flags:
+                    self.assertIn(flag.split("=")[0], output)
+        self.assertLessEqual({"run", "replay", "doctor", "print-config"}, names)
+
+    def test_readme_block(self):
+        """The commands of "Use", as they stand."""
+        with open(os.path.join(ROOT, "README.md")) as file:
+            block = re.search(r"^## Use\n```\n(.*?)^```", file.read(), re.MULTILINE | re.DOTALL).group(1)
+        agent = Agent(self.workspace)
+        shown = [line.split("#")[0].strip() for line in block.splitlines()]
+        self.assertGreaterEqual(len(shown), 4)
+        for line in shown:
+            with self.subTest(line):
+                line = line.removeprefix("sudo ").replace("build/release/zerotap", BINARY)
+                line = line.replace("127.0.0.1:8686", f"127.0.0.1:{agent.health_port}")
+                run(["sh", "-c", line], cwd=ROOT)
+        agent.stop()
+
+    def test_unit_reloads(self):
+        """systemctl reload sends what the agent takes as a reload."""
+        with open(os.path.join(ROOT, "deploy/zerotap.service")) as file:
+            reload_line, = [line for line in file if line.startswith("ExecReload=")]
+        agent = Agent(self.workspace)
+        run(reload_line.split("=", 1)[1].replace("$MAINPID", str(agent.pid)).split())
+        wait_until(lambda: metric_value(agent, "zerotap_config_reloads_total", outcome="unchanged") == 1, "no reload")
         agent.stop()
 
 

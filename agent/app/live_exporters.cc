@@ -50,13 +50,27 @@ Status LiveExporters::Replace(const Config& config, std::chrono::seconds patienc
   if (!created) return tl::unexpected<Error>(created.error());
   std::shared_ptr<ExporterSet> next = std::move(*created);
   std::lock_guard lock(mutex_);
+  ForgetDone();
   std::shared_ptr<ExporterSet> last = std::exchange(current_, std::move(next));
   Former former;
   former.set = last;
-  former.sending = std::thread(
-      [last, patience] { last->Shutdown(std::chrono::steady_clock::now() + patience); });
+  former.done = std::make_shared<std::atomic<bool>>(false);
+  former.sending = std::thread([last, patience, done = former.done] {
+    last->Shutdown(std::chrono::steady_clock::now() + patience);
+    *done = true;
+  });
   former_.push_back(std::move(former));
   return {};
+}
+
+void LiveExporters::ForgetDone() {
+  for (Former& former : former_) {
+    if (!*former.done) continue;
+    former.sending.join();
+    AddCounts(former.set->Counts(), past_);
+    former.set.reset();
+  }
+  std::erase_if(former_, [](const Former& former) { return former.set == nullptr; });
 }
 
 void LiveExporters::Shutdown(std::chrono::steady_clock::time_point deadline) {
@@ -76,6 +90,7 @@ std::vector<ExporterCounts> LiveExporters::Counts() const {
   std::lock_guard lock(mutex_);
   AddCounts(current_->Counts(), result);
   for (const Former& former : former_) AddCounts(former.set->Counts(), result);
+  AddCounts(past_, result);
   return result;
 }
 

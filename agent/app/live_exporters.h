@@ -2,6 +2,7 @@
 // in the background, and their counts stay in the sums.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <mutex>
@@ -35,7 +36,10 @@ class LiveExporters {
   struct Former {
     std::shared_ptr<ExporterSet> set;
     std::thread sending;
+    std::shared_ptr<std::atomic<bool>> done;
   };
+  void ForgetDone();
+
   LiveExporters(std::unique_ptr<ExporterSet> set, Ledger& ledger)
       : ledger_(ledger), current_(std::move(set)) {}
 
@@ -43,6 +47,7 @@ class LiveExporters {
   mutable std::mutex mutex_;  // guards what follows
   std::shared_ptr<ExporterSet> current_;
   std::vector<Former> former_;
+  std::vector<ExporterCounts> past_;  // of those that are done
 };
 
 }  // namespace zerotap

@@ -164,6 +164,15 @@ class Reload(Case):
         self.assertIn("in force now: logging.level", agent.log())
         agent.stop()
 
+    def test_settings_of_the_health_server(self):
+        """Off is off: nothing listens."""
+        process = self.workspace.start([BINARY, "run", "--health", "off", "--exporter", "none"], "zerotap")
+        wait_until(lambda: "watches this host" in tail(process.log_path), "it does not start")
+        _, output, _ = zerotap("doctor", "--json", "--all", "--health", "off", timeout=60)
+        found, = [p for p in json.loads(output)["processes"] if p["pid"] == process.pid]
+        self.assertEqual(found["listening"], [])
+        self.assertEqual(self.workspace.stop(process), 0)
+
     def test_ledger_is_as_before(self):
         agent = Agent(self.workspace)
         settings = self.settings(agent)

@@ -82,8 +82,9 @@ static __always_inline int zt_on_length(struct sock *sk, int result, zt_u32 mess
 		message_flags = zt_call_flags(kind, &syscall);
 	else if (message_flags & MSG_PEEK)
 		flags |= ZT_DATA_PEEK;
-	return zt_transfer((zt_u64)sk, what | zt_what(kind, direction, flags, message_flags),
-			   result, syscall.argument[1], syscall.argument[2]);
+	zt_hand_over((zt_u64)sk, what | zt_what(kind, direction, flags, message_flags), result,
+		     syscall.argument[1], syscall.argument[2]);
+	return 0;
 }
 
 /* Attached to both tracepoints, so that the verifier has to look at it only once. The cookie is the
@@ -136,8 +137,8 @@ __noinline int zt_on_messages(zt_u64 sk, zt_u64 what, zt_u64 array, zt_u64 count
 		bpf_probe_read_user(&length, sizeof(length), &messages[index].length);
 		left.behind -= length;
 		if (length || (what >> 8 & 1) == ZT_DIRECTION_INGRESS)
-			zt_transfer(sk, what, length | left.behind << 32, (zt_u64)&messages[index],
-				    0);
+			zt_hand_over(sk, what, length | left.behind << 32,
+				     (zt_u64)&messages[index], 0);
 	}
 	if (left.count > ZT_MAX_MESSAGES)
 		zt_count(ZT_COUNTER_IOVEC_TRUNCATED);
@@ -184,11 +185,11 @@ static __always_inline int zt_on_exit(struct pt_regs *registers, long result)
 		flags |= ZT_DATA_PEEK;
 	if (BPF_CORE_READ(file, f_flags) & O_NONBLOCK)
 		message_flags |= MSG_DONTWAIT;
-	if ((kind & 0xf) != ZT_CALL_MESSAGES)
-		return zt_transfer((zt_u64)sk,
-				   what | zt_what(kind, direction, flags, message_flags), result,
-				   syscall.argument[1], syscall.argument[2]);
-
+	if ((kind & 0xf) != ZT_CALL_MESSAGES) {
+		zt_hand_over((zt_u64)sk, what | zt_what(kind, direction, flags, message_flags),
+			     result, syscall.argument[1], syscall.argument[2]);
+		return 0;
+	}
 	return zt_on_messages((zt_u64)sk,
 			      what | zt_what(ZT_CALL_MESSAGE, direction, flags, message_flags),
 			      syscall.argument[1], result);

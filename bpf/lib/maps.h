@@ -14,8 +14,10 @@ const volatile zt_u32 zt_detect_budget __weak =
 const volatile zt_u32 zt_detect_edge __weak = 64;
 const volatile zt_u32 zt_ring_bytes __weak = 16 << 20;
 
-/* Set once the sockets that existed before are known: a unix socket first seen later than that is a
- * new one. */
+/* Set once everything is attached and the sockets that existed before are known: a unix socket first
+ * seen later than that is a new one. Transfers are told of from then on, so that the hooks of both
+ * directions begin at the same instant: a request whose response fell between the attachments of the
+ * two would leave its connection one response short for good. */
 zt_u32 zt_seeded __weak = 0;
 
 enum zt_connection_flags {

@@ -174,6 +174,10 @@ static __always_inline struct zt_connection *zt_begin(struct zt_call *call, bool
 	}
 	call->now = bpf_ktime_get_ns();
 	zt_place(call, connection);
+	if (!zt_seeded) {
+		connection->flags |= ZT_CONNECTION_MIDSTREAM;
+		return 0;
+	}
 	zt_take_verdict(connection);
 	if (connection->own_checks < ZT_OWN_CHECKS) {
 		connection->own_checks++;

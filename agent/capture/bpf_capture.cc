@@ -71,6 +71,7 @@ struct BpfCapture::State {
   const std::function<void(ByteSpan)>* handler = nullptr;
   size_t drained = 0;
   uint64_t malformed_records = 0;
+  bool excludes_self = false;
 
   // Records come from the caches of the CPUs that wrote them: the next is fetched while this one is
   // handled. The memory behind the ring's end is the ring again.
@@ -165,6 +166,7 @@ Result<std::unique_ptr<BpfCapture>> BpfCapture::Create(const CaptureOptions& opt
   if (!state->ring) return FailErrno("cannot map the ring buffer");
 
   std::unique_ptr<BpfCapture> capture(new BpfCapture(std::move(state)));
+  capture->state_->excludes_self = options.exclude_self;
   if (options.exclude_self) {
     capture->SetProcessPolicy(static_cast<uint32_t>(::getpid()), ZT_PROCESS_SELF);
   }
@@ -208,6 +210,7 @@ void BpfCapture::SetVerdict(uint64_t connection_id, const zt_verdict& verdict) {
 }
 
 void BpfCapture::SetProcessPolicy(uint32_t tgid, zt_process_policy policy) {
+  if (state_->excludes_self && tgid == static_cast<uint32_t>(::getpid())) policy = ZT_PROCESS_SELF;
   uint32_t value = policy;
   bpf_map_update_elem(bpf_map__fd(state_->probes.skeleton->maps.process_policies), &tgid, &value,
                       BPF_ANY);

@@ -438,6 +438,95 @@ class Documentation(Case):
                 run(["sh", "-c", line], cwd=ROOT)
         agent.stop()
 
+    def test_links(self):
+        """Of the documents, to files and to headings."""
+        def anchors(path):
+            with open(path) as file:
+                return {re.sub(r"[^a-z0-9 -]", "", line.lstrip("# ").strip().lower()).replace(" ", "-")
+                        for line in file if line.startswith("#")}
+        folder = os.path.join(ROOT, "docs")
+        files = [os.path.join(ROOT, "README.md")]
+        files += [os.path.join(at, n) for at, _, names in os.walk(folder) for n in names if n.endswith(".md")]
+        seen = 0
+        for path in files:
+            with open(path) as file:
+                links = re.findall(r"\]\(([^)\s]+)\)", file.read())
+            for link in links:
+                if "://" in link:
+                    continue
+                seen += 1
+                with self.subTest(f"{os.path.relpath(path, ROOT)}: {link}"):
+                    name, _, anchor = link.partition("#")
+                    target = os.path.normpath(os.path.join(os.path.dirname(path), name)) if name else path
+                    self.assertTrue(os.path.exists(target))
+                    if anchor:
+                        self.assertIn(anchor, anchors(target))
+        self.assertGreater(seen, 20)
+
+    def blocks(self, path, language=""):
+        with open(os.path.join(ROOT, path)) as file:
+            return re.findall(rf"^```{language}\n(.*?)^```", file.read(), re.MULTILINE | re.DOTALL)
+
+    def test_installation(self):
+        """The files of "Install as a service" land where the unit looks for them, and the configuration is good."""
+        block, = [b for b in self.blocks("docs/operations.md") if "sudo install" in b]
+        root = self.workspace.file("root")
+        for line in block.splitlines():
+            if line.startswith("sudo install"):
+                *command, source, target = line.removeprefix("sudo ").replace("build/release/zerotap", BINARY).split()
+                run([*command, source, root + target], cwd=ROOT)
+        with open(f"{root}/etc/systemd/system/zerotap.service") as file:
+            start, = re.findall(r"^ExecStart=(.*)$", file.read(), re.MULTILINE)
+        program, command, flag, config = start.split()
+        self.assertEqual((command, flag), ("run", "--config"))
+        self.assertIn("level: info", run([root + program, "print-config", flag, root + config]))
+
+    def test_commands_of_the_suite(self):
+        """What docs/testing.md passes to the runners names tests that there are."""
+        lines = [line for block in self.blocks("docs/testing.md") for line in block.splitlines()
+                 if "tests/integration/run" in line]
+        self.assertGreaterEqual(len(lines), 3)
+        for line in lines:
+            with self.subTest(line):
+                command = line.split("#")[0].split()
+                command = command[command.index("tests/integration/run"):]
+                listed = run([sys.executable, *command, "--list"], cwd=ROOT)
+                self.assertRegex(listed, r"test_\w+\.\w+\.test_")
+
+    def test_quickstart_explains_itself(self):
+        self.assertIn("--build-only", run(["deploy/quickstart", "--help"], cwd=ROOT))
+        for script in ("deploy/quickstart", "deploy/install-deps", "tests/run"):
+            with open(os.path.join(ROOT, script)) as file:
+                if "bash" in file.readline():
+                    run(["bash", "-n", script], cwd=ROOT)
+
+    def test_protocol_sample_compiles(self):
+        """The C++ of docs/adding-a-protocol.md, with a protocol that exists."""
+        sample, = self.blocks("docs/adding-a-protocol.md", "cpp")
+        with open(os.path.join(ROOT, "build/release/compile_commands.json")) as file:
+            entry, = [e for e in json.load(file) if e["file"].endswith("protocols/http1_scenarios_test.cc")]
+        source = self.workspace.file("sample_test.cc")
+        with open(source, "w") as file:
+            file.write('#include <gmock/gmock.h>\n#include <gtest/gtest.h>\n#include "agent/protocols/http1.h"\n'
+                       '#include "tests/support/parser_harness.h"\nnamespace zerotap {\nusing namespace testing;\n'
+                       f"TEST(Sample, Compiles) {{\nconst Protocol& kRedisProtocol = kHttp1Protocol;\n{sample}}}\n}}\n")
+        command = entry["command"].split()
+        command = [a for a in command[command.index("/usr/bin/c++") if "/usr/bin/c++" in command else 0:]
+                   if not a.endswith((".o", ".o.d")) and a not in ("-MD", "-MT", "-MF", "-o", "-c", "-Werror")]
+        run([source if a == entry["file"] else a for a in command] + ["-fsyntax-only"], cwd=entry["directory"])
+
+    def test_console_is_as_the_readme_shows_it(self):
+        shown, = [line for block in self.blocks("README.md") for line in block.splitlines() if line.startswith("TIME ")]
+        server, port = self.start_app("http_server.py")
+        process = self.workspace.start([BINARY, "run", "--health", "off", "--log-level", "error"], "console",
+                                       env={"NO_COLOR": "1"})
+        time.sleep(2)
+        http_get(f"http://127.0.0.1:{port}/ok")
+        first = wait_until(lambda: next((x for x in tail(process.log_path).splitlines() if x.startswith("TIME ")), None),
+                           "no heading on the console")
+        self.assertEqual(first.split(), shown.split())
+        self.workspace.stop(process)
+
     def test_unit_reloads(self):
         """systemctl reload sends what the agent takes as a reload."""
         with open(os.path.join(ROOT, "deploy/zerotap.service")) as file:

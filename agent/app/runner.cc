@@ -377,7 +377,7 @@ Status Agent::Apply(const ConfigChange& change) {
     });
     if (!status) return status;
   }
-  SetUpLogging(change.config.log_level);
+  SetLogLevel(change.config.log_level);
   return {};
 }
 

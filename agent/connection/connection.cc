@@ -240,7 +240,7 @@ void Connection::Ignore(DropReason reason) {
 }
 
 void Connection::Reconsider() {
-  if (state_ != State::kIgnored) return;
+  if (state_ == State::kParsing) return;
   egress_ = ByteStream(Direction::kEgress);
   ingress_ = ByteStream(Direction::kIngress);
   state_ = State::kDetecting;

@@ -53,7 +53,7 @@ class Connection final : private StreamConsumer, private ExchangeSink {
   void Expire(uint64_t now_ns);
   // Gives up what is in flight and everything that follows.
   void Ignore(DropReason reason);
-  // Looks anew at what an ignored connection carries, as if it was joined in its middle now.
+  // Looks anew at what the connection carries, as if it was joined in its middle now. Not while it is parsed.
   void Reconsider();
 
   uint64_t id() const { return id_; }
@@ -64,6 +64,8 @@ class Connection final : private StreamConsumer, private ExchangeSink {
   Role socket_role() const { return socket_role_; }  // who connected
   bool described() const { return described_; }
   bool midstream() const { return midstream_; }
+  // Nothing of it was seen yet.
+  bool untouched() const { return state_ == State::kDetecting && !any_chunk_ && !waiting(); }
   uint64_t opened_ns() const { return opened_ns_; }
   uint8_t family() const { return family_; }
   const Endpoint& local() const { return local_; }

@@ -99,6 +99,7 @@ struct Pipeline::State final : RequestListener {
     // Seen exporting these itself.
     bool own_spans = false;
     bool own_metrics = false;
+    bool relays = false;  // receives such exports: what it sends may be other programs'
   };
 
   // RequestListener
@@ -119,6 +120,7 @@ struct Pipeline::State final : RequestListener {
   void Reidentify();
   void ReconsiderConnections();
   void NoteExport(uint32_t tgid, const HttpFields& http);
+  void NoteRelay(uint32_t tgid);
   void SendVerdict(const Connection& connection, zt_verdict_mode mode, uint8_t egress_kib,
                    uint8_t ingress_kib, uint8_t edge_bytes);
   void SendProtocolVerdict(const Connection& connection);
@@ -153,6 +155,7 @@ struct Pipeline::State final : RequestListener {
   // Names in there are pointed to by requests in flight: lists are kept, and used again.
   std::deque<std::vector<std::string>> former_header_lists;
   bool leaving_out = false;
+  bool somebody_came_back = false;
   PipelineStats stats;
   int64_t wall_offset_ns = 0;
   uint64_t now_ns = 0;
@@ -319,6 +322,9 @@ WorkId Pipeline::State::BeginRequest(Connection& connection, const RequestStart&
   // A unix socket's other end is on this host. Its first send may be told of after it was read, and answered.
   origin.await_peer = origin.expect_peer && connection.family() == ZT_FAMILY_UNIX &&
                       start.start_ns < connection.opened_ns() + options.hold_ns;
+  if (origin.role == Role::kServer && start.otlp_export != OtlpExport::kNone) {
+    NoteRelay(start.tgid);
+  }
   origin.transparent =
       options.exclude_otel_instrumented &&
       (start.otlp_export != OtlpExport::kNone || ProcessOf(start.tgid).own_spans);
@@ -456,6 +462,7 @@ void Pipeline::State::NoteExport(uint32_t tgid, const HttpFields& http) {
   auto found = processes.find(tgid);
   if (found == processes.end() || http.status_code < 200 || http.status_code > 299) return;
   Process& process = found->second;
+  if (process.relays) return;
   bool* seen = http.otlp_export == OtlpExport::kTraces    ? &process.own_spans
                : http.otlp_export == OtlpExport::kMetrics ? &process.own_metrics
                                                           : nullptr;
@@ -464,6 +471,15 @@ void Pipeline::State::NoteExport(uint32_t tgid, const HttpFields& http) {
   if (self_exporters.size() < kMaxUntoldExporters && process.identity.resource) {
     self_exporters.push_back({tgid, process.identity.resource->service_name, http.otlp_export});
   }
+}
+
+// A collector, or a proxy in front of one: its exports say nothing of spans of its own.
+void Pipeline::State::NoteRelay(uint32_t tgid) {
+  auto found = processes.find(tgid);
+  if (found == processes.end()) return;
+  found->second.relays = true;
+  found->second.own_spans = false;
+  found->second.own_metrics = false;
 }
 
 void Pipeline::State::Emit(Span&& span, bool sampled) {
@@ -521,6 +537,7 @@ void Pipeline::State::Reidentify() {
     process.identity = std::move(*identity);
     if (process.identity.traced) {
       if (!was_traced) control.ForgetProcess(tgid);
+      somebody_came_back = somebody_came_back || !was_traced;
       process.service_key = HashText(process.identity.resource->service_name);
     } else if (was_traced) {
       control.SetProcessPolicy(tgid, ZT_PROCESS_IGNORE);
@@ -538,6 +555,9 @@ void Pipeline::State::ReconsiderConnections() {
       connection.left_out = false;
       connection.Reconsider();
       SendVerdict(connection, ZT_VERDICT_DETECT, 0, 0, kDetectEdgeBytes);
+    } else if (somebody_came_back && connection.untouched()) {
+      // Accepted connections are nobody's before their first byte, and that one may have passed unseen.
+      connection.Reconsider();
     }
   });
 }
@@ -586,6 +606,7 @@ Status Pipeline::Reconfigure(const PipelineOptions& wanted, bool processes_chang
                              options.exclude_ports != wanted.exclude_ports;
   options.include_ports = wanted.include_ports;
   options.exclude_ports = wanted.exclude_ports;
+  state.somebody_came_back = false;
   if (processes_changed) state.Reidentify();
   if (processes_changed || ports_changed) state.ReconsiderConnections();
   return {};

@@ -99,11 +99,17 @@ class Reload(Case):
         for without, rules in enumerate(({"exclude": [{"pid": self.server.pid}]}, {"exclude_ports": [self.port]},
                                          {"select": [{"pid": client.pid}]})):
             ask(f"/status/20{without}")
-            agent.expect(lambda s: s.pid == self.server.pid, 3 * (2 * without + 1))
+            agent.expect(lambda s: s.pid == self.server.pid and s.http_status < 300, 3 * (without + 1))
             self.reload(agent, dict(plain, targets=rules))
             ask("/status/404")
-            agent.expect(lambda s: s.pid == self.server.pid and s.http_status == 404, 3 * without)
+            late = client.connect(["127.0.0.1", self.port])  # while it is left out
+            client.exchange(late, "GET", "/status/503")
+            agent.expect(lambda s: s.pid == self.server.pid and s.http_status in (404, 503), 5 * without)
             self.reload(agent, plain)
+            for _ in range(2):
+                client.exchange(late, "GET", "/status/503")
+            client.close(late)
+            agent.expect(lambda s: s.pid == self.server.pid and s.http_status == 503, 2 * (without + 1))
             ask("/status/404")
             agent.expect(lambda s: s.pid == self.server.pid and s.http_status == 404, 3 * (without + 1))
         for row in agent.ledger():

@@ -200,6 +200,22 @@ TEST_F(PipelineChangeTest, AnExcludedProcessIsFilteredAndComesBack) {
   EXPECT_EQ(Counts().seen, 5u);
 }
 
+TEST_F(PipelineChangeTest, AConnectionThatWasAcceptedByAnExcludedProcessIsJoinedInItsMiddle) {
+  excluded_ = {200};
+  ConnectionEnd known = End(2, 200, ZT_ROLE_SERVER);
+  Feed(known.Opened(Now()));
+  ConnectionEnd late = End(3, 0, ZT_ROLE_SERVER, 40001);  // accepted: nobody's yet
+  Feed(late.Opened(Now()));
+  late.tgid = 200;
+  late.received = 120;  // passed while nobody looked
+  late.sent = 300;
+  excluded_.clear();
+  Change(true);
+  Serve(late, Get("/a"));
+  Serve(late, Get("/b"));
+  EXPECT_EQ(SettledSpans().size(), 2u);
+}
+
 TEST_F(PipelineChangeTest, PortsThatAreLeftOutComeBack) {
   ConnectionEnd server = End(2, 200, ZT_ROLE_SERVER);
   ConnectionEnd other = End(3, 200, ZT_ROLE_SERVER, 40001, 81);
@@ -316,6 +332,18 @@ TEST_F(PipelineChangeTest, ExportsThatNobodyTakesSilenceNobody) {
   Feed(server.Opened(Now()));
   Serve(server, Get("/a"));
   EXPECT_EQ(SettledSpans().size(), 1u);
+}
+
+TEST_F(PipelineChangeTest, WhoPassesExportsOnIsWatchedLikeAnyOther) {
+  ExportFrom(100, "/v1/traces");  // before it was seen to receive one
+  ConnectionEnd server = End(2, 100, ZT_ROLE_SERVER);
+  Feed(server.Opened(Now()));
+  Serve(server, Export("/v1/traces"));
+  ExportFrom(100, "/v1/traces");
+  Serve(server, Get("/a"));
+  EXPECT_EQ(SettledSpans().size(), 1u);
+  EXPECT_EQ(Filtered(FilterReason::kOtlpExport), 3u);
+  EXPECT_EQ(Filtered(FilterReason::kOwnSpans), 0u);
 }
 
 TEST_F(PipelineChangeTest, AnotherProgramOfTheSamePidStartsAnew) {

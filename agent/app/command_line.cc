@@ -24,6 +24,7 @@ constexpr const char* kFooter =
     "  zerotap --exporter otlp,console --sampler parentbased_traceidratio=0.1\n"
     "  zerotap run --record /tmp/today.ztrec          keep what the kernel sent\n"
     "  zerotap replay /tmp/today.ztrec                its spans again, without root\n"
+    "  zerotap replay /tmp/today.pcap                 the spans of what tcpdump -w captured\n"
     "\n"
     "Exit codes: 0 ended as asked, 1 failed while running, 2 wrong configuration or usage,\n"
     "            3 a privilege or a kernel feature is missing\n";
@@ -84,6 +85,25 @@ void AddRunOptions(CLI::App& app, CommandLine& line) {
       ->type_name("SECONDS");
 }
 
+void AddReplayOptions(CLI::App& app, CommandLine& line) {
+  app.add_option("FILE", line.replay.files,
+                 "Files written by --record, or pcap and pcapng captures (tcpdump -w); - for "
+                 "standard input")
+      ->required();
+  app.add_flag("--metrics", line.replay.metrics, "Also print the RED metrics, after the spans");
+  app.add_option("--ends", line.replay.ends,
+                 "Of captures: whose spans. auto: both where both are on one host, else the end "
+                 "of the capturing host, else the server's")
+      ->transform(CLI::CheckedTransformer(
+          std::vector<std::pair<std::string, EndChoice>>{{"auto", EndChoice::kAuto},
+                                                         {"both", EndChoice::kBoth},
+                                                         {"client", EndChoice::kClient},
+                                                         {"server", EndChoice::kServer}},
+          CLI::ignore_case))
+      ->type_name("auto|both|client|server");
+  AddCommonOptions(app, line.overrides);
+}
+
 CommandLine Exit(std::string output, int code) {
   CommandLine line;
   line.command = CommandLine::Command::kExit;
@@ -106,12 +126,10 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
         "run", "Watch this host until stopped (the default command; needs root)");
     AddRunOptions(*run, line);
     CLI::App* replay = app.add_subcommand("replay",
-                                          "Put a recording through the same pipeline, without "
-                                          "root: OTLP JSON lines on standard output");
-    replay->add_option("FILE", line.replay_path, "A file written by --record")->required();
-    replay->add_flag("--metrics", line.replay_metrics,
-                     "Also print the RED metrics, after the spans");
-    AddCommonOptions(*replay, line.overrides);
+                                          "Put recordings and packet captures through the same "
+                                          "pipeline, without root: OTLP JSON lines on standard "
+                                          "output");
+    AddReplayOptions(*replay, line);
     CLI::App* print = app.add_subcommand(
         "print-config", "Show the settings in force as YAML, with secrets masked, and end");
     AddConfigOptions(*print, line.overrides);

@@ -64,8 +64,9 @@ TEST(CommandLine, RunOptionsWithAndWithoutTheCommand) {
 TEST(CommandLine, Replay) {
   CommandLine line = Parse({"replay", "--metrics", "file.ztrec"});
   EXPECT_EQ(line.command, Command::kReplay);
-  EXPECT_EQ(line.replay_path, "file.ztrec");
-  EXPECT_TRUE(line.replay_metrics);
+  EXPECT_EQ(line.replay.files, std::vector<std::string>{"file.ztrec"});
+  EXPECT_TRUE(line.replay.metrics);
+  EXPECT_EQ(line.replay.ends, EndChoice::kAuto);
 }
 
 TEST(CommandLine, PrintConfig) {

@@ -41,6 +41,6 @@ int main(int argc, char** argv) {
     case CommandLine::Command::kReplay:
       return RunReplay(line.replay, loaded->config, stdout);
     default:
-      return RunAgent(loaded->config, {line.record_path, line.duration_seconds});
+      return RunAgent(loaded->config, {line.record_path, line.record_payload, line.duration_seconds});
   }
 }

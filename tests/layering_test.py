@@ -20,6 +20,7 @@ ROOMS = {
     "telemetry": (("base",), ()),
     "events": (("base", "bpf_abi"), ()),
     "packets": (("base", "bpf_abi"), ()),
+    "redaction": (("base", "bpf_abi"), ()),
     "pcap": (("events", "packets"), ("pcap/", "pcap.h")),
     "http": (("base",), ("curl/",)),
     "symbolizers": (("base",), ("libelf.h", "gelf.h", "elf.h", "elfutils/", "dwarf.h")),
@@ -33,13 +34,13 @@ ROOMS = {
     "connection": (("events", "protocols"), ()),
     "traces": (("protocols",), ()),
     "pipeline": (("connection", "traces", "metrics", "processors"), ("nlohmann/",)),
-    "app": (("pipeline", "capture", "pcap", "process", "symbolizers", "exporters"),
+    "app": (("pipeline", "capture", "pcap", "redaction", "process", "symbolizers", "exporters"),
             ("yaml-cpp/", "CLI/", "nlohmann/", "httplib.h")),
     "agent": (("app",), ()),
     "bpf_skeleton": (("bpf_abi",), ()),
 }
 # Rooms without threads, clocks or I/O of their own.
-PURE = ("base", "telemetry", "events", "packets", "protocols", "connection", "traces", "metrics", "processors", "pipeline")
+PURE = ("base", "telemetry", "events", "packets", "redaction", "protocols", "connection", "traces", "metrics", "processors", "pipeline")
 # Headers that a pure room has no use for; base alone wraps some of them.
 IMPURE = ("thread", "sys/socket.h", "sys/epoll.h", "filesystem", "fstream")
 IMPURE_ALLOWED = {("events", "fstream")}  # the recording file

@@ -69,8 +69,18 @@ void AddRunOptions(CLI::App& app, CommandLine& line) {
   app.add_option("--record", line.record_path,
                  "Also write what the kernel sent to FILE, for zerotap replay; it holds payload "
                  "bytes, so only its "
-                 "owner may read it")
+                 "owner may read it; see --record-payload")
       ->type_name("FILE");
+  app.add_option("--record-payload", line.record_payload,
+                 "What of requests and responses the recording holds: all; redacted, which "
+                 "replays to the same requests and holds no values, names or arguments; none, "
+                 "which replays to nothing")
+      ->transform(CLI::CheckedTransformer(std::vector<std::pair<std::string, RecordedPayload>>{
+                                              {"all", RecordedPayload::kAll},
+                                              {"redacted", RecordedPayload::kRedacted},
+                                              {"none", RecordedPayload::kNone}},
+                                          CLI::ignore_case))
+      ->type_name("all|redacted|none");
   app.add_option("--duration", line.duration_seconds,
                  "Stop after so many seconds; without it at SIGINT or SIGTERM")
       ->check(CLI::Validator(
@@ -139,6 +149,9 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
       line.command = CommandLine::Command::kReplay;
     } else if (*print) {
       line.command = CommandLine::Command::kPrintConfig;
+    }
+    if (line.record_path.empty() && line.record_payload != RecordedPayload::kAll) {
+      return Exit("zerotap: --record-payload goes with --record only\n", kExitBadConfig);
     }
     if (line.command != CommandLine::Command::kRun &&
         (!line.record_path.empty() || line.duration_seconds != 0)) {

@@ -7,6 +7,7 @@
 
 #include "agent/app/config.h"
 #include "agent/app/replay_command.h"
+#include "agent/redaction/record_redactor.h"
 
 namespace zerotap {
 
@@ -28,6 +29,7 @@ struct CommandLine {
   Command command = Command::kRun;
   ConfigOverrides overrides;
   std::string record_path;
+  RecordedPayload record_payload = RecordedPayload::kAll;
   ReplayOptions replay;
   uint64_t duration_seconds = 0;  // 0: until a signal
   std::string output;

@@ -271,6 +271,7 @@ bool TcpConnection::OverLimit() const {
 
 void TcpConnection::Skip(int side, uint64_t offset) {
   TcpStream& stream = streams_[side];
+  if (stream.ended()) return;  // nothing comes after the end, whatever was acknowledged
   if (stream.waiting()) offset = std::min(offset, stream.WaitingOffset());
   if (offset <= stream.next()) return;
   ++stats_.gaps;

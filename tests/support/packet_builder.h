@@ -16,7 +16,7 @@ struct BuiltPacket {
   std::string bytes;
   uint32_t wire_length = 0;
 
-  RawPacket raw() const { return {unix_ns, link, AsBytes(bytes), wire_length}; }
+  RawPacket raw() const& { return {unix_ns, link, AsBytes(bytes), wire_length}; }
   // As a snap length of `size` leaves it.
   BuiltPacket Snapped(size_t size) const {
     BuiltPacket cut = *this;

@@ -69,6 +69,23 @@ TEST(CommandLine, Replay) {
   EXPECT_EQ(line.replay.ends, EndChoice::kAuto);
 }
 
+TEST(CommandLine, ReplayOfCaptures) {
+  CommandLine line = Parse({"replay", "--ends", "both", "a.pcap", "b.pcapng", "-"});
+  EXPECT_EQ(line.replay.files, (std::vector<std::string>{"a.pcap", "b.pcapng", "-"}));
+  EXPECT_EQ(line.replay.ends, EndChoice::kBoth);
+  EXPECT_EQ(Parse({"replay", "--ends", "most", "a"}).exit_code, kExitBadConfig);
+  EXPECT_EQ(Parse({"replay"}).exit_code, kExitBadConfig);
+}
+
+TEST(CommandLine, RecordedPayload) {
+  EXPECT_EQ(Parse({"run", "--record", "r"}).record_payload, RecordedPayload::kAll);
+  EXPECT_EQ(Parse({"--record", "r", "--record-payload", "none"}).record_payload, RecordedPayload::kNone);
+  EXPECT_EQ(Parse({"run", "--record", "r", "--record-payload", "redacted"}).record_payload,
+            RecordedPayload::kRedacted);
+  EXPECT_EQ(Parse({"run", "--record-payload", "redacted"}).exit_code, kExitBadConfig);
+  EXPECT_EQ(Parse({"run", "--record", "r", "--record-payload", "some"}).exit_code, kExitBadConfig);
+}
+
 TEST(CommandLine, PrintConfig) {
   CommandLine line = Parse({"print-config", "--endpoint", "http://a:1"});
   EXPECT_EQ(line.command, Command::kPrintConfig);

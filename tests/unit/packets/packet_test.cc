@@ -111,8 +111,8 @@ TEST(Packet, OptionsAreNoPayload) {
   tcp.options = std::string(12, '\1');
   tcp.payload = "data";
   TcpSegment segment;
-  std::string ip = Ipv4Bytes(kFour1, kFour2, TcpBytes(tcp));
-  ASSERT_EQ(DecodePacket(Packet(7, LinkLayer::kRaw, ip).raw(), segment), PacketVerdict::kTcp);
+  const BuiltPacket packet = Packet(7, LinkLayer::kRaw, Ipv4Bytes(kFour1, kFour2, TcpBytes(tcp)));
+  ASSERT_EQ(DecodePacket(packet.raw(), segment), PacketVerdict::kTcp);
   EXPECT_EQ(AsText(segment.payload), "data");
   EXPECT_EQ(segment.length, 4u);
 }
@@ -129,7 +129,8 @@ TEST(Packet, LengthLeftToTheNetworkCard) {
 TEST(Packet, SnapLengthKeepsTheTrueLength) {
   TcpSegment segment;
   const BuiltPacket whole = Packet(7, LinkLayer::kRaw, Datagram("hello world"));
-  ASSERT_EQ(DecodePacket(whole.Snapped(45).raw(), segment), PacketVerdict::kTcp);
+  const BuiltPacket cut = whole.Snapped(45);
+  ASSERT_EQ(DecodePacket(cut.raw(), segment), PacketVerdict::kTcp);
   EXPECT_EQ(AsText(segment.payload), "hello");
   EXPECT_EQ(segment.length, 11u);
   ASSERT_EQ(DecodePacket(whole.Snapped(40).raw(), segment), PacketVerdict::kTcp);

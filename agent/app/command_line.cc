@@ -29,6 +29,29 @@ constexpr const char* kFooter =
     "Exit codes: 0 ended as asked, 1 failed while running, 2 wrong configuration or usage,\n"
     "            3 a privilege or a kernel feature is missing\n";
 
+// An option that takes one of a few words.
+template <typename Value>
+void AddChoice(CLI::App& app, const std::string& name, Value& value,
+               const std::vector<std::pair<std::string, Value>>& choices,
+               const std::string& description) {
+  std::vector<std::string> words;
+  std::string shown;
+  for (const auto& [word, meaning] : choices) {
+    words.push_back(word);
+    shown += (shown.empty() ? "" : "|") + word;
+  }
+  app.add_option_function<std::string>(
+         name,
+         [&value, choices](const std::string& given) {
+           for (const auto& [word, meaning] : choices) {
+             if (word == given) value = meaning;
+           }
+         },
+         description)
+      ->check(CLI::IsMember(words).description(""))
+      ->type_name(shown);
+}
+
 // What every command reads.
 void AddCommonOptions(CLI::App& app, ConfigOverrides& overrides) {
   app.add_option("--config", overrides.config_path, "YAML file with settings [ZEROTAP_CONFIG]")
@@ -71,16 +94,13 @@ void AddRunOptions(CLI::App& app, CommandLine& line) {
                  "bytes, so only its "
                  "owner may read it; see --record-payload")
       ->type_name("FILE");
-  app.add_option("--record-payload", line.record_payload,
-                 "What of requests and responses the recording holds: all; redacted, which "
-                 "replays to the same requests and holds no values, names or arguments; none, "
-                 "which replays to nothing")
-      ->transform(CLI::CheckedTransformer(std::vector<std::pair<std::string, RecordedPayload>>{
-                                              {"all", RecordedPayload::kAll},
-                                              {"redacted", RecordedPayload::kRedacted},
-                                              {"none", RecordedPayload::kNone}},
-                                          CLI::ignore_case))
-      ->type_name("all|redacted|none");
+  AddChoice(app, "--record-payload", line.record_payload,
+            {{"all", RecordedPayload::kAll},
+             {"redacted", RecordedPayload::kRedacted},
+             {"none", RecordedPayload::kNone}},
+            "What of requests and responses the recording holds: all; redacted, which replays to "
+            "the same requests and holds no values, names or arguments; none, which replays to "
+            "nothing");
   app.add_option("--duration", line.duration_seconds,
                  "Stop after so many seconds; without it at SIGINT or SIGTERM")
       ->check(CLI::Validator(
@@ -101,16 +121,13 @@ void AddReplayOptions(CLI::App& app, CommandLine& line) {
                  "standard input")
       ->required();
   app.add_flag("--metrics", line.replay.metrics, "Also print the RED metrics, after the spans");
-  app.add_option("--ends", line.replay.ends,
-                 "Of captures: whose spans. auto: both where both are on one host, else the end "
-                 "of the capturing host, else the server's")
-      ->transform(CLI::CheckedTransformer(
-          std::vector<std::pair<std::string, EndChoice>>{{"auto", EndChoice::kAuto},
-                                                         {"both", EndChoice::kBoth},
-                                                         {"client", EndChoice::kClient},
-                                                         {"server", EndChoice::kServer}},
-          CLI::ignore_case))
-      ->type_name("auto|both|client|server");
+  AddChoice(app, "--ends", line.replay.ends,
+            {{"auto", EndChoice::kAuto},
+             {"both", EndChoice::kBoth},
+             {"client", EndChoice::kClient},
+             {"server", EndChoice::kServer}},
+            "Of captures: whose spans. auto: both where both are on one host, else the end of the "
+            "capturing host, else the server's");
   AddCommonOptions(app, line.overrides);
 }
 

@@ -275,7 +275,12 @@ class PostgresBlanker final : public Blanker {
         side.field += ended ? 1 : 0;
         bytes = bytes.subspan(size + (ended ? 1 : 0));
       }
-      if (type != 'E') std::fill(bytes.begin(), bytes.end(), '\0');  // E ends with a number of rows
+      if (type == 'E' && side.field == texts) {  // then a number of rows
+        const size_t kept = std::min<size_t>(side.in_field < 4 ? 4 - side.in_field : 0, bytes.size());
+        side.in_field += static_cast<uint32_t>(kept);
+        bytes = bytes.subspan(kept);
+      }
+      std::fill(bytes.begin(), bytes.end(), '\0');
     } else {
       std::fill(bytes.begin(), bytes.end(), '\0');
     }
@@ -292,7 +297,8 @@ class PostgresBlanker final : public Blanker {
       ErrorFields(side, bytes);
       return;
     }
-    if (type == 'Z' || type == 'G' || type == 'H' || type == 'W') kept = kMaxLength;
+    if (type == 'Z') kept = 1;
+    if (type == 'G' || type == 'H' || type == 'W') kept = 3;  // format and number of columns
     if (type == 'R') kept = 4;
     if (type == 'T' || type == 'D') kept = 2;
     const size_t skip = side.position >= kept ? 0 : std::min<size_t>(kept - side.position, bytes.size());

@@ -64,11 +64,15 @@ class Printer {
 class CaptureReplay {
  public:
   CaptureReplay(const ReplayOptions& options, const Config& config, Printer& printer)
-      : config_(config), printer_(printer), source_(PacketOptions{.ends = options.ends, .connection = {}}) {}
+      : config_(config),
+        printer_(printer),
+        source_(PacketOptions{.ends = options.ends, .connection = {}}) {}
 
   bool begun() const { return replayer_ != nullptr; }
   // The first packet of `file`, if it has one, comes after what was read so far.
-  bool Continues(uint64_t first_unix_ns) const { return first_unix_ns >= source_.tracker().now_ns(); }
+  bool Continues(uint64_t first_unix_ns) const {
+    return first_unix_ns >= source_.tracker().now_ns();
+  }
 
   Status Read(std::unique_ptr<PcapFile> file, const RawPacket& first) {
     if (!begun()) {
@@ -82,7 +86,8 @@ class CaptureReplay {
     }
     source_.Read(std::move(file));
     while (!source_.ended()) {
-      Result<size_t> drained = source_.Drain(0, [this](ByteSpan record) { replayer_->OnRecord(record); });
+      Result<size_t> drained =
+          source_.Drain(0, [this](ByteSpan record) { replayer_->OnRecord(record); });
       replayer_->OnClock(source_.tracker().now_ns());
       if (!drained) return tl::unexpected<Error>(drained.error());
     }
@@ -123,7 +128,8 @@ class CaptureReplay {
                   stats.connections, stats.repeated_bytes);
     if (stats.gaps != 0 || stats.cut_bytes != 0) {
       spdlog::warn(
-          "the capture is not whole: {} bytes are missing in {} places, {} were cut off by its snap "
+          "the capture is not whole: {} bytes are missing in {} places, {} were cut off by its "
+          "snap "
           "length; requests that they hide give no span",
           stats.missing_bytes, stats.gaps, stats.cut_bytes);
     }

@@ -16,7 +16,8 @@ struct ReplayOptions {
   EndChoice ends = EndChoice::kAuto;
 };
 
-// Writes the spans to `out`, as they come, in OTLP JSON lines. What can be read of damaged files is; the ExitCode tells.
+// Writes the spans to `out`, as they come, in OTLP JSON lines. What can be read of damaged files
+// is; the ExitCode tells.
 int RunReplay(const ReplayOptions& options, const Config& config, std::FILE* out);
 
 }  // namespace zerotap

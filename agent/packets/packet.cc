@@ -13,7 +13,8 @@ constexpr uint16_t kEtherOldServiceVlan = 0x9100;
 constexpr int kMaxVlanTags = 4;
 constexpr uint8_t kProtocolTcp = 6;
 constexpr int kMaxExtensionHeaders = 16;
-// Address families of the loopback link type: AF_INET is 2 everywhere, AF_INET6 differs between systems.
+// Address families of the loopback link type: AF_INET is 2 everywhere, AF_INET6 differs between
+// systems.
 constexpr uint32_t kFamilyInet = 2;
 constexpr std::array<uint32_t, 4> kFamiliesInet6 = {10, 24, 28, 30};
 constexpr uint16_t kCookedOutgoing = 4;
@@ -75,7 +76,8 @@ class Peeler {
     if (!reader_.ok()) return PacketVerdict::kTruncated;
     if ((family & 0xFFFF) == 0) family = Swapped(family);
     if (family == kFamilyInet) return Ipv4();
-    bool six = std::find(kFamiliesInet6.begin(), kFamiliesInet6.end(), family) != kFamiliesInet6.end();
+    bool six =
+        std::find(kFamiliesInet6.begin(), kFamiliesInet6.end(), family) != kFamiliesInet6.end();
     return six ? Ipv6() : PacketVerdict::kOther;
   }
 
@@ -176,7 +178,8 @@ class Peeler {
     segment_.rst = (flags & 0x04) != 0;
     segment_.ack = (flags & 0x10) != 0;
     segment_.length = static_cast<uint32_t>(datagram - header);
-    // Options that were cut off matter as little as the payload behind them: it is all missing then.
+    // Options that were cut off matter as little as the payload behind them: it is all missing
+    // then.
     const size_t options = header - 20u;
     if (reader_.remaining() > options) {
       reader_.Bytes(options);

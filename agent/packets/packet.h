@@ -1,4 +1,5 @@
-// One captured packet and the TCP segment in it. Link layers are peeled off, addresses and ports read; nothing is kept.
+// One captured packet and the TCP segment in it. Link layers are peeled off, addresses and ports
+// read; nothing is kept.
 #pragma once
 
 #include <array>
@@ -13,7 +14,8 @@ enum class LinkLayer : uint8_t {
   kEthernet,      // VLAN tags (802.1Q, 802.1ad) are passed over
   kLinuxCooked,   // tcpdump -i any before libpcap 1.10
   kLinuxCooked2,  // tcpdump -i any since
-  kLoopback,      // address family in the byte order of the capturing host (NULL) or of the network (LOOP)
+  kLoopback,      // address family in the byte order of the capturing host (NULL) or of the network
+                  // (LOOP)
   kRaw,           // starts with the IP header
 };
 

@@ -1,7 +1,8 @@
-// What a TCP connection in a capture gives: the records that the kernel side would have written at its ends.
+// What a TCP connection in a capture gives: the records that the kernel side would have written at
+// its ends.
 //
-// An end stands where its packets were captured: sent bytes have the time of their packet, received ones the time at which
-// everything before them had passed as well.
+// An end stands where its packets were captured: sent bytes have the time of their packet, received
+// ones the time at which everything before them had passed as well.
 #pragma once
 
 #include <cstdint>

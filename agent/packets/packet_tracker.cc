@@ -172,8 +172,9 @@ bool PacketTracker::IsListener(const PacketAddress& address) const {
   return listeners_.contains(std::string(AddressKey(address)));
 }
 
-// Who connected decides the names and, where the capture does not say which host took it, the end that is told of. When
-// the beginning was not seen it is guessed, for nothing but that: which end asks and which answers is in the bytes.
+// Who connected decides the names and, where the capture does not say which host took it, the end
+// that is told of. When the beginning was not seen it is guessed, for nothing but that: which end
+// asks and which answers is in the bytes.
 void PacketTracker::Describe(ConnectionEnds& ends, int client, const bool (&local)[2]) {
   int guessed = client;
   if (guessed < 0) {

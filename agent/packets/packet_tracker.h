@@ -1,5 +1,6 @@
-// All connections of a capture: packets in, kernel records out (bpf/abi/event.h), so that the pipeline behind does not know
-// the difference. Pure: time comes with the packets, memory is bounded, what is given up is counted.
+// All connections of a capture: packets in, kernel records out (bpf/abi/event.h), so that the
+// pipeline behind does not know the difference. Pure: time comes with the packets, memory is
+// bounded, what is given up is counted.
 #pragma once
 
 #include <cstdint>
@@ -14,9 +15,11 @@
 
 namespace zerotap {
 
-// Which ends of a connection become spans. A wire shows both, and the host that captured has one of them, mostly.
+// Which ends of a connection become spans. A wire shows both, and the host that captured has one of
+// them, mostly.
 enum class EndChoice : uint8_t {
-  kAuto,  // both where both are on one host, the end of the capturing host where the capture says it, else the server's
+  kAuto,  // both where both are on one host, the end of the capturing host where the capture says
+          // it, else the server's
   kBoth,
   kClient,
   kServer,
@@ -41,8 +44,8 @@ class PacketTracker final : private EndDescriber {
   // The capture is over: what is still waited for does not come.
   void Flush();
 
-  // Who a process number of the records stands for: "10.0.0.5:8080" where it serves, "10.0.0.9" where it connects. Empty
-  // when it was not given out.
+  // Who a process number of the records stands for: "10.0.0.5:8080" where it serves, "10.0.0.9"
+  // where it connects. Empty when it was not given out.
   const std::string& NameOf(uint32_t tgid) const;
 
   const PacketStats& stats() const { return stats_; }

@@ -187,7 +187,8 @@ void TcpConnection::PlacePayload(TcpStream& stream, int side, const StreamPiece&
   stats_.repeated_bytes += stream.repeated_bytes() - repeated;
 }
 
-// One whose sequence number lies in what has passed is an old or a forged one, which hosts do not heed either.
+// One whose sequence number lies in what has passed is an old or a forged one, which hosts do not
+// heed either.
 bool TcpConnection::PlaceReset(const TcpSegment& segment, int side) {
   if (streams_[side].PositionOf(segment.sequence) < static_cast<int64_t>(streams_[side].next())) {
     ++stats_.unplaced_packets;
@@ -217,14 +218,15 @@ void TcpConnection::DeliverEnd(int side, uint64_t now_ns) {
   streams_[side].TakeEnd();
 }
 
-// Hands on the older of what is next on the two sides, if the other side has got as far as its sender knew.
+// Hands on the older of what is next on the two sides, if the other side has got as far as its
+// sender knew.
 bool TcpConnection::PumpOne(uint64_t now_ns) {
   int best = -1;
   uint64_t best_ns = 0;
   for (int side = 0; side < 2; ++side) {
     const TcpStream& stream = streams_[side];
-    const bool next_is_here = stream.end_ready() ||
-                              (stream.held_pieces() > 0 && stream.WaitingOffset() == stream.next());
+    const bool next_is_here =
+        stream.end_ready() || (stream.held_pieces() > 0 && stream.WaitingOffset() == stream.next());
     if (!next_is_here || stream.WaitingNeeds() > streams_[1 - side].position()) continue;
     if (best < 0 || stream.WaitingSince() < best_ns) {
       best = side;
@@ -253,12 +255,14 @@ void TcpConnection::Pump(uint64_t now_ns) {
   }
 }
 
-// Whether the bytes that are missing have reached the other side: then they passed, and were not captured.
+// Whether the bytes that are missing have reached the other side: then they passed, and were not
+// captured.
 bool TcpConnection::MissingIsAcknowledged() const {
   for (int side = 0; side < 2; ++side) {
     const TcpStream& stream = streams_[side];
     if (!stream.waiting()) continue;
-    if (stream.WaitingOffset() > stream.next() && stream.acknowledged() > stream.next()) return true;
+    if (stream.WaitingOffset() > stream.next() && stream.acknowledged() > stream.next())
+      return true;
     if (stream.WaitingNeeds() > streams_[1 - side].position()) return true;
   }
   return false;
@@ -284,7 +288,8 @@ void TcpConnection::GiveUpOne(uint64_t now_ns) {
   int oldest = -1;
   for (int side = 0; side < 2; ++side) {
     if (!streams_[side].waiting()) continue;
-    if (oldest < 0 || streams_[side].WaitingSince() < streams_[oldest].WaitingSince()) oldest = side;
+    if (oldest < 0 || streams_[side].WaitingSince() < streams_[oldest].WaitingSince())
+      oldest = side;
   }
   if (oldest < 0) return;
   TcpStream& stream = streams_[oldest];

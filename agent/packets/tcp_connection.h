@@ -1,9 +1,11 @@
-// A TCP connection put together from its packets, both directions in the one order in which they happened: bytes of one
-// side are handed on only after everything that their sender had acknowledged of the other side.
+// A TCP connection put together from its packets, both directions in the one order in which they
+// happened: bytes of one side are handed on only after everything that their sender had
+// acknowledged of the other side.
 //
-// So a request never overtakes the response before it, however the capture shuffled the packets, and what is missing is a
-// gap at its place. Packets that are late are waited for, within bounds; what was acknowledged and does not come was not
-// captured. See docs/adr/0006-packets-as-records.md.
+// So a request never overtakes the response before it, however the capture shuffled the packets,
+// and what is missing is a gap at its place. Packets that are late are waited for, within bounds;
+// what was acknowledged and does not come was not captured. See
+// docs/adr/0006-packets-as-records.md.
 #pragma once
 
 #include <cstdint>
@@ -16,23 +18,23 @@
 namespace zerotap {
 
 struct TcpConnectionOptions {
-  uint64_t start_wait_ns = 20'000'000;        // for packets of a handshake that come out of order
+  uint64_t start_wait_ns = 20'000'000;          // for packets of a handshake that come out of order
   uint64_t acknowledged_wait_ns = 250'000'000;  // for bytes that the other side has and we have not
-  uint64_t sent_wait_ns = 60'000'000'000;     // for bytes that may be sent again
-  size_t max_held_pieces = 512;               // per connection
+  uint64_t sent_wait_ns = 60'000'000'000;       // for bytes that may be sent again
+  size_t max_held_pieces = 512;                 // per connection
   size_t max_held_bytes = 2 * 1024 * 1024;
 };
 
 struct PacketStats {
   uint64_t packets = 0;
-  uint64_t other = 0;             // no TCP
+  uint64_t other = 0;  // no TCP
   uint64_t fragments = 0;
   uint64_t truncated = 0;
   uint64_t malformed = 0;
-  uint64_t connections = 0;       // told of
+  uint64_t connections = 0;  // told of
   uint64_t connections_evicted = 0;
   uint64_t repeated_bytes = 0;
-  uint64_t gaps = 0;              // places where bytes are missing
+  uint64_t gaps = 0;  // places where bytes are missing
   uint64_t missing_bytes = 0;
   uint64_t cut_bytes = 0;         // by the snap length
   uint64_t unplaced_packets = 0;  // of no connection that was told of, or after its end
@@ -42,15 +44,16 @@ struct PacketStats {
 class EndDescriber {
  public:
   virtual ~EndDescriber() = default;
-  // `client` is the side that connected, -1 when its beginning was not seen; `local` says which sides' hosts captured.
+  // `client` is the side that connected, -1 when its beginning was not seen; `local` says which
+  // sides' hosts captured.
   virtual void Describe(ConnectionEnds& ends, int client, const bool (&local)[2]) = 0;
 };
 
 class TcpConnection {
  public:
   // `first` decides which side is 0: its source. All referenced must outlive the connection.
-  TcpConnection(const TcpSegment& first, const TcpConnectionOptions& options, EndDescriber& describer,
-                const RecordHandler& handler, PacketStats& stats);
+  TcpConnection(const TcpSegment& first, const TcpConnectionOptions& options,
+                EndDescriber& describer, const RecordHandler& handler, PacketStats& stats);
 
   void OnSegment(const TcpSegment& segment, uint64_t now_ns);
   // Gives up what was waited for long enough.

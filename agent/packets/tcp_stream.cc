@@ -40,7 +40,8 @@ void TcpStream::Keep(const StreamPiece& piece, uint64_t from, uint64_t to) {
   held.needs = piece.needs;
   const size_t skip = static_cast<size_t>(from - piece.offset);
   if (skip < piece.bytes.size()) {
-    ByteSpan kept = piece.bytes.subspan(skip, std::min<size_t>(held.length, piece.bytes.size() - skip));
+    ByteSpan kept =
+        piece.bytes.subspan(skip, std::min<size_t>(held.length, piece.bytes.size() - skip));
     held.bytes.assign(kept.begin(), kept.end());
   }
   held_bytes_ += held.bytes.size();

@@ -1,5 +1,6 @@
-// One direction of a TCP connection as packets show it: what came is put in order of sequence numbers, of bytes that came
-// twice the first copy counts, and what never comes is skipped when the connection says so.
+// One direction of a TCP connection as packets show it: what came is put in order of sequence
+// numbers, of bytes that came twice the first copy counts, and what never comes is skipped when the
+// connection says so.
 #pragma once
 
 #include <cstdint>

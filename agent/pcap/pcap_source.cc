@@ -13,7 +13,8 @@ namespace zerotap {
 namespace {
 
 constexpr size_t kPacketsPerDrain = 64;
-constexpr uint64_t kMaxDrainNs = 5'000'000;  // of the capture's time, so that the pipeline's clock does not jump
+constexpr uint64_t kMaxDrainNs =
+    5'000'000;  // of the capture's time, so that the pipeline's clock does not jump
 constexpr uint64_t kSecond = 1'000'000'000;
 // Times further in the future than this are damage.
 constexpr uint64_t kMaxSeconds = uint64_t{1} << 33;
@@ -141,8 +142,7 @@ Result<bool> PcapFile::Next(RawPacket& packet) {
   if (got != 1) return Fail(name_ + ": " + pcap_geterr(state_->handle));
   const auto seconds = static_cast<uint64_t>(std::max<int64_t>(header->ts.tv_sec, 0));
   const auto nanoseconds = static_cast<uint64_t>(std::max<int64_t>(header->ts.tv_usec, 0));
-  packet.unix_ns =
-      std::min(seconds, kMaxSeconds) * kSecond + std::min(nanoseconds, kSecond - 1);
+  packet.unix_ns = std::min(seconds, kMaxSeconds) * kSecond + std::min(nanoseconds, kSecond - 1);
   packet.link = state_->link;
   packet.bytes = {reinterpret_cast<const std::byte*>(bytes), header->caplen};
   packet.wire_length = std::max<uint32_t>(header->len, header->caplen);

@@ -1,4 +1,5 @@
-// A pcap or pcapng file as a source of kernel records. libpcap reads the file; agent/packets does the rest.
+// A pcap or pcapng file as a source of kernel records. libpcap reads the file; agent/packets does
+// the rest.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +19,8 @@ class PcapFile {
  public:
   // True for the first four bytes of a pcap or pcapng file in either byte order.
   static bool HasMagic(ByteSpan first_bytes);
-  // `already_read` is what was taken from `fd` to look at it. The error says what is not right with the file.
+  // `already_read` is what was taken from `fd` to look at it. The error says what is not right with
+  // the file.
   static Result<std::unique_ptr<PcapFile>> Open(UniqueFd fd, std::string name,
                                                 std::string_view already_read);
   ~PcapFile();
@@ -27,8 +29,8 @@ class PcapFile {
 
   // What Next gives next.
   Result<bool> Peek(RawPacket& packet);
-  // False at the end of the file. An error is what keeps the rest of it from being read; what came before is good.
-  // `packet` is borrowed until the next call.
+  // False at the end of the file. An error is what keeps the rest of it from being read; what came
+  // before is good. `packet` is borrowed until the next call.
   Result<bool> Next(RawPacket& packet);
 
  private:
@@ -45,7 +47,8 @@ class PcapSource final : public EventSource {
   explicit PcapSource(const PacketOptions& options);
   ~PcapSource() override;
 
-  // Packets come from this file now. Those of another one before go on: a capture that was cut into several files.
+  // Packets come from this file now. Those of another one before go on: a capture that was cut into
+  // several files.
   void Read(std::unique_ptr<PcapFile> file);
   // A batch of packets; 0 records may come of it. See ended().
   Result<size_t> Drain(int timeout_ms, const std::function<void(ByteSpan)>& handler) override;

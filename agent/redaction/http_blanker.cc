@@ -1,5 +1,5 @@
-// HTTP/1.x: kept are methods, versions, status codes, the names of well-known headers, the values of those that frame
-// messages, chunk sizes, traceparent, and the separators of targets.
+// HTTP/1.x: kept are methods, versions, status codes, the names of well-known headers, the values
+// of those that frame messages, chunk sizes, traceparent, and the separators of targets.
 #include <algorithm>
 #include <array>
 #include <cctype>
@@ -20,17 +20,40 @@ constexpr size_t kNone = std::string::npos;
 constexpr std::string_view kHexDigits = "0123456789abcdefABCDEF";
 constexpr std::string_view kTraceparent = "traceparent";
 
-constexpr std::array<std::string_view, 10> kMethods = {"CONNECT", "DELETE", "GET",  "HEAD",  "OPTIONS",
-                                                       "PATCH",   "POST",   "PUT",  "QUERY", "TRACE"};
-// Names that are public knowledge. The first ones' values are kept as far as they consist of kWords and numbers.
+constexpr std::array<std::string_view, 10> kMethods = {
+    "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"};
+// Names that are public knowledge. The first ones' values are kept as far as they consist of kWords
+// and numbers.
 constexpr std::array<std::string_view, 7> kFramingHeaders = {
-    "content-length", "transfer-encoding", "connection", "proxy-connection", "upgrade", "expect", "trailer"};
-constexpr std::array<std::string_view, 24> kKnownHeaders = {
-    "host", "user-agent", "accept", "accept-encoding", "accept-language", "authorization", "cookie", "set-cookie",
-    "content-type", "content-encoding", "cache-control", "date", "server", "etag", "last-modified", "location",
-    "referer", "origin", "vary", "x-forwarded-for", "forwarded", "x-request-id", "tracestate", "if-none-match"};
-constexpr std::array<std::string_view, 10> kWords = {"chunked",   "gzip",      "deflate", "identity",     "close",
-                                                     "keep-alive", "upgrade", "websocket", "100-continue", "h2c"};
+    "content-length", "transfer-encoding", "connection", "proxy-connection", "upgrade", "expect",
+    "trailer"};
+constexpr std::array<std::string_view, 24> kKnownHeaders = {"host",
+                                                            "user-agent",
+                                                            "accept",
+                                                            "accept-encoding",
+                                                            "accept-language",
+                                                            "authorization",
+                                                            "cookie",
+                                                            "set-cookie",
+                                                            "content-type",
+                                                            "content-encoding",
+                                                            "cache-control",
+                                                            "date",
+                                                            "server",
+                                                            "etag",
+                                                            "last-modified",
+                                                            "location",
+                                                            "referer",
+                                                            "origin",
+                                                            "vary",
+                                                            "x-forwarded-for",
+                                                            "forwarded",
+                                                            "x-request-id",
+                                                            "tracestate",
+                                                            "if-none-match"};
+constexpr std::array<std::string_view, 10> kWords = {
+    "chunked",    "gzip",    "deflate",   "identity",     "close",
+    "keep-alive", "upgrade", "websocket", "100-continue", "h2c"};
 
 template <size_t N>
 bool Among(const std::array<std::string_view, N>& words, std::string_view word) {
@@ -39,7 +62,8 @@ bool Among(const std::array<std::string_view, N>& words, std::string_view word) 
 
 template <size_t N>
 bool BeginsOneOf(const std::array<std::string_view, N>& words, std::string_view text) {
-  return std::any_of(words.begin(), words.end(), [text](std::string_view word) { return word.starts_with(text); });
+  return std::any_of(words.begin(), words.end(),
+                     [text](std::string_view word) { return word.starts_with(text); });
 }
 
 std::string Lower(std::string_view text) {
@@ -49,15 +73,15 @@ std::string Lower(std::string_view text) {
 }
 
 bool IsDigits(std::string_view text) {
-  return !text.empty() && text.size() < 20 && text.find_first_not_of("0123456789") == std::string_view::npos;
+  return !text.empty() && text.size() < 20 &&
+         text.find_first_not_of("0123456789") == std::string_view::npos;
 }
 
-bool IsVersion(std::string_view text) {
-  return text == "HTTP/1.1" || text == "HTTP/1.0";
-}
+bool IsVersion(std::string_view text) { return text == "HTTP/1.1" || text == "HTTP/1.0"; }
 
 std::string_view Trimmed(std::string_view text) {
-  while (!text.empty() && (text.back() == '\r' || text.back() == '\n' || text.back() == ' ')) text.remove_suffix(1);
+  while (!text.empty() && (text.back() == '\r' || text.back() == '\n' || text.back() == ' '))
+    text.remove_suffix(1);
   while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
   return text;
 }
@@ -66,7 +90,8 @@ class HttpBlanker final : public Blanker {
  public:
   void Bytes(int direction, std::span<char> bytes, bool run_start) override {
     Side& side = sides_[direction];
-    if (run_start && (side.state == State::kOpaque || side.state == State::kUntilClose)) side.BeginMessage();
+    if (run_start && (side.state == State::kOpaque || side.state == State::kUntilClose))
+      side.BeginMessage();
     while (!bytes.empty()) {
       const size_t done = Step(side, bytes);
       bytes = bytes.subspan(done);
@@ -114,9 +139,7 @@ class HttpBlanker final : public Blanker {
       line.clear();
       first_space = second_space = colon = kNone;
     }
-    void BeginMessage() {
-      *this = Side{};
-    }
+    void BeginMessage() { *this = Side{}; }
   };
 
   size_t Step(Side& side, std::span<char> bytes) {
@@ -156,7 +179,8 @@ class HttpBlanker final : public Blanker {
     }
   }
 
-  // What is there of a line. Whether a byte is kept depends on the line so far, wherever records cut it.
+  // What is there of a line. Whether a byte is kept depends on the line so far, wherever records
+  // cut it.
   size_t Line(Side& side, std::span<char> bytes) {
     for (size_t i = 0; i < bytes.size(); ++i) {
       const char c = bytes[i];
@@ -191,7 +215,8 @@ class HttpBlanker final : public Blanker {
       case State::kTrailer:
         return KeepsHeader(side);
       case State::kChunkSize:
-        return line.back() == ';' || (line.size() <= kMaxChunkDigits && line.find_first_not_of(kHexDigits) == std::string::npos);
+        return line.back() == ';' || (line.size() <= kMaxChunkDigits &&
+                                      line.find_first_not_of(kHexDigits) == std::string::npos);
       default:
         return false;
     }
@@ -207,7 +232,8 @@ class HttpBlanker final : public Blanker {
     if (response || side.first_space == kNone) return response || BeginsOneOf(kMethods, line);
     if (!Among(kMethods, line.substr(0, side.first_space))) return false;
     const size_t second = side.second_space;
-    if (second == kNone) return std::string_view("/?&=*").find(line.back()) != std::string_view::npos;
+    if (second == kNone)
+      return std::string_view("/?&=*").find(line.back()) != std::string_view::npos;
     return std::string_view("HTTP/1.1").starts_with(line.substr(second + 1)) ||
            std::string_view("HTTP/1.0").starts_with(line.substr(second + 1));
   }
@@ -238,7 +264,8 @@ class HttpBlanker final : public Blanker {
   static bool BeginsTraceparent(std::string_view value) {
     for (size_t i = 0; i < value.size(); ++i) {
       const bool dash = i == 2 || i == 35 || i == 52;
-      if (dash ? value[i] != '-' : kHexDigits.find(value[i]) == std::string_view::npos) return false;
+      if (dash ? value[i] != '-' : kHexDigits.find(value[i]) == std::string_view::npos)
+        return false;
     }
     return value.size() <= 55;
   }
@@ -285,7 +312,9 @@ class HttpBlanker final : public Blanker {
       if (side.status >= 200 && !outstanding_.empty()) outstanding_.pop_front();
     } else if (request) {
       if (outstanding_.size() >= kMaxOutstanding) outstanding_.clear();
-      outstanding_.push_back(text.starts_with("HEAD") ? 'H' : text.starts_with("CONNECT") ? 'C' : 'o');
+      outstanding_.push_back(text.starts_with("HEAD")      ? 'H'
+                             : text.starts_with("CONNECT") ? 'C'
+                                                           : 'o');
     }
   }
 
@@ -314,12 +343,13 @@ class HttpBlanker final : public Blanker {
   }
 
   static void EndOfHead(Side& side) {
-    if (side.is_response && (side.status == 101 || (side.method == 'C' && side.status / 100 == 2))) {
+    if (side.is_response &&
+        (side.status == 101 || (side.method == 'C' && side.status / 100 == 2))) {
       side.state = State::kForever;
       return;
     }
-    const bool bodiless = side.is_response && (side.status < 200 || side.status == 204 || side.status == 304 ||
-                                               side.method == 'H');
+    const bool bodiless = side.is_response && (side.status < 200 || side.status == 204 ||
+                                               side.status == 304 || side.method == 'H');
     if (bodiless) {
       side.BeginMessage();
     } else if (side.chunked) {

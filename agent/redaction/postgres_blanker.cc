@@ -1,5 +1,6 @@
-// PostgreSQL protocol 3: kept are the types and lengths of messages, SQL's own words and punctuation, command tags,
-// severities and SQLSTATEs, transaction states. Names of prepared statements and portals become others, one for one.
+// PostgreSQL protocol 3: kept are the types and lengths of messages, SQL's own words and
+// punctuation, command tags, severities and SQLSTATEs, transaction states. Names of prepared
+// statements and portals become others, one for one.
 #include <algorithm>
 #include <array>
 #include <cctype>
@@ -21,22 +22,29 @@ constexpr uint32_t kProtocol3 = 196608, kCancel = 80877102, kSsl = 80877103, kGs
 
 // Upper case. Words of SQL and of command tags; a value that is one of them says nothing.
 constexpr std::array<std::string_view, 104> kSqlWords = {
-    "ABORT", "ADD", "ALL", "ALTER", "ANALYZE", "AND", "ANY", "AS", "ASC", "BEGIN", "BETWEEN", "BY", "CALL", "CASCADE",
-    "CASE", "CAST", "CLOSE", "COALESCE", "COMMIT", "CONFLICT", "CONSTRAINT", "COPY", "COUNT", "CREATE", "CROSS", "CURSOR",
-    "DATABASE", "DEALLOCATE", "DECLARE", "DEFAULT", "DELETE", "DESC", "DISCARD", "DISTINCT", "DO", "DROP", "ELSE", "END",
-    "EXCEPT", "EXECUTE", "EXISTS", "EXPLAIN", "FALSE", "FETCH", "FIRST", "FOR", "FORWARD", "FROM", "FULL", "FUNCTION",
-    "GROUP", "HAVING", "IF", "IN", "INDEX", "INNER", "INSERT", "INTERSECT", "INTO", "IS", "JOIN", "KEY", "LATERAL", "LEFT",
-    "LIKE", "LIMIT", "LISTEN", "MOVE", "NOT", "NOTHING", "NOTIFY", "NULL", "OFFSET", "ON", "OR", "ORDER", "OUTER", "OVER",
-    "PARTITION", "PREPARE", "PRIMARY", "RELEASE", "RETURNING", "RIGHT", "ROLLBACK", "SAVEPOINT", "SCHEMA", "SELECT", "SET",
-    "SHOW", "STDIN", "STDOUT", "TABLE", "THEN", "TO", "TRANSACTION", "TRUE", "TRUNCATE", "UNION", "UPDATE", "USING",
-    "VALUES", "WHERE", "WITH"};
-constexpr std::array<std::string_view, 9> kSeverities = {"ERROR", "FATAL", "PANIC", "WARNING", "NOTICE",
-                                                         "DEBUG", "INFO",  "LOG",   "x"};
-constexpr std::array<std::string_view, 5> kStartupKeys = {"user", "database", "application_name", "client_encoding",
-                                                          "replication"};
+    "ABORT",    "ADD",       "ALL",     "ALTER",    "ANALYZE",     "AND",       "ANY",
+    "AS",       "ASC",       "BEGIN",   "BETWEEN",  "BY",          "CALL",      "CASCADE",
+    "CASE",     "CAST",      "CLOSE",   "COALESCE", "COMMIT",      "CONFLICT",  "CONSTRAINT",
+    "COPY",     "COUNT",     "CREATE",  "CROSS",    "CURSOR",      "DATABASE",  "DEALLOCATE",
+    "DECLARE",  "DEFAULT",   "DELETE",  "DESC",     "DISCARD",     "DISTINCT",  "DO",
+    "DROP",     "ELSE",      "END",     "EXCEPT",   "EXECUTE",     "EXISTS",    "EXPLAIN",
+    "FALSE",    "FETCH",     "FIRST",   "FOR",      "FORWARD",     "FROM",      "FULL",
+    "FUNCTION", "GROUP",     "HAVING",  "IF",       "IN",          "INDEX",     "INNER",
+    "INSERT",   "INTERSECT", "INTO",    "IS",       "JOIN",        "KEY",       "LATERAL",
+    "LEFT",     "LIKE",      "LIMIT",   "LISTEN",   "MOVE",        "NOT",       "NOTHING",
+    "NOTIFY",   "NULL",      "OFFSET",  "ON",       "OR",          "ORDER",     "OUTER",
+    "OVER",     "PARTITION", "PREPARE", "PRIMARY",  "RELEASE",     "RETURNING", "RIGHT",
+    "ROLLBACK", "SAVEPOINT", "SCHEMA",  "SELECT",   "SET",         "SHOW",      "STDIN",
+    "STDOUT",   "TABLE",     "THEN",    "TO",       "TRANSACTION", "TRUE",      "TRUNCATE",
+    "UNION",    "UPDATE",    "USING",   "VALUES",   "WHERE",       "WITH"};
+constexpr std::array<std::string_view, 9> kSeverities = {
+    "ERROR", "FATAL", "PANIC", "WARNING", "NOTICE", "DEBUG", "INFO", "LOG", "x"};
+constexpr std::array<std::string_view, 5> kStartupKeys = {"user", "database", "application_name",
+                                                          "client_encoding", "replication"};
 
 bool IsWordByte(char c) {
-  return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || static_cast<unsigned char>(c) >= 0x80;
+  return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' ||
+         static_cast<unsigned char>(c) >= 0x80;
 }
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 
@@ -45,13 +53,14 @@ bool Among(const Words& words, std::string_view word) {
   return std::find(words.begin(), words.end(), word) != words.end();
 }
 
-// Words of `text` that are not SQL's own become x, numbers 0 unless `keep_numbers`. A word at an open edge may go on there.
+// Words of `text` that are not SQL's own become x, numbers 0 unless `keep_numbers`. A word at an
+// open edge may go on there.
 void BlankSql(std::span<char> text, bool open_left, bool open_right, bool keep_numbers) {
   size_t at = 0;
   while (at < text.size()) {
     if (!IsWordByte(text[at])) {
-      const bool control = static_cast<unsigned char>(text[at]) < ' ' && text[at] != '\n' && text[at] != '\t' &&
-                           text[at] != '\r' && text[at] != '\0';
+      const bool control = static_cast<unsigned char>(text[at]) < ' ' && text[at] != '\n' &&
+                           text[at] != '\t' && text[at] != '\r' && text[at] != '\0';
       if (control) text[at] = 'x';
       ++at;
       continue;
@@ -120,15 +129,15 @@ class PostgresBlanker final : public Blanker {
     bool startup = false;  // the next message has no type
     bool opaque = false;   // where messages begin is not known, until the next run
     bool in_body = false;
-    bool blind = false;    // part of this message is missing: nothing more of it is kept
+    bool blind = false;  // part of this message is missing: nothing more of it is kept
     std::string header;
-    char type = 0;         // 0: startup
+    char type = 0;  // 0: startup
     uint32_t remaining = 0;
     uint32_t position = 0;
-    uint32_t field = 0;          // NULs so far
-    uint32_t in_field = 0;       // bytes of the current field so far
+    uint32_t field = 0;     // NULs so far
+    uint32_t in_field = 0;  // bytes of the current field so far
     char error_field = 0;
-    uint32_t code = 0;           // of a startup message
+    uint32_t code = 0;  // of a startup message
 
     void EndFrame() {
       in_body = blind = false;
@@ -149,7 +158,8 @@ class PostgresBlanker final : public Blanker {
     size_t kept = 0;
     if (direction != frontend_ && !encrypted_ && bytes.size() >= 6) {
       const std::string_view last(bytes.data() + bytes.size() - 6, 6);
-      if (last.starts_with(kReady) && (last[5] == 'I' || last[5] == 'T' || last[5] == 'E')) kept = 6;
+      if (last.starts_with(kReady) && (last[5] == 'I' || last[5] == 'T' || last[5] == 'E'))
+        kept = 6;
     }
     std::fill(bytes.begin(), bytes.end() - static_cast<long>(kept), '\0');
   }
@@ -206,7 +216,8 @@ class PostgresBlanker final : public Blanker {
     }
   }
 
-  // Calls `on_field(text, field, open_left, open_right)` for each NUL-terminated text of the message.
+  // Calls `on_field(text, field, open_left, open_right)` for each NUL-terminated text of the
+  // message.
   template <typename OnField>
   void Fields(Side& side, std::span<char> bytes, OnField on_field) {
     while (!bytes.empty()) {
@@ -224,8 +235,12 @@ class PostgresBlanker final : public Blanker {
   }
 
   void Startup(Side& side, std::span<char> bytes) {
-    const uint32_t kept = side.position < 4 ? std::min<uint32_t>(4 - side.position, static_cast<uint32_t>(bytes.size())) : 0;
-    for (uint32_t i = 0; i < kept; ++i) side.code = side.code << 8 | static_cast<unsigned char>(bytes[i]);
+    const uint32_t kept =
+        side.position < 4
+            ? std::min<uint32_t>(4 - side.position, static_cast<uint32_t>(bytes.size()))
+            : 0;
+    for (uint32_t i = 0; i < kept; ++i)
+      side.code = side.code << 8 | static_cast<unsigned char>(bytes[i]);
     if (side.position + kept == 4 && kept > 0) {
       if (side.code == kSsl || side.code == kGss) {
         ssl_asked_ = true;
@@ -245,9 +260,11 @@ class PostgresBlanker final : public Blanker {
     });
   }
 
-  // Letters and digits become others: which, depends on where they stand and on the key, so names stay different.
+  // Letters and digits become others: which, depends on where they stand and on the key, so names
+  // stay different.
   void BlankName(std::span<char> name, uint32_t position) const {
-    constexpr std::string_view kAlphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    constexpr std::string_view kAlphabet =
+        "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     for (char& c : name) {
       const size_t index = kAlphabet.find(c);
       const uint64_t shift = CombineHash(key_, position++) % kAlphabet.size();
@@ -258,9 +275,12 @@ class PostgresBlanker final : public Blanker {
   void Frontend(Side& side, std::span<char> bytes) {
     const char type = side.type;
     if (type == 'Q') {
-      Fields(side, bytes, [](std::span<char> text, uint32_t, bool left, bool right) { BlankSql(text, left, right, false); });
+      Fields(side, bytes, [](std::span<char> text, uint32_t, bool left, bool right) {
+        BlankSql(text, left, right, false);
+      });
     } else if (type == 'P' || type == 'B' || type == 'E' || type == 'D' || type == 'C') {
-      if ((type == 'D' || type == 'C') && side.position == 0) bytes = bytes.subspan(1);  // statement or portal
+      if ((type == 'D' || type == 'C') && side.position == 0)
+        bytes = bytes.subspan(1);  // statement or portal
       const uint32_t texts = type == 'P' || type == 'B' ? 2 : 1;
       while (!bytes.empty() && side.field < texts) {
         const auto nul = std::find(bytes.begin(), bytes.end(), '\0');
@@ -276,7 +296,8 @@ class PostgresBlanker final : public Blanker {
         bytes = bytes.subspan(size + (ended ? 1 : 0));
       }
       if (type == 'E' && side.field == texts) {  // then a number of rows
-        const size_t kept = std::min<size_t>(side.in_field < 4 ? 4 - side.in_field : 0, bytes.size());
+        const size_t kept =
+            std::min<size_t>(side.in_field < 4 ? 4 - side.in_field : 0, bytes.size());
         side.in_field += static_cast<uint32_t>(kept);
         bytes = bytes.subspan(kept);
       }
@@ -290,7 +311,9 @@ class PostgresBlanker final : public Blanker {
     const char type = side.type;
     uint32_t kept = 0;
     if (type == 'C') {
-      Fields(side, bytes, [](std::span<char> text, uint32_t, bool left, bool right) { BlankSql(text, left, right, true); });
+      Fields(side, bytes, [](std::span<char> text, uint32_t, bool left, bool right) {
+        BlankSql(text, left, right, true);
+      });
       return;
     }
     if (type == 'E' || type == 'N') {
@@ -301,7 +324,8 @@ class PostgresBlanker final : public Blanker {
     if (type == 'G' || type == 'H' || type == 'W') kept = 3;  // format and number of columns
     if (type == 'R') kept = 4;
     if (type == 'T' || type == 'D') kept = 2;
-    const size_t skip = side.position >= kept ? 0 : std::min<size_t>(kept - side.position, bytes.size());
+    const size_t skip =
+        side.position >= kept ? 0 : std::min<size_t>(kept - side.position, bytes.size());
     std::fill(bytes.begin() + static_cast<long>(skip), bytes.end(), '\0');
   }
 
@@ -313,9 +337,11 @@ class PostgresBlanker final : public Blanker {
       }
       const std::string_view value(text.data(), text.size());
       const bool whole = !left && !right;
-      const bool severity = (side.error_field == 'S' || side.error_field == 'V') && Among(kSeverities, value);
+      const bool severity =
+          (side.error_field == 'S' || side.error_field == 'V') && Among(kSeverities, value);
       const bool state = side.error_field == 'C' && value.size() == 5 &&
-                         std::all_of(value.begin(), value.end(), [](char c) { return IsDigit(c) || (c >= 'A' && c <= 'Z'); });
+                         std::all_of(value.begin(), value.end(),
+                                     [](char c) { return IsDigit(c) || (c >= 'A' && c <= 'Z'); });
       if (!whole || !(severity || state)) BlankText(text);
     });
   }

@@ -1,16 +1,16 @@
-// What of a kernel record may go into a recording that is handed on: `zerotap run --record-payload`.
+// What of a kernel record may go into a recording that is handed on: `zerotap run
+// --record-payload`.
 //
-// Redacted, a recording replays to the same requests with the same sizes, times and outcomes, and holds no header value,
-// target, body, SQL value, identifier, parameter or row, no password, no command line. What cannot be understood is
-// blanked whole. docs/operations.md lists what stays.
+// Redacted, a recording replays to the same requests with the same sizes, times and outcomes, and
+// holds no header value, target, body, SQL value, identifier, parameter or row, no password, no
+// command line. What cannot be understood is blanked whole. docs/operations.md lists what stays.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <unordered_map>
 #include <vector>
-
-#include <span>
 
 #include "agent/base/bytes.h"
 #include "agent/redaction/blanker.h"
@@ -25,7 +25,8 @@ class RecordRedactor {
   // `key` must not be in the recording.
   RecordRedactor(RecordedPayload payload, uint64_t key) : payload_(payload), key_(key) {}
 
-  // The record as it may be written: itself, or a copy that is good until the next call. Empty: not at all.
+  // The record as it may be written: itself, or a copy that is good until the next call. Empty: not
+  // at all.
   ByteSpan Redact(ByteSpan record);
 
   static constexpr size_t kMaxConnections = 65536;

@@ -42,9 +42,9 @@ int main(int argc, char** argv) {
     case CommandLine::Command::kDoctor:
       return RunDoctor(*loaded, {line.doctor_json, line.doctor_all}, stdout);
     case CommandLine::Command::kReplay:
-      return RunReplay(line.replay_path, loaded->config, line.replay_metrics, stdout);
+      return RunReplay(line.replay, loaded->config, stdout);
     default:
-      return RunAgent(*loaded, {line.record_path, line.duration_seconds, [&line] {
+      return RunAgent(*loaded, {line.record_path, line.record_payload, line.duration_seconds, [&line] {
                                   return LoadConfig(line.overrides, ProcessEnvironment());
                                 }});
   }

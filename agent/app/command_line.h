@@ -6,6 +6,8 @@
 #include <string>
 
 #include "agent/app/config.h"
+#include "agent/app/replay_command.h"
+#include "agent/redaction/record_redactor.h"
 
 namespace zerotap {
 
@@ -28,8 +30,8 @@ struct CommandLine {
   Command command = Command::kRun;
   ConfigOverrides overrides;
   std::string record_path;
-  std::string replay_path;
-  bool replay_metrics = false;
+  RecordedPayload record_payload = RecordedPayload::kAll;
+  ReplayOptions replay;
   bool doctor_json = false;
   bool doctor_all = false;
   uint64_t duration_seconds = 0;  // 0: until a signal

@@ -9,11 +9,13 @@
 #include "agent/app/config.h"
 #include "agent/capture/bpf_capture.h"
 #include "agent/process/process_table.h"
+#include "agent/redaction/record_redactor.h"
 
 namespace zerotap {
 
 struct RunOptions {
   std::string record_path;
+  RecordedPayload record_payload = RecordedPayload::kAll;
   uint64_t duration_seconds = 0;  // 0: until SIGINT or SIGTERM
   // Reads the configuration again, at SIGHUP.
   std::function<Result<LoadedConfig>()> load;

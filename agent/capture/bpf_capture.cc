@@ -208,6 +208,8 @@ bool BpfCapture::HasProcessPolicy(uint32_t tgid) const {
                              &policy) == 0;
 }
 
+int BpfCapture::ring_fd() const { return bpf_map__fd(state_->probes.skeleton->maps.events); }
+
 CaptureCounters BpfCapture::ReadCounters() const {
   CaptureCounters counters;
   zerotap_bpf* skeleton = state_->probes.skeleton.get();

@@ -18,7 +18,7 @@ namespace zerotap::conformance {
 namespace {
 
 uint64_t NewStream() {
-  static std::atomic<uint64_t> next{1};
+  static std::atomic<uint64_t> next{10'000};  // rows may choose lower ones themselves
   return next++;
 }
 
@@ -194,22 +194,24 @@ bool ConnectTo(const UniqueFd& fd, const Listener& listener) {
   return done;
 }
 
-void Describe(Link& link) {
-  for (bool is_client : {true, false}) {
-    End& end = link.Of(is_client);
-    end.client = is_client;
-    end.inode = InodeOf(end.fd);
-    sockaddr_storage address{};
-    socklen_t size = sizeof(address);
-    ::getsockname(end.fd.get(), reinterpret_cast<sockaddr*>(&address), &size);
-    ReadAddress(address, end.told_family, end.local_port, end.local_address);
-    address = {};
-    size = sizeof(address);
-    ::getpeername(end.fd.get(), reinterpret_cast<sockaddr*>(&address), &size);
-    ReadAddress(address, end.told_family, end.remote_port, end.remote_address);
-    if (end.tgid == 0) end.tgid = ::getpid();
-    if (end.tid == 0) end.tid = ThreadId();
-  }
+namespace {
+
+void DescribeEnd(End& end, bool is_client) {
+  end.client = is_client;
+  end.inode = InodeOf(end.fd);
+  sockaddr_storage address{};
+  socklen_t size = sizeof(address);
+  ::getsockname(end.fd.get(), reinterpret_cast<sockaddr*>(&address), &size);
+  ReadAddress(address, end.told_family, end.local_port, end.local_address);
+  address = {};
+  size = sizeof(address);
+  ::getpeername(end.fd.get(), reinterpret_cast<sockaddr*>(&address), &size);
+  ReadAddress(address, end.told_family, end.remote_port, end.remote_address);
+  if (end.tgid == 0) end.tgid = ::getpid();
+  if (end.tid == 0) end.tid = ThreadId();
+}
+
+void FinishDescription(Link& link) {
   if (link.client.stream[0] == 0) {
     link.client.stream[0] = link.server.stream[1] = NewStream();
     link.client.stream[1] = link.server.stream[0] = NewStream();
@@ -217,6 +219,25 @@ void Describe(Link& link) {
   if (link.family != Family::kUnix) return;
   link.client.peer_inode = link.server.inode;
   link.server.peer_inode = link.client.inode;
+}
+
+}  // namespace
+
+void Describe(Link& link) {
+  DescribeEnd(link.client, true);
+  DescribeEnd(link.server, false);
+  FinishDescription(link);
+}
+
+void DescribeFromClient(Link& link, uint64_t server_inode) {
+  DescribeEnd(link.client, true);
+  link.server.inode = server_inode;
+  link.server.told_family = link.client.told_family;
+  link.server.local_port = link.client.remote_port;
+  link.server.remote_port = link.client.local_port;
+  link.server.local_address = link.client.remote_address;
+  link.server.remote_address = link.client.local_address;
+  FinishDescription(link);
 }
 
 void Connect(Link& link, const Listener& listener) {

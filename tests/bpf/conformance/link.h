@@ -25,7 +25,12 @@ inline bool IsTcp(Family family) { return family != Family::kUnix; }
 std::string Pattern(uint64_t stream, uint64_t position, size_t size);
 
 // How the agent is expected to see a transfer.
-enum class Sight : uint8_t { kBytes, kLength, kUnseen };
+enum class Sight : uint8_t {
+  kBytes,
+  kLength,
+  kUnseen,
+  kAside,  // the program got them outside of the stream: told of by nobody, but they have a place in it
+};
 
 // Of a call up to so many bytes are captured whatever its form.
 constexpr size_t kSurelyCaptured = 32768;
@@ -37,6 +42,7 @@ struct Note {
   uint8_t either = 0;               // ZT_DATA_* that may be said or not
   bool split = false;               // may be told of in several records
   size_t least = kSurelyCaptured;   // captured at least, if the transfer is as long
+  bool any_tid = false;             // a thread of the kernel's may do it
   pid_t tgid = 0, tid = 0;          // 0: the calling thread
 };
 
@@ -53,6 +59,7 @@ struct End {
   bool client = false;
   uint64_t stream[2] = {};    // by zt_direction: what its bytes are made of
   uint64_t position[2] = {};  // by zt_direction
+  uint64_t start[2] = {};     // where the streams stood when the agent came
   std::vector<Transfer> transfers;
 
   // As getsockname and getpeername say, as fstat says; kept for when the socket is gone.
@@ -62,7 +69,9 @@ struct End {
   uint16_t local_port = 0, remote_port = 0;
   std::array<uint8_t, ZT_ADDRESS_SIZE> local_address{}, remote_address{};
   pid_t tgid = 0, tid = 0;  // of who opened it
+  int close_error = 0;      // what the closed record should say; -1: anything
 
+  bool HadTraffic() const { return start[0] != 0 || start[1] != 0; }
   std::string ToSend(size_t size) const { return Pattern(stream[0], position[0], size); }
   // Write down what a call did, and give its result back.
   ssize_t Sent(ssize_t result, const Note& note = {}) {
@@ -89,7 +98,7 @@ struct Link {
   End client, server;
   std::string path;       // AF_UNIX: as the agent tells it
   bool listened = true;   // false: a socketpair
-  bool midstream = false; // bytes had passed before the agent saw it
+  bool seeded = false;    // existed before the agent
   bool concurrent = false;   // its ends are used at the same time
   bool judge_close = true;   // the order of the last events is the judge's business
   bool shared_opening = false;  // who opened an end is not for certain
@@ -110,6 +119,8 @@ UniqueFd Socket(Family family, int flags = 0);
 bool ConnectTo(const UniqueFd& fd, const Listener& listener);
 // Fills in what is known of both ends once they are connected.
 void Describe(Link& link);
+// The same when the server's end is in another process.
+void DescribeFromClient(Link& link, uint64_t server_inode);
 void Connect(Link& link, const Listener& listener);
 void Connect(Link& link);
 void ConnectPair(Link& link);

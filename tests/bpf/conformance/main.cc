@@ -43,7 +43,12 @@ struct BlindRow {
 };
 constexpr BlindRow kBlindRows[] = {
     {CaptureTier::kA, "splice_in", kAll},
+    {CaptureTier::kA, "zerocopy_receive", kTcp},
+    {CaptureTier::kB, "zerocopy_receive", kTcp},
     {CaptureTier::kB, "io_uring", kAll},
+    {CaptureTier::kB, "io_uring_async", kAll},
+    {CaptureTier::kB, "io_uring_waiting", kAll},
+    {CaptureTier::kB, "io_uring_polled", kAll},
 };
 
 bool IsBlind(CaptureTier tier, const Variant& variant, Family family) {
@@ -85,6 +90,21 @@ void EnterOwnNetwork() {
   WriteFile("/proc/sys/net/ipv4/tcp_fastopen", "519");
 }
 
+// Nothing may be invented.
+size_t CountStrays(const Row& row, const Witness& witness) {
+  size_t known = 0;
+  for (const auto& link : row.links) {
+    for (const End* end : {&link->client, &link->server}) {
+      const SeenEnd* seen = link->seeded ? nullptr : witness.Find(*end);
+      bool by_us = seen != nullptr && (IsTcp(link->family) ||
+                                       seen->opened.tgid == static_cast<uint32_t>(::getpid()));
+      known += by_us ? 1 : 0;
+    }
+  }
+  size_t own = witness.CountOwn();
+  return own > known ? own - known : 0;
+}
+
 // Records may still be behind one that another task has begun, and a close takes its time.
 void Settle(Row& row, Witness& witness) {
   Findings found;
@@ -96,6 +116,8 @@ void Settle(Row& row, Witness& witness) {
     } else {
       for (const auto& link : row.links) JudgeLink(*link, witness, found);
     }
+    if (size_t strays = CountStrays(row, witness); strays != 0 && !row.strays_allowed)
+      found.Problem(std::to_string(strays) + " connections that are none of the row's");
     if (found.problems.empty()) break;
     if (round > 20 && !row.findings.problems.empty()) break;
     ::usleep(kSettleUs);
@@ -194,7 +216,8 @@ void JudgeCounters(const CaptureCounters& counters, Report& report) {
 
 std::vector<Variant> AllVariants() {
   std::vector<Variant> all;
-  for (auto* source : {CallVariants}) {
+  for (auto* source : {CallVariants, FlagVariants, KernelMoveVariants, OpeningVariants,
+                       SharingVariants, ThreadVariants, CompatVariants}) {
     for (const Variant& variant : source()) all.push_back(variant);
   }
   return all;
@@ -237,6 +260,7 @@ int Run(const Arguments& arguments) {
   ::signal(SIGALRM, OnWatchdog);
   ::alarm(kWatchdogSeconds);
   EnterOwnNetwork();
+  MakeOldLinks();
   auto witness = Witness::Create(arguments.tier);
   if (!witness) {
     std::fprintf(stderr, "conformance: %s\n", witness.error().message.c_str());

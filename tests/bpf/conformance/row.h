@@ -42,6 +42,7 @@ class Row {
   std::vector<std::unique_ptr<Link>> links;
   // Instead of the links' comparison, where order is not certain.
   std::function<void(Findings&)> judge;
+  bool strays_allowed = false;  // connections beside the links
   Findings findings;
   std::string absent;
   std::string remark;  // for the row's last column
@@ -60,5 +61,14 @@ constexpr unsigned kAll = kTcp | kOnlyUnix;
 
 // One function for each source file with variants.
 std::vector<Variant> CallVariants();
+std::vector<Variant> FlagVariants();
+std::vector<Variant> KernelMoveVariants();
+std::vector<Variant> OpeningVariants();
+std::vector<Variant> SharingVariants();
+std::vector<Variant> ThreadVariants();
+std::vector<Variant> CompatVariants();
+
+// Connections that the row about old ones needs: made before the agent's side is there.
+void MakeOldLinks();
 
 }  // namespace zerotap::conformance

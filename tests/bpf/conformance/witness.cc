@@ -1,8 +1,20 @@
 #include "tests/bpf/conformance/witness.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
 
 namespace zerotap::conformance {
+namespace {
+
+// TCP: the ports, in one network namespace; a server's end has no inode before it is accepted.
+uint64_t KeyOf(uint8_t family, uint32_t netns, uint16_t local, uint16_t remote, uint64_t inode) {
+  if (family == ZT_FAMILY_UNIX) return inode;
+  return uint64_t{netns} << 32 | uint64_t{local} << 16 | remote | uint64_t{1} << 63;
+}
+
+}  // namespace
 
 Result<std::unique_ptr<Witness>> Witness::Create(CaptureTier tier) {
   CaptureOptions options;
@@ -14,8 +26,11 @@ Result<std::unique_ptr<Witness>> Witness::Create(CaptureTier tier) {
   if (!capture) return tl::unexpected(capture.error());
   struct stat status {};
   if (::stat("/proc/self/ns/net", &status) != 0) return FailErrno("/proc/self/ns/net");
-  return std::unique_ptr<Witness>(
+  std::unique_ptr<Witness> witness(
       new Witness(std::move(*capture), static_cast<uint32_t>(status.st_ino)));
+  witness->Collect();
+  if (!witness->ends_.empty()) witness->last_old_ = witness->ends_.rbegin()->first;
+  return witness;
 }
 
 void Witness::Take(ByteSpan record) {
@@ -29,6 +44,9 @@ void Witness::Take(ByteSpan record) {
         malformed_.push_back("data came before the opened record");
       end.opened = *event;
       ++end.opened_count;
+      uint64_t& newest = newest_[KeyOf(event->family, event->netns, event->local_port,
+                                       event->remote_port, event->socket_inode)];
+      newest = std::max(newest, event->connection_id);
       break;
     }
     case ZT_EVENT_DATA: {
@@ -73,21 +91,28 @@ void Witness::Collect() {
 }
 
 const SeenEnd* Witness::Find(const End& end) const {
-  for (auto entry = ends_.rbegin(); entry != ends_.rend(); ++entry) {
-    const zt_connection_opened_event& opened = entry->second.opened;
-    if (entry->second.opened_count == 0 || opened.family != end.told_family) continue;
-    bool same = end.remote_port != 0
-                    ? opened.netns == netns_ && opened.local_port == end.local_port &&
-                          opened.remote_port == end.remote_port
-                    : opened.socket_inode == end.inode;
-    if (same) return &entry->second;
-  }
-  return nullptr;
+  auto found = newest_.find(
+      KeyOf(end.told_family, netns_, end.local_port, end.remote_port, end.inode));
+  return found == newest_.end() ? nullptr : &ends_.at(found->second);
 }
 
 void Witness::Clear() {
   Collect();
-  ends_.clear();
+  ends_.erase(ends_.upper_bound(last_old_), ends_.end());
+  for (auto entry = newest_.begin(); entry != newest_.end();)
+    entry = entry->second > last_old_ ? newest_.erase(entry) : std::next(entry);
+}
+
+size_t Witness::CountOwn() const {
+  uint32_t own = static_cast<uint32_t>(::getpid());
+  size_t count = 0;
+  for (auto entry = ends_.upper_bound(last_old_); entry != ends_.end(); ++entry) {
+    const zt_connection_opened_event& opened = entry->second.opened;
+    if (entry->second.opened_count == 0) continue;
+    bool ours = opened.family == ZT_FAMILY_UNIX ? opened.tgid == own : opened.netns == netns_;
+    count += ours ? 1 : 0;
+  }
+  return count;
 }
 
 }  // namespace zerotap::conformance

@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "agent/capture/bpf_capture.h"
@@ -35,8 +36,10 @@ class Witness {
   void Collect();
   // The newest connection with this end's addresses and inode, or null.
   const SeenEnd* Find(const End& end) const;
-  // Forgets what belongs to earlier rows.
+  // Forgets what belongs to earlier rows, but not the sockets that existed before the capture.
   void Clear();
+  // How many ends of this process and its network were told of since.
+  size_t CountOwn() const;
 
   uint64_t records() const { return records_; }
   uint64_t exec_records() const { return exec_records_; }
@@ -51,6 +54,8 @@ class Witness {
   std::unique_ptr<BpfCapture> capture_;
   uint32_t netns_;
   std::map<uint64_t, SeenEnd> ends_;  // by connection id: grows with time
+  std::unordered_map<uint64_t, uint64_t> newest_;  // by what an end is found by
+  uint64_t last_old_ = 0;
   std::vector<std::string> malformed_;
   uint64_t records_ = 0;
   uint64_t exec_records_ = 0;

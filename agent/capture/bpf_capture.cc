@@ -118,6 +118,8 @@ const char* CounterName(zt_counter counter) {
       return "iovec_truncated";
     case ZT_COUNTER_COMPAT_CALL:
       return "compat_call";
+    case ZT_COUNTER_UNSEEN_CALL:
+      return "unseen_call";
     case ZT_COUNTER_COUNT:
       break;
   }

@@ -112,7 +112,8 @@ void Reconnect(Row& row) {
   sockaddr nowhere{};
   nowhere.sa_family = AF_UNSPEC;
   Must(::connect(first.client.fd.get(), &nowhere, sizeof(nowhere)) == 0, "connect to nowhere");
-  first.client.close_error = -1;
+  first.client.close_error = -1;  // the kernel ends such a connection with a reset
+  first.server.close_error = -1;
   Link& second = row.NewLink();
   second.client.fd = std::move(first.client.fd);
   Connect(second, listener);

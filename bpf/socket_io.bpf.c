@@ -22,17 +22,17 @@
 static __always_inline int zt_on_length(zt_u64 sk, int result, zt_u32 message_flags,
 					zt_u8 direction)
 {
-	zt_u64 what;
 	if (result < 0 ||
 	    (direction == ZT_DIRECTION_INGRESS && (message_flags & ZT_IGNORED_MESSAGE_FLAGS)))
 		return 0;
+	zt_u64 what;
 	struct task_struct *task = bpf_get_current_task_btf();
 	if (!zt_is_wanted(task->tgid, &what) || (task->flags & PF_KTHREAD))
 		return 0;
 	zt_u8 flags =
 	    direction == ZT_DIRECTION_INGRESS && (message_flags & MSG_PEEK) ? ZT_DATA_PEEK : 0;
-	return zt_transfer(sk, what | zt_what(ZT_CALL_OTHER, direction, flags, message_flags),
-			   result, 0, 0);
+	zt_hand_over(sk, what | zt_what(ZT_CALL_OTHER, direction, flags, message_flags), result, 0, 0);
+	return 0;
 }
 
 /* Attached to both tracepoints, so that the verifier has to look at it only once. The cookie is the
@@ -86,8 +86,8 @@ __noinline int zt_on_messages(zt_u64 sk, zt_u64 what, zt_u64 array, zt_u64 count
 		bpf_probe_read_user(&length, sizeof(length), &messages[index].length);
 		left.behind -= length;
 		if (length || (what >> 8 & 1) == ZT_DIRECTION_INGRESS)
-			zt_transfer(sk, what, length | left.behind << 32, (zt_u64)&messages[index],
-				    0);
+			zt_hand_over(sk, what, length | left.behind << 32,
+				     (zt_u64)&messages[index], 0);
 	}
 	if (left.count > ZT_MAX_MESSAGES) {
 		zt_count(ZT_COUNTER_IOVEC_TRUNCATED);
@@ -176,11 +176,11 @@ static __always_inline int zt_on_exit(struct pt_regs *registers, long result)
 		flags |= ZT_DATA_PEEK;
 	if (BPF_CORE_READ(file, f_flags) & O_NONBLOCK)
 		message_flags |= MSG_DONTWAIT;
-	if ((kind & 0xf) != ZT_CALL_MESSAGES)
-		return zt_transfer((zt_u64)sk,
-				   what | zt_what(kind, direction, flags, message_flags), result,
-				   syscall.argument[1], syscall.argument[2]);
-
+	if ((kind & 0xf) != ZT_CALL_MESSAGES) {
+		zt_hand_over((zt_u64)sk, what | zt_what(kind, direction, flags, message_flags),
+			     result, syscall.argument[1], syscall.argument[2]);
+		return 0;
+	}
 	return zt_on_messages((zt_u64)sk,
 			      what | zt_what(ZT_CALL_MESSAGE, direction, flags, message_flags),
 			      syscall.argument[1], result);

@@ -38,7 +38,7 @@ struct zt_call {
 	zt_u8 direction;
 	zt_u8 flags;	     /* ZT_DATA_* */
 	zt_u8 empty_request; /* asked for no byte, so getting none means nothing */
-	zt_u8 reserved;
+	zt_u8 unknown;	     /* the socket has no state yet */
 };
 
 /*

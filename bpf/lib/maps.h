@@ -16,8 +16,10 @@ const volatile zt_u32 zt_ring_bytes __weak = 16 << 20;
 /* The hooks give no registers: each transfer finds those of its task (tier A). */
 const volatile bool zt_finds_registers __weak = false;
 
-/* Set once the sockets that existed before are known: a unix socket first seen later than that is a
- * new one. */
+/* Set once everything is attached and the sockets that existed before are known: a unix socket first
+ * seen later than that is a new one. Transfers are told of from then on, so that the hooks of both
+ * directions begin at the same instant: a request whose response fell between the attachments of the
+ * two would leave its connection one response short for good. */
 zt_u32 zt_seeded __weak = 0;
 
 /* Always 0, which the verifier cannot know: see zt_forget_values. */

@@ -10,7 +10,7 @@
 
 #define ZT_OWN_CHECKS 4
 
-/* The state of the call's socket, made if need be; null for what is not followed. */
+/* The state of the call's socket; null for what is not followed, and for what has none yet. */
 static __always_inline struct zt_connection *zt_find(struct zt_call *call, struct socket *socket)
 {
 	struct sock *sk = call->sk;
@@ -37,9 +37,8 @@ static __always_inline struct zt_connection *zt_find(struct zt_call *call, struc
 		return 0;
 	if (!zt_is_tcp(sk) && !zt_is_unix_stream(sk))
 		return 0;
-	zt_create(key, inode, bpf_ktime_get_ns(), call->direction,
-		  call->flags & ZT_DATA_PEEK ? 0 : call->length);
-	return zt_lookup(key);
+	call->unknown = 1;
+	return 0;
 }
 
 /* Stream position of the transfer's first byte. TCP: from the sequence numbers, so both ends agree
@@ -180,6 +179,10 @@ static __always_inline bool zt_begin(struct zt_call *call, struct zt_connection 
 	struct sock *sk = call->sk;
 	call->now = bpf_ktime_get_ns();
 	zt_place(call, connection);
+	if (!zt_seeded) {
+		connection->flags |= ZT_CONNECTION_MIDSTREAM;
+		return false;
+	}
 	zt_take_verdict(connection);
 	if (connection->own_checks < ZT_OWN_CHECKS) {
 		connection->own_checks++;
@@ -392,8 +395,8 @@ static __always_inline zt_u32 zt_use_registers(struct zt_call *call, struct task
  * One transfer. A global function of numbers, so that it is verified once, whatever its callers
  * know of the values. `what`: kind | direction << 8 | ZT_DATA_* << 16 | ZT_WHAT_* | MSG_* << 32.
  * `sizes`: length | bytes of the same call behind them << 32. `address`, `count`: where the bytes
- * are, as `kind` has it. Where zt_finds_registers is set, kind, address and count come from there,
- * once it is known that anybody wants them.
+ * are, as `kind` has it; where zt_finds_registers is set it asks the registers itself, once it is
+ * known that anybody wants to hear of it. 1: the socket has no state yet.
  */
 __noinline int zt_transfer(zt_u64 socket_address, zt_u64 what, zt_u64 sizes, zt_u64 address,
 			   zt_u64 count)
@@ -409,7 +412,7 @@ __noinline int zt_transfer(zt_u64 socket_address, zt_u64 what, zt_u64 sizes, zt_
 	call.behind = sizes >> 32;
 	struct zt_connection *connection = zt_find_wanted(&call, what & ZT_WHAT_OWN_PROCESS);
 	if (!connection)
-		return 0;
+		return call.unknown;
 	if (zt_finds_registers) {
 		struct task_struct *task = bpf_get_current_task_btf();
 		struct zt_syscall syscall;
@@ -457,6 +460,27 @@ __noinline int zt_transfer(zt_u64 socket_address, zt_u64 what, zt_u64 sizes, zt_
 	}
 	zt_emit_data(&call, connection);
 	return 0;
+}
+
+/* Makes the state of a socket that no hook has seen before this transfer. */
+__noinline int zt_meet(zt_u64 socket_address, zt_u64 what, zt_u64 sizes)
+{
+	struct sock *sk = (struct sock *)socket_address;
+	zt_u64 inode = zt_socket_inode(BPF_CORE_READ(sk, sk_socket));
+	bool peek = what >> 16 & ZT_DATA_PEEK;
+	return zt_create(socket_address, inode, bpf_ktime_get_ns(), what >> 8 & 1,
+			 peek ? 0 : (zt_u32)sizes);
+}
+
+/* The state is made out here and not inside zt_transfer: kernels before 6.16 allow the frames of all
+ * functions that call each other 512 bytes together. */
+static __always_inline void zt_hand_over(zt_u64 sk, zt_u64 what, zt_u64 sizes, zt_u64 address,
+					 zt_u64 count)
+{
+	if (!zt_transfer(sk, what, sizes, address, count))
+		return;
+	zt_meet(sk, what, sizes);
+	zt_transfer(sk, what, sizes, address, count);
 }
 
 static __always_inline zt_u64 zt_what(zt_u32 kind, zt_u8 direction, zt_u8 flags,

@@ -103,7 +103,6 @@ struct Link {
   bool concurrent = false;   // its ends are used at the same time
   bool judge_close = true;
   bool peer_may_go = false;  // an end may be closed before the other's first record is written
-  bool shared_opening = false;  // who opened an end is not for certain
 
   End& Of(bool client_end) { return client_end ? client : server; }
 };

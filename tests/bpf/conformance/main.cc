@@ -36,7 +36,8 @@ struct Arguments {
   bool list = false;
 };
 
-// What a tier is known not to see. A row of these that is seen is a failure, like any other that is not.
+// What a tier is known not to see: bytes that leave a socket without a receive (tier A), io_uring (tier B), and what the
+// kernel maps into the program's memory. A row of these that is seen is a failure, like any other that is not.
 struct BlindRow {
   CaptureTier tier;
   const char* variant;

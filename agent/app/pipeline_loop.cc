@@ -313,6 +313,7 @@ void PipelineLoop::TakeSnapshot() {
   snapshot.pipeline = pipeline_->stats();
   snapshot.pipeline_memory_bytes = pipeline_->MemorySize();
   snapshot.requests = pipeline_->ledger().Total();
+  snapshot.unseen_bytes = pipeline_->ledger().unseen_bytes();
   if (self_.kernel) snapshot.kernel = self_.kernel();
   if (self_.exporters) snapshot.exporters = self_.exporters();
   if (self_.reloads) snapshot.reloads = self_.reloads();

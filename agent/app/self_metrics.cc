@@ -44,6 +44,9 @@ constexpr MetricDescriptor kMalformedRecords = Counter(
 constexpr MetricDescriptor kLostEvents =
     Counter("zerotap.pipeline.lost_events", "{event}",
             "Events of known connections that found the ring full");
+constexpr MetricDescriptor kUnseenBytes =
+    Counter("zerotap.pipeline.unseen", "By",
+            "Bytes of followed streams that passed without a record");
 constexpr MetricDescriptor kConnectionsOpened =
     Counter("zerotap.connections.opened", "{connection}", "Connections that appeared");
 constexpr MetricDescriptor kConnectionsEvicted =
@@ -95,7 +98,8 @@ constexpr std::pair<zt_counter, std::string_view> kLossCounters[] = {
     {ZT_COUNTER_NO_PAYLOAD, "no_payload"},
     {ZT_COUNTER_UNKNOWN_CALL, "unknown_call"},
     {ZT_COUNTER_IOVEC_TRUNCATED, "iovec_truncated"},
-    {ZT_COUNTER_COMPAT_CALL, "compat_call"}};
+    {ZT_COUNTER_COMPAT_CALL, "compat_call"},
+    {ZT_COUNTER_UNSEEN_CALL, "unseen_call"}};
 
 class Collector {
  public:
@@ -133,6 +137,7 @@ void AddPipeline(const SelfSnapshot& snapshot, Collector& out) {
   out.Add(kRecords, stats.records);
   out.Add(kMalformedRecords, stats.malformed_records + snapshot.kernel.malformed_records);
   out.Add(kLostEvents, stats.lost_events);
+  out.Add(kUnseenBytes, snapshot.unseen_bytes);
   out.Add(kConnectionsOpened, stats.connections_opened);
   out.Add(kConnectionsEvicted, stats.connections_evicted);
   out.Add(kConnectionsIgnored, stats.connections_ignored);

@@ -53,6 +53,7 @@ struct SelfSnapshot {
   uint64_t pipeline_memory_bytes = 0;
   KernelCounts kernel;
   LedgerCounts requests;
+  uint64_t unseen_bytes = 0;
   std::vector<ExporterCounts> exporters;
   ReloadCounts reloads;
   uint64_t resident_bytes = 0;

@@ -121,6 +121,8 @@ const char* CounterName(zt_counter counter) {
       return "iovec_truncated";
     case ZT_COUNTER_COMPAT_CALL:
       return "compat_call";
+    case ZT_COUNTER_UNSEEN_CALL:
+      return "unseen_call";
     case ZT_COUNTER_COUNT:
       break;
   }
@@ -223,6 +225,8 @@ bool BpfCapture::HasProcessPolicy(uint32_t tgid) const {
   return bpf_map_lookup_elem(bpf_map__fd(state_->probes.skeleton->maps.process_policies), &tgid,
                              &policy) == 0;
 }
+
+int BpfCapture::ring_fd() const { return bpf_map__fd(state_->probes.skeleton->maps.events); }
 
 CaptureCounters BpfCapture::ReadCounters() const {
   CaptureCounters counters;

@@ -19,6 +19,8 @@ constexpr std::string_view kTemporalities[] = {"cumulative", "delta", "lowmemory
 constexpr std::string_view kHistograms[] = {"explicit", "exponential"};
 constexpr std::string_view kExemplars[] = {"trace_based", "off"};
 constexpr std::string_view kExporters[] = {"otlp", "console", "file", "none"};
+constexpr std::string_view kOtlpProtocols[] = {"http/protobuf", "http/json", "grpc"};
+constexpr std::string_view kTruths[] = {"true", "false"};
 constexpr std::string_view kCompressions[] = {"gzip", "none"};
 constexpr std::string_view kColors[] = {"auto", "always", "never"};
 constexpr std::string_view kLogLevels[] = {"trace", "debug", "info", "warn", "error", "off"};
@@ -49,12 +51,16 @@ void VisitRule(ConfigVisitor& visitor, ProcessRule& rule) {
 
 void VisitOtlp(ConfigVisitor& visitor, OtlpSettings& otlp) {
   visitor.Url("endpoint", otlp.endpoint);
+  visitor.Choice("protocol", otlp.protocol, kOtlpProtocols);
+  visitor.Choice("insecure", otlp.insecure, kTruths);
   visitor.Values("headers", otlp.headers, true);
   visitor.Choice("compression", otlp.compression, kCompressions);
   visitor.Duration("timeout", otlp.timeout_ns, 10 * kMillisecond, 600 * kSecond);
+  visitor.Duration("give_up_after", otlp.give_up_after_ns, 10 * kMillisecond, 3600 * kSecond);
   visitor.Text("certificate", otlp.certificate);
   visitor.Text("client_key", otlp.client_key);
   visitor.Text("client_certificate", otlp.client_certificate);
+  visitor.Url("proxy", otlp.proxy);
 }
 
 void VisitHttp(ConfigVisitor& visitor, PipelineOptions& pipeline) {
@@ -238,6 +244,7 @@ std::vector<std::string> ConfigKeys() {
 
 std::span<const std::string_view> SamplerNames() { return kSamplers; }
 std::span<const std::string_view> ExporterNames() { return kExporters; }
+std::span<const std::string_view> OtlpProtocols() { return kOtlpProtocols; }
 std::span<const std::string_view> LogLevelNames() { return kLogLevels; }
 
 }  // namespace zerotap

@@ -50,6 +50,7 @@ std::vector<std::string> ConfigKeys();
 // Words that more than one source of settings accepts.
 std::span<const std::string_view> SamplerNames();
 std::span<const std::string_view> ExporterNames();
+std::span<const std::string_view> OtlpProtocols();
 std::span<const std::string_view> LogLevelNames();
 
 }  // namespace zerotap

@@ -48,8 +48,8 @@ Result<std::unique_ptr<otlp::Transport>> MakeTransport(const OtlpOptions& option
                                                        otlp::BodyFormat format,
                                                        HttpClientOptions client) {
   if (options.protocol == "grpc") {
-    Result<std::string> url = otlp::GrpcCallUrl(options.endpoint, options.signal_endpoint,
-                                                options.insecure, signal);
+    Result<std::string> url =
+        otlp::GrpcCallUrl(options.endpoint, options.signal_endpoint, options.insecure, signal);
     if (!url) return tl::unexpected<Error>(url.error());
     return otlp::GrpcTransport::Create({*url, options.headers, std::move(client)});
   }
@@ -66,8 +66,7 @@ Result<OtlpSender> MakeSender(ExporterFactory& factory, const OtlpOptions& optio
                               std::string_view signal, Stats stats) {
   OtlpSender result;
   if (options.protocol == "http/json") result.format = otlp::BodyFormat::kJson;
-  auto transport =
-      MakeTransport(options, signal, result.format, ClientOptions(factory, options));
+  auto transport = MakeTransport(options, signal, result.format, ClientOptions(factory, options));
   if (!transport) return tl::unexpected<Error>(transport.error());
   otlp::SenderOptions sender;
   sender.signal = signal;

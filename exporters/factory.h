@@ -28,7 +28,7 @@ struct OtlpOptions {
   std::string endpoint;         // base URL: v1/<signal> is appended; empty: localhost
   std::string signal_endpoint;  // OTEL_EXPORTER_OTLP_<SIGNAL>_ENDPOINT: used verbatim, wins
   std::string protocol = "http/protobuf";  // or http/json, grpc
-  bool insecure = false;        // grpc to an endpoint without a scheme: without TLS
+  bool insecure = false;                   // grpc to an endpoint without a scheme: without TLS
   HttpHeaders headers;
   std::chrono::milliseconds timeout{10'000};
   bool gzip = false;

@@ -160,9 +160,10 @@ class Validator {
     CheckEndpoint("export.otlp.endpoint", exports.otlp.endpoint, grpc_traces && grpc_metrics);
     CheckEndpoint("export.otlp.traces.endpoint", exports.otlp_traces.endpoint, grpc_traces);
     CheckEndpoint("export.otlp.metrics.endpoint", exports.otlp_metrics.endpoint, grpc_metrics);
-    for (const auto& [key, otlp] : {std::pair{"export.otlp.proxy", &exports.otlp},
-                                    std::pair{"export.otlp.traces.proxy", &exports.otlp_traces},
-                                    std::pair{"export.otlp.metrics.proxy", &exports.otlp_metrics}}) {
+    for (const auto& [key, otlp] :
+         {std::pair{"export.otlp.proxy", &exports.otlp},
+          std::pair{"export.otlp.traces.proxy", &exports.otlp_traces},
+          std::pair{"export.otlp.metrics.proxy", &exports.otlp_metrics}}) {
       CheckProxy(key, otlp->proxy);
     }
     CheckList("export.traces", exports.traces);
@@ -196,18 +197,17 @@ class Validator {
 
   static void WarnAboutPort(const ExportConfig& exports, std::vector<std::string>& warnings) {
     for (const OtlpSettings* own : {&exports.otlp_traces, &exports.otlp_metrics}) {
-      const std::string& endpoint =
-          own->endpoint.empty() ? exports.otlp.endpoint : own->endpoint;
+      const std::string& endpoint = own->endpoint.empty() ? exports.otlp.endpoint : own->endpoint;
       const bool grpc = UsesGrpc(exports, *own);
       const size_t port = endpoint.find(grpc ? ":4318" : ":4317");
-      if (port == std::string::npos ||
-          (port + 5 != endpoint.size() && endpoint[port + 5] != '/')) {
+      if (port == std::string::npos || (port + 5 != endpoint.size() && endpoint[port + 5] != '/')) {
         continue;
       }
       warnings.push_back(
-          grpc ? "the OTLP endpoint has port 4318, usually the HTTP one; gRPC usually has 4317"
-               : "the OTLP endpoint has port 4317, usually the gRPC one; OTLP over HTTP usually has "
-                 "4318, and OTEL_EXPORTER_OTLP_PROTOCOL=grpc makes zerotap speak gRPC");
+          grpc
+              ? "the OTLP endpoint has port 4318, usually the HTTP one; gRPC usually has 4317"
+              : "the OTLP endpoint has port 4317, usually the gRPC one; OTLP over HTTP usually has "
+                "4318, and OTEL_EXPORTER_OTLP_PROTOCOL=grpc makes zerotap speak gRPC");
       return;
     }
   }

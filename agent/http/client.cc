@@ -154,9 +154,7 @@ std::string HttpProxyInCapitals() {
 }  // namespace
 
 std::string_view HttpResponse::Header(std::string_view name) const { return Find(headers, name); }
-std::string_view HttpResponse::Trailer(std::string_view name) const {
-  return Find(trailers, name);
-}
+std::string_view HttpResponse::Trailer(std::string_view name) const { return Find(trailers, name); }
 
 bool IsValidHeader(std::string_view name, std::string_view value) {
   constexpr std::string_view kTokenMarks = "!#$%&'*+-.^_`|~";  // RFC 9110, section 5.6.2

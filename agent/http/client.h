@@ -1,5 +1,5 @@
-// A blocking HTTP/1.1 or HTTP/2 client for sending telemetry: keep-alive, TLS, proxies, a cap on what
-// is read back, and cancellation from another thread. The only user of libcurl.
+// A blocking HTTP/1.1 or HTTP/2 client for sending telemetry: keep-alive, TLS, proxies, a cap on
+// what is read back, and cancellation from another thread. The only user of libcurl.
 #pragma once
 
 #include <chrono>
@@ -19,8 +19,8 @@ using HttpHeaders = std::vector<std::pair<std::string, std::string>>;
 
 enum class HttpVersion {
   k1,  // HTTP/1.1
-  // HTTP/2 and nothing else: by ALPN over TLS, by prior knowledge without. Without TLS every request
-  // has its own connection: libcurl 7.88, which Debian 12 has, cannot use such a one twice.
+  // HTTP/2 and nothing else: by ALPN over TLS, by prior knowledge without. Without TLS every
+  // request has its own connection: libcurl 7.88, which Debian 12 has, cannot use such a one twice.
   k2,
 };
 

@@ -13,8 +13,8 @@ namespace zerotap::otlp {
 Result<std::string> SignalUrl(std::string_view base, std::string_view signal_endpoint,
                               std::string_view signal);
 
-// The URL of the gRPC call that takes one signal. An endpoint has a scheme, which decides about TLS,
-// or is host:port, where `insecure` does. Its path means nothing to gRPC. Without any:
+// The URL of the gRPC call that takes one signal. An endpoint has a scheme, which decides about
+// TLS, or is host:port, where `insecure` does. Its path means nothing to gRPC. Without any:
 // http://localhost:4317.
 Result<std::string> GrpcCallUrl(std::string_view base, std::string_view signal_endpoint,
                                 bool insecure, std::string_view signal);

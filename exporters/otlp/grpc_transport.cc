@@ -29,7 +29,8 @@ void FillFrame(const OutgoingBody& body, std::string& frame) {
   frame += body.bytes;
 }
 
-// The message of the only frame, decompressed when it is; an answer without one is an empty message.
+// The message of the only frame, decompressed when it is; an answer without one is an empty
+// message.
 std::optional<std::string> ReadFrame(const HttpResponse& response, size_t max_bytes) {
   const std::string& body = response.body;
   if (response.body_truncated) return std::nullopt;
@@ -68,8 +69,9 @@ Attempt NotAccepted(const HttpResponse& response, const GrpcStatus& status) {
   } else if (IsRetryable(status)) {
     attempt.result = AttemptResult::kBusy;
     attempt.retry_after = status.retry_delay;
-    if (!status.from_server) attempt.retry_after = 
-          ParseRetryAfter(response.Header("retry-after"), static_cast<int64_t>(RealtimeNs() / 1'000'000'000u));
+    if (!status.from_server)
+      attempt.retry_after = ParseRetryAfter(response.Header("retry-after"),
+                                            static_cast<int64_t>(RealtimeNs() / 1'000'000'000u));
   } else {
     attempt.result = AttemptResult::kRefused;
     attempt.message += Remedy(status);
@@ -110,8 +112,7 @@ Attempt GrpcTransport::Post(const OutgoingBody& body, std::chrono::milliseconds 
   const GrpcStatus status = ReadGrpcStatus(*result);
   if (status.code != kGrpcOk) return NotAccepted(*result, status);
   std::optional<ExportResponse> response;
-  if (std::optional<std::string> message =
-          ReadFrame(*result, options_.client.max_response_bytes)) {
+  if (std::optional<std::string> message = ReadFrame(*result, options_.client.max_response_bytes)) {
     response = ReadProtobufResponse(*message);
   }
   return AcceptedAttempt(response, "OK");

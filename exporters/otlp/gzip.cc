@@ -34,9 +34,8 @@ std::optional<std::string> Gunzip(std::string_view compressed, size_t max_bytes)
   if (decompressor == nullptr) return std::nullopt;
   std::string content(std::max<size_t>(size, 1), '\0');
   size_t written = 0;
-  const libdeflate_result result =
-      libdeflate_gzip_decompress(decompressor, compressed.data(), compressed.size(),
-                                 content.data(), content.size(), &written);
+  const libdeflate_result result = libdeflate_gzip_decompress(
+      decompressor, compressed.data(), compressed.size(), content.data(), content.size(), &written);
   libdeflate_free_decompressor(decompressor);
   if (result != LIBDEFLATE_SUCCESS) return std::nullopt;
   content.resize(written);

@@ -154,8 +154,8 @@ class JsonRequest {
 
   bool empty() const { return groups_.empty(); }
 
-  // Lets `write(json, room)` append one item of at most `room` bytes. False, and nothing stays, when
-  // it says that it did not, or when it took more.
+  // Lets `write(json, room)` append one item of at most `room` bytes. False, and nothing stays,
+  // when it says that it did not, or when it took more.
   template <typename Write>
   bool Add(const ResourcePtr& resource, const Write& write) {
     auto [found, added] = index_.try_emplace(resource.get(), groups_.size());

@@ -42,7 +42,8 @@ class JsonMetricEncoder {
   size_t max_bytes_;
 };
 
-// All of it in one text, whatever its size: ExportTraceServiceRequest and ExportMetricsServiceRequest, without a line break at the end.
+// All of it in one text, whatever its size: ExportTraceServiceRequest and
+// ExportMetricsServiceRequest, without a line break at the end.
 std::string EncodeTracesJson(std::span<const Span> spans, const InstrumentationScope& scope = {});
 std::string EncodeMetricsJson(std::span<const Metric> metrics,
                               const InstrumentationScope& scope = {});

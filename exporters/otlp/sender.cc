@@ -84,10 +84,10 @@ Sent Sender::Send(std::string_view body, uint64_t items, bool may_split) {
     NoteFailedAttempt(attempt);
     const std::optional<milliseconds> delay = policy.Next(Since(start), attempt.retry_after);
     if (!delay && attempt.retry_after) {
-      not_before_ns_ = MonotonicNs() +
-                       static_cast<uint64_t>(
-                           std::min(*attempt.retry_after, kLongestSilence).count()) *
-                           1'000'000u;
+      not_before_ns_ =
+          MonotonicNs() +
+          static_cast<uint64_t>(std::min(*attempt.retry_after, kLongestSilence).count()) *
+              1'000'000u;
     }
     if (!delay && answered) return GivenUp(attempt, "it keeps answering " + attempt.message, items);
     // That it cannot be reached has been said; what that costs is in the metrics.

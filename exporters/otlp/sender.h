@@ -1,6 +1,6 @@
 // Sends one serialized OTLP request until the receiver has taken or refused it, over any transport:
-// gzip, retry with backoff of what may be retried and of broken connections only, the waiting that a
-// receiver asks for, what is said in the log and counted.
+// gzip, retry with backoff of what may be retried and of broken connections only, the waiting that
+// a receiver asks for, what is said in the log and counted.
 #pragma once
 
 #include <chrono>

@@ -1,5 +1,5 @@
-// A gRPC server in the test's own process, on libnghttp2 and without TLS, that answers unary calls by a
-// script, also with what no sane server does. Header-only; one thread per connection.
+// A gRPC server in the test's own process, on libnghttp2 and without TLS, that answers unary calls
+// by a script, also with what no sane server does. Header-only; one thread per connection.
 #pragma once
 
 #include <arpa/inet.h>
@@ -114,8 +114,8 @@ class FakeGrpcServer {
     FakeGrpcServer* server = nullptr;
     nghttp2_session* session = nullptr;
     std::map<int32_t, Stream> streams;
-    bool reset = false;              // the connection ends with RST
-    bool close_when_sent = false;    // it ends in order once everything is written
+    bool reset = false;            // the connection ends with RST
+    bool close_when_sent = false;  // it ends in order once everything is written
   };
 
   bool Stopping() const {
@@ -151,7 +151,8 @@ class FakeGrpcServer {
       uint8_t piece[65536];
       ssize_t count = ::recv(fd, piece, sizeof(piece), 0);
       if (count <= 0) break;
-      if (nghttp2_session_mem_recv(connection.session, piece, static_cast<size_t>(count)) < 0) break;
+      if (nghttp2_session_mem_recv(connection.session, piece, static_cast<size_t>(count)) < 0)
+        break;
       if (connection.reset) {
         linger hard{1, 0};
         ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));

@@ -452,9 +452,8 @@ TEST_F(ConfigTest, UnknownProtocolsStopTheStart) {
   for (const char* name : {"OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
                            "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL"}) {
     const std::string message = Bad("", {{name, "http"}});
-    EXPECT_THAT(message,
-                HasSubstr(std::string(name) +
-                          "=http: it must be one of http/protobuf, http/json, grpc"));
+    EXPECT_THAT(message, HasSubstr(std::string(name) +
+                                   "=http: it must be one of http/protobuf, http/json, grpc"));
   }
 }
 
@@ -489,7 +488,8 @@ TEST_F(ConfigTest, GrpcEndpoints) {
   EXPECT_EQ(endpoint(with("OTEL_EXPORTER_OTLP_ENDPOINT", "a:4317"), Signal::kTraces), "a:4317");
   EXPECT_EQ(endpoint(with("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "https://b"), Signal::kMetrics),
             "https://b");
-  EXPECT_THAT(Bad("", with("OTEL_EXPORTER_OTLP_ENDPOINT", "a:1/v1/traces")), HasSubstr("host:port"));
+  EXPECT_THAT(Bad("", with("OTEL_EXPORTER_OTLP_ENDPOINT", "a:1/v1/traces")),
+              HasSubstr("host:port"));
   EXPECT_THAT(Bad("", with("OTEL_EXPORTER_OTLP_ENDPOINT", "grpc://a:1")), HasSubstr("grpc://a:1"));
   EXPECT_THAT(Bad("", {{"OTEL_EXPORTER_OTLP_ENDPOINT", "a:4318"}}), HasSubstr("must begin with"));
   EXPECT_THAT(Bad("", {{"OTEL_EXPORTER_OTLP_ENDPOINT", "a:4317"},
@@ -517,8 +517,8 @@ TEST_F(ConfigTest, Insecure) {
 }
 
 TEST_F(ConfigTest, HowLongARequestIsTried) {
-  Config config = Good("", {{"OTEL_BSP_EXPORT_TIMEOUT", "30000"},
-                            {"OTEL_METRIC_EXPORT_TIMEOUT", "20000"}});
+  Config config =
+      Good("", {{"OTEL_BSP_EXPORT_TIMEOUT", "30000"}, {"OTEL_METRIC_EXPORT_TIMEOUT", "20000"}});
   EXPECT_EQ(ResolveOtlp(config.exports, Signal::kTraces).give_up_after_ns, 30'000'000'000u);
   EXPECT_EQ(ResolveOtlp(config.exports, Signal::kMetrics).give_up_after_ns, 20'000'000'000u);
   config = Good("export: {otlp: {give_up_after: 5m}}");

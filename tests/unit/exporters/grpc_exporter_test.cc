@@ -48,10 +48,10 @@ struct Fixture {
   std::unique_ptr<SpanExporter> MakeExporter(size_t max_request_bytes = kMaxRequestBytes) {
     auto transport = GrpcTransport::Create(grpc);
     EXPECT_TRUE(transport.has_value());
-    return MakeSpanExporter(
-        std::make_unique<Sender>(options, std::move(*transport), std::make_shared<Reachability>(),
-                                 stats),
-        BodyFormat::kProtobuf, InstrumentationScope{"zerotap", "1.2.3"}, max_request_bytes);
+    return MakeSpanExporter(std::make_unique<Sender>(options, std::move(*transport),
+                                                     std::make_shared<Reachability>(), stats),
+                            BodyFormat::kProtobuf, InstrumentationScope{"zerotap", "1.2.3"},
+                            max_request_bytes);
   }
   uint64_t Losses(const std::string& reason) const {
     const auto losses = stats->Snapshot().losses;
@@ -149,8 +149,8 @@ TEST(GrpcExporterTest, GzipFrameDecodes) {
 
 TEST(GrpcExporterTest, RetriesTheCodesThatMayBeRetriedAndNoOthers) {
   for (int code = 1; code <= 17; ++code) {
-    const bool retryable = code == 1 || code == 4 || code == 10 || code == 11 || code == 14 ||
-                           code == 15;
+    const bool retryable =
+        code == 1 || code == 4 || code == 10 || code == 11 || code == 14 || code == 15;
     for (GrpcBehaviour behaviour : {GrpcBehaviour::kTrailersOnly, GrpcBehaviour::kAnswer}) {
       Fixture fixture;
       fixture.server.Script({Code(code, "no%20way", behaviour), Code(code, "", behaviour)});

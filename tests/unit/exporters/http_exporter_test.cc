@@ -1,5 +1,3 @@
-#include "exporters/otlp/http_transport.h"
-
 #include <gtest/gtest.h>
 #include <libdeflate.h>
 
@@ -10,6 +8,7 @@
 #include <thread>
 
 #include "exporters/otlp/exporter.h"
+#include "exporters/otlp/http_transport.h"
 #include "opentelemetry/proto/collector/metrics/v1/metrics_service.pb.h"
 #include "opentelemetry/proto/collector/trace/v1/trace_service.pb.h"
 #include "tests/support/fake_collector.h"
@@ -358,10 +357,11 @@ TEST(HttpExporterTest, JsonBodiesAndAnswers) {
   const FakeReply partial{200,
                           R"({"partialSuccess":{"rejectedSpans":"3","errorMessage":"too old"}})",
                           {{"Content-Type", "application/json"}}};
-  fixture.collector.Script({partial, FakeReply{200, "{}", {{"Content-Type", "application/json"}}},
-                            FakeReply{400, R"({"code":3,"message":"bad \u0041"})",
-                                      {{"Content-Type", "application/json"}}},
-                            FakeReply{200, "{", {{"Content-Type", "application/json"}}}});
+  fixture.collector.Script(
+      {partial, FakeReply{200, "{}", {{"Content-Type", "application/json"}}},
+       FakeReply{
+           400, R"({"code":3,"message":"bad \u0041"})", {{"Content-Type", "application/json"}}},
+       FakeReply{200, "{", {{"Content-Type", "application/json"}}}});
   auto exporter = fixture.MakeExporter();
   auto spans = MakeSpans(1, 10, MakeResource("cart"));
   ExpectOutcome(exporter->Export(spans), 7, 3, 0);

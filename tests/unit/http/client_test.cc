@@ -286,10 +286,10 @@ TEST_F(ProxyTest, NotForHostsThatAreLeftOut) {
 
 TEST(HttpClientTest, TrailersAreKeptApart) {
   FakeCollector collector;
-  collector.Script({FakeReply{
-      .body = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Where: head\r\n\r\n"
-              "2\r\nok\r\n0\r\nX-Where: tail\r\n\r\n",
-      .behaviour = FakeBehaviour::kRaw}});
+  collector.Script(
+      {FakeReply{.body = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Where: head\r\n\r\n"
+                         "2\r\nok\r\n0\r\nX-Where: tail\r\n\r\n",
+                 .behaviour = FakeBehaviour::kRaw}});
   auto client = MakeClient();
   HttpResult result = client->Post(collector.url(), {}, "x", kLong);
   ASSERT_TRUE(result.has_value()) << result.error().message;

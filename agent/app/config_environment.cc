@@ -256,6 +256,9 @@ void ReadEnvironment(const Environment& environment, Config& config,
        {"OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT"}) {
     reader.Number(name, 1, 1'000'000, 1, config.pipeline.attribute_value_limit);
   }
+  for (const char* name : {"OTEL_ATTRIBUTE_COUNT_LIMIT", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"}) {
+    reader.Number(name, 1, 10'000, 1, config.pipeline.attribute_count_limit);
+  }
   reader.Exporters("OTEL_TRACES_EXPORTER", config.exports.traces);
   reader.Exporters("OTEL_METRICS_EXPORTER", config.exports.metrics);
   reader.Number("OTEL_BSP_SCHEDULE_DELAY", 10, 60'000, 1'000'000, config.exports.flush_interval_ns);

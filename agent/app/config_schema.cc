@@ -207,6 +207,7 @@ void VisitConfig(Config& config, ConfigVisitor& visitor) {
   visitor.Flag("enabled", config.pipeline.spans_enabled);
   visitor.Flag("legacy_attributes", config.pipeline.legacy_attributes);
   visitor.Count("value_length_limit", config.pipeline.attribute_value_limit, 0, 1'000'000);
+  visitor.Count("max_attributes", config.pipeline.attribute_count_limit, 1, 10'000);
   visitor.Count("max_held", config.pipeline.max_held_spans, 0, 10'000'000);
   visitor.Duration("hold", config.pipeline.hold_ns, 0, 10 * kSecond);
   visitor.EndGroup();

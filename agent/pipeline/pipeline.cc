@@ -90,6 +90,7 @@ struct Pipeline::State final : RequestListener {
             [this](Span&& span, bool sampled) { Emit(std::move(span), sampled); }) {
     assembler.legacy_attributes = options.legacy_attributes;
     assembler.attribute_value_limit = options.attribute_value_limit;
+    attribute_count_limit = options.attribute_count_limit;
   }
 
   struct Process {
@@ -133,6 +134,7 @@ struct Pipeline::State final : RequestListener {
   SqlCache sql;
   std::vector<const Protocol*> protocols;
   AssemblerOptions assembler;
+  size_t attribute_count_limit = 0;
   Ledger ledger;
   ConnectionTracker tracker;
   ContextCorrelator correlator;
@@ -413,6 +415,11 @@ void Pipeline::State::EndExchange(Connection& connection, const Exchange& parsed
 
 void Pipeline::State::Emit(Span&& span, bool sampled) {
   if (sampled) {
+    if (span.attributes.size() > attribute_count_limit) {
+      span.dropped_attributes =
+          static_cast<uint32_t>(span.attributes.size() - attribute_count_limit);
+      span.attributes.Truncate(attribute_count_limit);
+    }
     spans.push_back(std::move(span));
   } else {
     ledger.SampledOut(span.ledger_row);

@@ -61,6 +61,9 @@ void WriteSpan(const Span& span, JsonWriter& json) {
   json.Key("startTimeUnixNano").Quoted(span.start_unix_ns);
   json.Key("endTimeUnixNano").Quoted(span.end_unix_ns);
   WriteAttributes(span.attributes, json);
+  if (span.dropped_attributes != 0) {
+    json.Key("droppedAttributesCount").Number(span.dropped_attributes);
+  }
   if (span.status != SpanStatus::kUnset) {
     json.Key("status").BeginObject();
     json.Key("code").Number(static_cast<int>(span.status));

@@ -549,6 +549,11 @@ TEST_F(ConfigTest, TheLimitForSpansBeatsTheGeneralOne) {
                       {"OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "128"}})
                 .pipeline.attribute_value_limit,
             64u);
+  EXPECT_EQ(Good("").pipeline.attribute_count_limit, 128u);
+  EXPECT_EQ(Good("", {{"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "64"},
+                      {"OTEL_ATTRIBUTE_COUNT_LIMIT", "32"}})
+                .pipeline.attribute_count_limit,
+            64u);
 }
 
 TEST_F(ConfigTest, StabilityOptIn) {

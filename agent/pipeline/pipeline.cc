@@ -90,7 +90,6 @@ struct Pipeline::State final : RequestListener {
             [this](Span&& span, bool sampled) { Emit(std::move(span), sampled); }) {
     assembler.legacy_attributes = options.legacy_attributes;
     assembler.attribute_value_limit = options.attribute_value_limit;
-    attribute_count_limit = options.attribute_count_limit;
   }
 
   struct Process {
@@ -134,7 +133,6 @@ struct Pipeline::State final : RequestListener {
   SqlCache sql;
   std::vector<const Protocol*> protocols;
   AssemblerOptions assembler;
-  size_t attribute_count_limit = 0;
   Ledger ledger;
   ConnectionTracker tracker;
   ContextCorrelator correlator;
@@ -404,6 +402,11 @@ void Pipeline::State::EndExchange(Connection& connection, const Exchange& parsed
   }
   Span span;
   BuildSpan(exchange, facts, process, row, span);
+  if (span.attributes.size() > options.attribute_count_limit) {
+    span.dropped_attributes =
+        static_cast<uint32_t>(span.attributes.size() - options.attribute_count_limit);
+    span.attributes.Truncate(options.attribute_count_limit);
+  }
   if (context->resolved) {
     ContextCorrelator::FillIdentity(*context, span);
     spans.push_back(std::move(span));
@@ -415,11 +418,6 @@ void Pipeline::State::EndExchange(Connection& connection, const Exchange& parsed
 
 void Pipeline::State::Emit(Span&& span, bool sampled) {
   if (sampled) {
-    if (span.attributes.size() > attribute_count_limit) {
-      span.dropped_attributes =
-          static_cast<uint32_t>(span.attributes.size() - attribute_count_limit);
-      span.attributes.Truncate(attribute_count_limit);
-    }
     spans.push_back(std::move(span));
   } else {
     ledger.SampledOut(span.ledger_row);

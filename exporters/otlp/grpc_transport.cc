@@ -105,8 +105,11 @@ Attempt GrpcTransport::Post(const OutgoingBody& body, std::chrono::milliseconds 
   const HttpResult result = client_->Post(options_.url, headers, frame_, timeout);
   if (!result) {
     Attempt attempt = FailedConnection(result.error(), kProtocolRemedy);
-    // How a server that does not speak HTTP/2 most often answers its preface.
-    if (result.error().failure == HttpFailure::kNoAnswer) attempt.message += kProtocolRemedy;
+    // How a server that does not speak HTTP/2 answers its preface: by the end or a reset.
+    const HttpFailure failure = result.error().failure;
+    if (failure == HttpFailure::kNoAnswer || failure == HttpFailure::kConnection) {
+      attempt.message += kProtocolRemedy;
+    }
     return attempt;
   }
   const GrpcStatus status = ReadGrpcStatus(*result);

@@ -114,8 +114,9 @@ void AddConfigOptions(CLI::App& app, ConfigOverrides& overrides) {
                  "[OTEL_TRACES_EXPORTER, OTEL_METRICS_EXPORTER]")
       ->type_name("LIST");
   app.add_option("--endpoint", overrides.endpoint,
-                 "Base URL of an OTLP/HTTP receiver, for example http://127.0.0.1:4318 "
-                 "[OTEL_EXPORTER_OTLP_ENDPOINT]")
+                 "Base URL of an OTLP receiver, for example http://127.0.0.1:4318 "
+                 "[OTEL_EXPORTER_OTLP_ENDPOINT; OTEL_EXPORTER_OTLP_PROTOCOL: http/protobuf, "
+                 "http/json, grpc]")
       ->type_name("URL");
   app.add_option(
          "--capture-tier", overrides.capture_tier,

@@ -23,6 +23,8 @@ constexpr std::string_view kTemporalities[] = {"cumulative", "delta", "lowmemory
 constexpr std::string_view kHistograms[] = {"explicit", "exponential"};
 constexpr std::string_view kExemplars[] = {"trace_based", "off"};
 constexpr std::string_view kExporters[] = {"otlp", "console", "file", "none"};
+constexpr std::string_view kOtlpProtocols[] = {"http/protobuf", "http/json", "grpc"};
+constexpr std::string_view kTruths[] = {"true", "false"};
 constexpr std::string_view kCompressions[] = {"gzip", "none"};
 constexpr std::string_view kColors[] = {"auto", "always", "never"};
 constexpr std::string_view kLogLevels[] = {"trace", "debug", "info", "warn", "error", "off"};
@@ -53,12 +55,16 @@ void VisitRule(ConfigVisitor& visitor, ProcessRule& rule) {
 
 void VisitOtlp(ConfigVisitor& visitor, OtlpSettings& otlp) {
   visitor.Url("endpoint", otlp.endpoint);
+  visitor.Choice("protocol", otlp.protocol, kOtlpProtocols);
+  visitor.Choice("insecure", otlp.insecure, kTruths);
   visitor.Values("headers", otlp.headers, true);
   visitor.Choice("compression", otlp.compression, kCompressions);
   visitor.Duration("timeout", otlp.timeout_ns, 10 * kMillisecond, 600 * kSecond);
+  visitor.Duration("give_up_after", otlp.give_up_after_ns, 10 * kMillisecond, 3600 * kSecond);
   visitor.Text("certificate", otlp.certificate);
   visitor.Text("client_key", otlp.client_key);
   visitor.Text("client_certificate", otlp.client_certificate);
+  visitor.Url("proxy", otlp.proxy);
 }
 
 void VisitHttp(ConfigVisitor& visitor, PipelineOptions& pipeline) {
@@ -268,6 +274,7 @@ void VisitConfig(Config& config, ConfigVisitor& visitor) {
   visitor.Flag("enabled", config.pipeline.spans_enabled);
   visitor.Flag("legacy_attributes", config.pipeline.legacy_attributes);
   visitor.Count("value_length_limit", config.pipeline.attribute_value_limit, 0, 1'000'000);
+  visitor.Count("max_attributes", config.pipeline.attribute_count_limit, 1, 10'000);
   visitor.Count("max_held", config.pipeline.max_held_spans, 0, 10'000'000);
   visitor.Duration("hold", config.pipeline.hold_ns, 0, 10 * kSecond);
   visitor.EndGroup();
@@ -335,6 +342,7 @@ std::vector<std::string> ChangedKeys(const Config& a, const Config& b) {
 
 std::span<const std::string_view> SamplerNames() { return kSamplers; }
 std::span<const std::string_view> ExporterNames() { return kExporters; }
+std::span<const std::string_view> OtlpProtocols() { return kOtlpProtocols; }
 std::span<const std::string_view> LogLevelNames() { return kLogLevels; }
 
 }  // namespace zerotap

@@ -56,6 +56,7 @@ std::vector<std::string> ChangedKeys(const Config& a, const Config& b);
 // Words that more than one source of settings accepts.
 std::span<const std::string_view> SamplerNames();
 std::span<const std::string_view> ExporterNames();
+std::span<const std::string_view> OtlpProtocols();
 std::span<const std::string_view> LogLevelNames();
 
 }  // namespace zerotap

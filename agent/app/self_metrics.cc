@@ -77,6 +77,9 @@ constexpr MetricDescriptor kExportQueued =
     Gauge("zerotap.export.queued", "{item}", "Spans or data points waiting to be exported");
 constexpr MetricDescriptor kExportItems =
     Counter("zerotap.export.items", "{item}", "Spans or data points by what became of them");
+constexpr MetricDescriptor kExportLosses =
+    Counter("zerotap.export.losses", "{item}",
+            "Spans or data points that were rejected or failed, by the reason");
 constexpr MetricDescriptor kExportRetries =
     Counter("zerotap.export.retries", "{request}", "Requests sent again");
 constexpr MetricDescriptor kExportSent =
@@ -174,6 +177,11 @@ void AddExporters(const std::vector<ExporterCounts>& exporters, Collector& out) 
     for (const auto& [outcome, count] : outcomes) {
       SelfSample sample{&kExportItems, labels(), static_cast<double>(count)};
       sample.labels.emplace_back("outcome", std::string(outcome));
+      out.samples.push_back(std::move(sample));
+    }
+    for (const auto& [reason, count] : counts.losses) {
+      SelfSample sample{&kExportLosses, labels(), static_cast<double>(count)};
+      sample.labels.emplace_back("reason", reason);
       out.samples.push_back(std::move(sample));
     }
   }

@@ -28,6 +28,7 @@ struct ExporterCounts {
   uint64_t dropped = 0;  // from a full queue
   uint64_t retries = 0;
   uint64_t bytes_sent = 0;
+  std::map<std::string, uint64_t> losses;  // of rejected and failed, by reason
 };
 
 struct KernelCounts {

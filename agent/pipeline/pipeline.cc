@@ -449,6 +449,11 @@ void Pipeline::State::EndExchange(Connection& connection, const Exchange& parsed
   }
   Span span;
   BuildSpan(exchange, facts, process, row, span);
+  if (span.attributes.size() > options.attribute_count_limit) {
+    span.dropped_attributes =
+        static_cast<uint32_t>(span.attributes.size() - options.attribute_count_limit);
+    span.attributes.Truncate(options.attribute_count_limit);
+  }
   if (context->resolved) {
     ContextCorrelator::FillIdentity(*context, span);
     spans.push_back(std::move(span));

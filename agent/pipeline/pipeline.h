@@ -43,6 +43,7 @@ struct PipelineOptions {
   size_t max_held_spans = 20000;          // waiting for the other end's context
   uint64_t hold_ns = 200'000'000;         // for at most this long
   size_t attribute_value_limit = 0;       // bytes of a text attribute, 0 = no limit
+  size_t attribute_count_limit = 128;     // of one span
   uint64_t id_seed = 0;                   // ids derive from it and from where the request stood in its stream
 };
 

@@ -1,5 +1,7 @@
 #include "agent/app/config_schema.h"
 
+#include "agent/capture/syscall_table.h"
+
 namespace zerotap {
 namespace {
 
@@ -22,6 +24,15 @@ constexpr std::string_view kExporters[] = {"otlp", "console", "file", "none"};
 constexpr std::string_view kCompressions[] = {"gzip", "none"};
 constexpr std::string_view kColors[] = {"auto", "always", "never"};
 constexpr std::string_view kLogLevels[] = {"trace", "debug", "info", "warn", "error", "off"};
+
+const std::vector<std::string_view>& SyscallNames() {
+  static const std::vector<std::string_view> names = [] {
+    std::vector<std::string_view> list;
+    for (const NamedSyscall& call : MeasurableSyscalls()) list.push_back(call.name);
+    return list;
+  }();
+  return names;
+}
 
 template <typename T, typename VisitItem>
 void VisitList(ConfigVisitor& visitor, std::string_view name, std::vector<T>& items,
@@ -154,6 +165,12 @@ void VisitConfig(Config& config, ConfigVisitor& visitor) {
   visitor.Bytes("ring_size", config.capture.ring_bytes, 256 * kKiB, 1024 * kMiB);
   visitor.Count("max_connections", config.capture.max_connections, 1024, 4'194'304);
   visitor.Bytes("detect_budget", config.capture.detect_budget_bytes, 1 * kKiB, 64 * kKiB);
+  visitor.EndGroup();
+
+  visitor.BeginGroup("syscalls");
+  visitor.Flag("enabled", config.syscalls.enabled);
+  visitor.ChoiceList("names", config.syscalls.names, SyscallNames());
+  visitor.Count("max_series", config.syscalls.max_series, 64, 1'000'000);
   visitor.EndGroup();
 
   visitor.BeginGroup("targets");

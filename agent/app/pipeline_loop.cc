@@ -19,6 +19,8 @@ constexpr int kTickMs = 5;
 constexpr uint64_t kTickNs = uint64_t{kTickMs} * 1'000'000;
 constexpr uint64_t kLastDrainNs = kSecond / 2;
 constexpr uint64_t kWallRefreshNs = 10 * kSecond;
+// Ended processes stay known for longer than that.
+constexpr uint64_t kMeasuresNs = 5 * kSecond;
 // Under load one Drain may go on for long: the clock is looked at after so many records.
 constexpr uint32_t kRecordsPerClock = 256;
 
@@ -50,7 +52,9 @@ PipelineLoop::PipelineLoop(const PipelineLoopOptions& options, EventSource& sour
       self_(std::move(self)),
       recording_(std::move(recording)),
       recorded_(recording_ != nullptr),
-      self_metrics_(options.agent_resource, options.self_temporality) {}
+      self_metrics_(options.agent_resource, options.self_temporality),
+      measures_(options.pipeline.red, processes_.measures, processes_.resolve,
+                [this](uint32_t tgid) { control_.SetProcessPolicy(tgid, ZT_PROCESS_IGNORE); }) {}
 
 PipelineLoop::~PipelineLoop() { Stop(); }
 
@@ -87,6 +91,7 @@ void PipelineLoop::Run() {
   next_second_ns_ = now_ns;
   next_metrics_ns_ = now_ns + options_.metric_interval_ns;
   next_wall_ns_ = now_ns + kWallRefreshNs;
+  next_measures_ns_ = now_ns + kMeasuresNs;
   eager_tokens_ = options_.eager_resolves_per_second;
   eager_refilled_ns_ = now_ns;
 
@@ -159,6 +164,7 @@ void PipelineLoop::HandleProcessRecord(const Event& event) {
     if (processes_.on_fork) processes_.on_fork(*event.fork);
   } else if (event.exit != nullptr) {
     if (processes_.on_exit) processes_.on_exit(*event.exit);
+    measures_.OnExit(event.exit->tgid);
   }
 }
 
@@ -194,6 +200,10 @@ void PipelineLoop::Tick(uint64_t now_ns) {
     TakeSnapshot();
     FlushRecording();
   }
+  if (tick_ns_ >= next_measures_ns_) {
+    next_measures_ns_ = tick_ns_ + kMeasuresNs;
+    TakeMeasures();
+  }
   if (tick_ns_ >= next_metrics_ns_) {
     next_metrics_ns_ += options_.metric_interval_ns;
     if (next_metrics_ns_ <= tick_ns_) next_metrics_ns_ = tick_ns_ + options_.metric_interval_ns;
@@ -211,9 +221,16 @@ void PipelineLoop::GiveSpans() {
 void PipelineLoop::GiveMetrics() {
   std::vector<Metric> metrics;
   TakeSnapshot();
-  pipeline_->CollectMetrics(tick_ns_ + static_cast<uint64_t>(wall_offset_ns_), metrics);
+  TakeMeasures();
+  const uint64_t now_unix_ns = tick_ns_ + static_cast<uint64_t>(wall_offset_ns_);
+  pipeline_->CollectMetrics(now_unix_ns, metrics);
+  measures_.Collect(now_unix_ns, metrics);
   self_metrics_.Append(Snapshot(), metrics);
   if (sinks_.metrics) sinks_.metrics(std::move(metrics));
+}
+
+void PipelineLoop::TakeMeasures() {
+  measures_.Take(tick_ns_ + static_cast<uint64_t>(wall_offset_ns_));
 }
 
 void PipelineLoop::TakeSnapshot() {

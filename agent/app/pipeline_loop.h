@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "agent/app/self_metrics.h"
+#include "agent/app/service_measures.h"
 #include "agent/base/result.h"
 #include "agent/events/event.h"
 #include "agent/events/event_source.h"
@@ -22,13 +23,14 @@
 
 namespace zerotap {
 
-// Who processes are. All are called on the pipeline's thread; those without a function are left
+// Who processes are and what the kernel counts of them. All are called on the pipeline's thread; those without a function are left
 // out.
 struct ProcessHooks {
   ResolveProcess resolve;
   std::function<void(const zt_process_exec_event&)> on_exec;
   std::function<void(const zt_process_fork_event&)> on_fork;
   std::function<void(const zt_process_exit_event&)> on_exit;
+  MeasureSource measures;
 };
 
 // Where telemetry goes; must not block.
@@ -90,6 +92,7 @@ class PipelineLoop {
   void Tick(uint64_t now_ns);
   void GiveSpans();
   void GiveMetrics();
+  void TakeMeasures();
   void TakeSnapshot();
   void SetWallOffset(int64_t realtime_minus_monotonic_ns);
   void FlushRecording();
@@ -106,6 +109,7 @@ class PipelineLoop {
 
   // Of the pipeline's thread.
   SelfMetrics self_metrics_;
+  ServiceMeasures measures_;
   std::vector<Span> spans_;
   int64_t wall_offset_ns_ = 0;
   uint64_t start_unix_ns_ = 0;
@@ -113,6 +117,7 @@ class PipelineLoop {
   uint64_t next_metrics_ns_ = 0;
   uint64_t next_second_ns_ = 0;
   uint64_t next_wall_ns_ = 0;
+  uint64_t next_measures_ns_ = 0;
   uint32_t records_since_clock_ = 0;
   double eager_tokens_ = 0;
   uint64_t eager_refilled_ns_ = 0;

@@ -56,8 +56,12 @@ void LetSignalsKill() {
   pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
 }
 
-CaptureOptions CaptureOptionsOf(const CaptureConfig& config) {
+CaptureOptions CaptureOptionsOf(const Config& all) {
+  const CaptureConfig& config = all.capture;
   CaptureOptions options;
+  options.syscalls.enabled = all.syscalls.enabled;
+  options.syscalls.names = all.syscalls.names;
+  options.syscalls.max_series = all.syscalls.max_series;
   if (config.tier == "a") options.tier = CaptureTier::kA;
   if (config.tier == "b") options.tier = CaptureTier::kB;
   options.ring_bytes = config.ring_bytes;
@@ -223,7 +227,7 @@ int Agent::Build() {
   }
 
   Result<std::unique_ptr<BpfCapture>> capture =
-      BpfCapture::Create(CaptureOptionsOf(config_.capture));
+      BpfCapture::Create(CaptureOptionsOf(config_));
   if (!capture) {
     spdlog::error("{}", capture.error().message);
     return kExitNotPermitted;
@@ -238,7 +242,10 @@ int Agent::Build() {
   SelfSources self;
   self.kernel = [this] { return KernelCountsOf(capture_->ReadCounters()); };
   self.exporters = [this] { return exporters_->Counts(); };
-  auto created = PipelineLoop::Create(loop, *capture_, *capture_, HooksInto(*processes_),
+  ProcessHooks hooks = HooksInto(*processes_);
+  hooks.measures.take = [this](std::vector<MeasureDelta>& out) { capture_->TakeMeasures(out); };
+  hooks.measures.forget = [this](uint32_t tgid) { capture_->ForgetMeasures(tgid); };
+  auto created = PipelineLoop::Create(loop, *capture_, *capture_, std::move(hooks),
                                       std::move(sinks), std::move(self), std::move(recording));
   if (!created) {
     spdlog::error("{}", created.error().message);

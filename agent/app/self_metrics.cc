@@ -92,7 +92,9 @@ constexpr std::pair<zt_counter, std::string_view> kLossCounters[] = {
     {ZT_COUNTER_NO_PAYLOAD, "no_payload"},
     {ZT_COUNTER_UNKNOWN_CALL, "unknown_call"},
     {ZT_COUNTER_IOVEC_TRUNCATED, "iovec_truncated"},
-    {ZT_COUNTER_COMPAT_CALL, "compat_call"}};
+    {ZT_COUNTER_COMPAT_CALL, "compat_call"},
+    {ZT_COUNTER_MEASURES_FULL, "measures_full"},
+    {ZT_COUNTER_SYSCALL_START_UNKNOWN, "syscall_start_unknown"}};
 
 class Collector {
  public:

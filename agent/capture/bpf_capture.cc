@@ -70,6 +70,7 @@ struct BpfCapture::State {
   const std::function<void(ByteSpan)>* handler = nullptr;
   size_t drained = 0;
   uint64_t malformed_records = 0;
+  MeasureReader syscall_durations{-1};
 
   static int OnRecord(void* context, void* data, size_t size) {
     State* state = static_cast<State*>(context);
@@ -117,6 +118,10 @@ const char* CounterName(zt_counter counter) {
       return "iovec_truncated";
     case ZT_COUNTER_COMPAT_CALL:
       return "compat_call";
+    case ZT_COUNTER_MEASURES_FULL:
+      return "measures_full";
+    case ZT_COUNTER_SYSCALL_START_UNKNOWN:
+      return "syscall_start_unknown";
     case ZT_COUNTER_COUNT:
       break;
   }
@@ -143,6 +148,9 @@ Result<std::unique_ptr<BpfCapture>> BpfCapture::Create(const CaptureOptions& opt
   state->verdicts = Mapping(bpf_map__fd(maps.verdicts), ZT_VERDICT_SLOTS * sizeof(uint64_t),
                             PROT_READ | PROT_WRITE, 0);
   if (state->verdicts.As<void>() == nullptr) return FailErrno("cannot map the verdicts");
+  if (state->probes.features.syscalls) {
+    state->syscall_durations = MeasureReader(bpf_map__fd(maps.syscall_durations));
+  }
   int ring_fd = bpf_map__fd(maps.events);
   state->consumer_position = Mapping(ring_fd, page, PROT_READ, 0);
   state->producer_position = Mapping(ring_fd, page, PROT_READ, static_cast<off_t>(page));
@@ -243,5 +251,11 @@ CaptureCounters BpfCapture::ReadCounters() const {
   counters.malformed_records = state_->malformed_records;
   return counters;
 }
+
+void BpfCapture::TakeMeasures(std::vector<MeasureDelta>& out) {
+  state_->syscall_durations.Take(out);
+}
+
+void BpfCapture::ForgetMeasures(uint32_t tgid) { state_->syscall_durations.Forget(tgid); }
 
 }  // namespace zerotap

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "agent/base/result.h"
+#include "agent/capture/measure_reader.h"
 #include "agent/events/event_source.h"
 
 namespace zerotap {
@@ -22,12 +23,21 @@ enum class CaptureTier {
   kB,  // the exit of every system call, kernel 5.10 and later
 };
 
+// Latency of system calls by process. Any listener puts every call of the host on a slower path, so
+// it is off unless asked for.
+struct SyscallOptions {
+  bool enabled = false;
+  std::vector<std::string> names;  // of MeasurableSyscalls()
+  size_t max_series = 4096;        // combinations of process, call and error
+};
+
 struct CaptureOptions {
   CaptureTier tier = CaptureTier::kAuto;
   size_t ring_bytes = 16u << 20;  // rounded up to a power of two
   size_t max_connections = 65536;
   uint32_t detect_budget_kib = 32;  // of each run, until a connection's protocol is known
   uint32_t detect_edge_bytes = 64;
+  SyscallOptions syscalls;
   bool exclude_self = true;  // this process's own connections are left out on both ends
 };
 
@@ -83,6 +93,11 @@ class BpfCapture : public EventSource, public CaptureControl {
   bool HasProcessPolicy(uint32_t tgid) const;
 
   CaptureCounters ReadCounters() const;
+
+  // What was counted by process since the last call; nothing where that is off. One thread.
+  void TakeMeasures(std::vector<MeasureDelta>& out);
+  // The process ended, or nothing is wanted of it: the next TakeMeasures is the last with it.
+  void ForgetMeasures(uint32_t tgid);
 
  private:
   struct State;

@@ -8,12 +8,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
 
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
+#include "agent/capture/feature_probes.h"
 #include "agent/capture/tracefs.h"
 #include "bpf/abi/control.h"
 // The skeleton's types come from the ABI headers.
@@ -143,7 +145,8 @@ bool IsAvailable(const btf* kernel, const Variant& variant) {
 }
 
 Result<SkeletonPtr> TryLoad(const CaptureOptions& options, size_t ring_bytes,
-                            const Variant& variant, bool exit_says_last) {
+                            const Variant& variant, bool exit_says_last,
+                            const FeaturePlan& features) {
   SkeletonPtr skeleton(zerotap_bpf__open());
   if (!skeleton) return FailErrno("cannot open the BPF object");
   bpf_program* program = nullptr;
@@ -152,6 +155,7 @@ Result<SkeletonPtr> TryLoad(const CaptureOptions& options, size_t ring_bytes,
     bool wanted = std::strcmp(name, exit_says_last ? "process_exit_group" : "process_exit") == 0;
     for (const char* other : AlwaysLoaded()) wanted = wanted || std::strcmp(name, other) == 0;
     for (const char* other : variant.programs) wanted = wanted || std::strcmp(name, other) == 0;
+    for (const std::string& other : features.programs) wanted = wanted || other == name;
     bpf_program__set_autoload(program, wanted);
   }
   bpf_map__set_max_entries(skeleton->maps.events, static_cast<uint32_t>(ring_bytes));
@@ -160,6 +164,7 @@ Result<SkeletonPtr> TryLoad(const CaptureOptions& options, size_t ring_bytes,
   skeleton->rodata->zt_detect_budget = options.detect_budget_kib * 1024;
   skeleton->rodata->zt_detect_edge = options.detect_edge_bytes;
   skeleton->rodata->zt_ring_bytes = static_cast<uint32_t>(ring_bytes);
+  PrepareFeatures(options, features, *skeleton);
   libbpf_output.clear();
   int result = zerotap_bpf__load(skeleton.get());
   if (result != 0) {
@@ -186,7 +191,19 @@ std::vector<std::string> Unseen(const Variant& variant) {
   return unseen;
 }
 
-// The program gets `cookie` (0: none) to tell its attachments apart.
+Result<std::vector<uint64_t>> EventIds(const Variant& variant, const Result<Tracefs>& tracefs) {
+  std::vector<uint64_t> ids;
+  for (const Tracepoint& tracepoint : variant.tracepoints) {
+    if (!tracefs) return tl::unexpected(tracefs.error());
+    Result<uint64_t> id = tracefs->EventId(tracepoint.group, tracepoint.name);
+    if (!id) return tl::unexpected(id.error());
+    ids.push_back(*id);
+  }
+  return ids;
+}
+
+}  // namespace
+
 Result<LinkPtr> AttachToEvent(bpf_program* program, uint64_t event_id, uint64_t cookie) {
   perf_event_attr attributes{};
   attributes.type = PERF_TYPE_TRACEPOINT;
@@ -202,19 +219,6 @@ Result<LinkPtr> AttachToEvent(bpf_program* program, uint64_t event_id, uint64_t 
   event.Release();  // the link's now
   return link;
 }
-
-Result<std::vector<uint64_t>> EventIds(const Variant& variant, const Result<Tracefs>& tracefs) {
-  std::vector<uint64_t> ids;
-  for (const Tracepoint& tracepoint : variant.tracepoints) {
-    if (!tracefs) return tl::unexpected(tracefs.error());
-    Result<uint64_t> id = tracefs->EventId(tracepoint.group, tracepoint.name);
-    if (!id) return tl::unexpected(id.error());
-    ids.push_back(*id);
-  }
-  return ids;
-}
-
-}  // namespace
 
 size_t RoundUpRingBytes(size_t bytes) {
   size_t rounded = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
@@ -234,6 +238,7 @@ Result<LoadedProbes> LoadProbes(const CaptureOptions& options) {
 
   LoadedProbes probes;
   probes.ring_bytes = RoundUpRingBytes(options.ring_bytes);
+  probes.features = PlanFeatures(options, kernel, tracefs);
   Error last_error{"no capture tier fits this kernel; it must be 5.10 or later", 0};
   for (const Variant& variant : Variants()) {
     if (options.tier != CaptureTier::kAuto && options.tier != variant.tier) continue;
@@ -248,7 +253,20 @@ Result<LoadedProbes> LoadProbes(const CaptureOptions& options) {
       probes.report.remarks.push_back(last_error.message);
       continue;
     }
-    Result<SkeletonPtr> skeleton = TryLoad(options, probes.ring_bytes, variant, exit_says_last);
+    Result<SkeletonPtr> skeleton =
+        TryLoad(options, probes.ring_bytes, variant, exit_says_last, probes.features);
+    if (!skeleton && !probes.features.programs.empty()) {
+      // What was asked for besides must not keep the agent from capturing.
+      FeaturePlan none;
+      none.remarks = {"syscall latency and what else is optional is off: " +
+                      skeleton.error().message};
+      Result<SkeletonPtr> bare =
+          TryLoad(options, probes.ring_bytes, variant, exit_says_last, none);
+      if (bare) {
+        skeleton = std::move(bare);
+        probes.features = std::move(none);
+      }
+    }
     if (!skeleton) {
       last_error = skeleton.error();
       probes.report.remarks.push_back(std::string("tier ") + TierName(variant.tier) + " as " +
@@ -260,6 +278,8 @@ Result<LoadedProbes> LoadProbes(const CaptureOptions& options) {
     probes.report.attach_form = variant.attach_form;
     probes.report.unseen = Unseen(variant);
     probes.event_ids = std::move(*ids);
+    const std::vector<std::string>& remarks = probes.features.remarks;
+    probes.report.remarks.insert(probes.report.remarks.end(), remarks.begin(), remarks.end());
     if (!probes.event_ids.empty() && tracefs->detached()) {
       probes.report.remarks.push_back(
           "tracefs is not mounted on this host; using an instance of our own");
@@ -279,6 +299,12 @@ Status AttachProbes(LoadedProbes& probes) {
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, probes.skeleton->obj) {
     if (!bpf_program__autoload(program) || program == probes.skeleton->progs.seed_sockets) continue;
+    const char* name = bpf_program__name(program);
+    const std::vector<FeatureLink>& features = probes.features.links;
+    if (std::any_of(features.begin(), features.end(),
+                    [name](const FeatureLink& link) { return link.program == name; })) {
+      continue;
+    }
     if (bpf_program__type(program) == BPF_PROG_TYPE_TRACEPOINT) {
       for (size_t i = 0; i < probes.event_ids.size(); ++i) {
         Result<LinkPtr> link = AttachToEvent(program, probes.event_ids[i], i);
@@ -291,7 +317,7 @@ Status AttachProbes(LoadedProbes& probes) {
     if (!link) return FailErrno(std::string("cannot attach ") + bpf_program__section_name(program));
     probes.links.push_back(std::move(link));
   }
-  return {};
+  return AttachFeatures(probes);
 }
 
 Status SeedSockets(LoadedProbes& probes) {

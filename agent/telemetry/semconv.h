@@ -88,6 +88,8 @@ inline constexpr std::string_view kTelemetryDistroVersion = "telemetry.distro.ve
 inline constexpr std::string_view kHttpServerRequestDuration = "http.server.request.duration";
 inline constexpr std::string_view kHttpClientRequestDuration = "http.client.request.duration";
 inline constexpr std::string_view kDbClientOperationDuration = "db.client.operation.duration";
+inline constexpr std::string_view kSyscallDuration = "zerotap.syscall.duration";
+inline constexpr std::string_view kSyscallName = "syscall.name";
 inline constexpr std::string_view kOverflow = "otel.metric.overflow";
 
 }  // namespace zerotap::semconv

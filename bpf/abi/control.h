@@ -63,7 +63,9 @@ enum zt_counter {
 	ZT_COUNTER_UNKNOWN_CALL = 6, /* socket I/O by a call that is not understood */
 	ZT_COUNTER_IOVEC_TRUNCATED = 7, /* more segments than are walked */
 	ZT_COUNTER_COMPAT_CALL = 8, /* 32-bit callers: length only */
-	ZT_COUNTER_COUNT = 9,
+	ZT_COUNTER_MEASURES_FULL = 9, /* a process, call and error too many to count durations of */
+	ZT_COUNTER_SYSCALL_START_UNKNOWN = 10, /* calls that were not measured: begun before the hooks were there */
+	ZT_COUNTER_COUNT = 11,
 };
 
 #endif

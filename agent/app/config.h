@@ -35,6 +35,11 @@ struct SyscallConfig {
   uint64_t max_series = 4096;  // of process, call and error, in the kernel
 };
 
+struct TcpConfig {
+  bool enabled = true;
+  uint64_t max_series = 4096;  // of process, number and error, in the kernel
+};
+
 // Of both signals or of one; in the second case empty or 0 means "as for both".
 struct OtlpSettings {
   std::string endpoint;
@@ -77,6 +82,7 @@ struct AgentConfig {
 struct Config {
   CaptureConfig capture;
   SyscallConfig syscalls;
+  TcpConfig tcp;
   TargetOptions targets;
   std::vector<ServiceNameRule> services;
   std::vector<NamedValue> resource_attributes;  // for every process that has them not

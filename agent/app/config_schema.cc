@@ -173,6 +173,11 @@ void VisitConfig(Config& config, ConfigVisitor& visitor) {
   visitor.Count("max_series", config.syscalls.max_series, 64, 1'000'000);
   visitor.EndGroup();
 
+  visitor.BeginGroup("tcp");
+  visitor.Flag("enabled", config.tcp.enabled);
+  visitor.Count("max_series", config.tcp.max_series, 64, 1'000'000);
+  visitor.EndGroup();
+
   visitor.BeginGroup("targets");
   const auto visit_rule = [&visitor](ProcessRule& rule) { VisitRule(visitor, rule); };
   VisitList(visitor, "select", config.targets.select, visit_rule);

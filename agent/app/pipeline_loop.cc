@@ -221,7 +221,6 @@ void PipelineLoop::GiveSpans() {
 void PipelineLoop::GiveMetrics() {
   std::vector<Metric> metrics;
   TakeSnapshot();
-  TakeMeasures();
   const uint64_t now_unix_ns = tick_ns_ + static_cast<uint64_t>(wall_offset_ns_);
   pipeline_->CollectMetrics(now_unix_ns, metrics);
   measures_.Collect(now_unix_ns, metrics);

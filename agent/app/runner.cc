@@ -62,6 +62,8 @@ CaptureOptions CaptureOptionsOf(const Config& all) {
   options.syscalls.enabled = all.syscalls.enabled;
   options.syscalls.names = all.syscalls.names;
   options.syscalls.max_series = all.syscalls.max_series;
+  options.tcp.enabled = all.tcp.enabled;
+  options.tcp.max_series = all.tcp.max_series;
   if (config.tier == "a") options.tier = CaptureTier::kA;
   if (config.tier == "b") options.tier = CaptureTier::kB;
   options.ring_bytes = config.ring_bytes;
@@ -142,6 +144,7 @@ class Agent {
   // In the order of construction: what comes later uses what comes earlier.
   std::unique_ptr<ProcessTable> processes_;
   std::unique_ptr<BpfCapture> capture_;
+  bool survey_failed_ = false;  // of the pipeline's thread; said once
   std::unique_ptr<ExporterSet> exporters_;
   std::unique_ptr<PipelineLoop> loop_;
   std::unique_ptr<HealthServer> health_;
@@ -244,6 +247,12 @@ int Agent::Build() {
   self.exporters = [this] { return exporters_->Counts(); };
   ProcessHooks hooks = HooksInto(*processes_);
   hooks.measures.take = [this](std::vector<MeasureDelta>& out) { capture_->TakeMeasures(out); };
+  hooks.measures.survey = [this] {
+    if (Status status = capture_->SurveySockets(); !status && !survey_failed_) {
+      survey_failed_ = true;
+      spdlog::warn("TCP metrics of long connections: {}", status.error().message);
+    }
+  };
   hooks.measures.forget = [this](uint32_t tgid) { capture_->ForgetMeasures(tgid); };
   auto created = PipelineLoop::Create(loop, *capture_, *capture_, std::move(hooks),
                                       std::move(sinks), std::move(self), std::move(recording));

@@ -71,6 +71,7 @@ struct BpfCapture::State {
   size_t drained = 0;
   uint64_t malformed_records = 0;
   MeasureReader syscall_durations{-1};
+  MeasureReader tcp_measures{-1};
 
   static int OnRecord(void* context, void* data, size_t size) {
     State* state = static_cast<State*>(context);
@@ -122,6 +123,8 @@ const char* CounterName(zt_counter counter) {
       return "measures_full";
     case ZT_COUNTER_SYSCALL_START_UNKNOWN:
       return "syscall_start_unknown";
+    case ZT_COUNTER_TCP_OWNER_UNKNOWN:
+      return "tcp_owner_unknown";
     case ZT_COUNTER_COUNT:
       break;
   }
@@ -150,6 +153,9 @@ Result<std::unique_ptr<BpfCapture>> BpfCapture::Create(const CaptureOptions& opt
   if (state->verdicts.As<void>() == nullptr) return FailErrno("cannot map the verdicts");
   if (state->probes.features.syscalls) {
     state->syscall_durations = MeasureReader(bpf_map__fd(maps.syscall_durations));
+  }
+  if (state->probes.features.tcp) {
+    state->tcp_measures = MeasureReader(bpf_map__fd(maps.tcp_measures));
   }
   int ring_fd = bpf_map__fd(maps.events);
   state->consumer_position = Mapping(ring_fd, page, PROT_READ, 0);
@@ -252,10 +258,21 @@ CaptureCounters BpfCapture::ReadCounters() const {
   return counters;
 }
 
-void BpfCapture::TakeMeasures(std::vector<MeasureDelta>& out) {
-  state_->syscall_durations.Take(out);
+Status BpfCapture::SurveySockets() {
+  if (!state_->probes.features.tcp) return {};
+  zerotap_bpf* skeleton = state_->probes.skeleton.get();
+  ++skeleton->bss->zt_survey;
+  return WalkWith(skeleton->progs.survey_sockets, "the open connections");
 }
 
-void BpfCapture::ForgetMeasures(uint32_t tgid) { state_->syscall_durations.Forget(tgid); }
+void BpfCapture::TakeMeasures(std::vector<MeasureDelta>& out) {
+  state_->syscall_durations.Take(out);
+  state_->tcp_measures.Take(out);
+}
+
+void BpfCapture::ForgetMeasures(uint32_t tgid) {
+  state_->syscall_durations.Forget(tgid);
+  state_->tcp_measures.Forget(tgid);
+}
 
 }  // namespace zerotap

@@ -31,6 +31,12 @@ struct SyscallOptions {
   size_t max_series = 4096;        // combinations of process, call and error
 };
 
+// How TCP connections do, by process.
+struct TcpOptions {
+  bool enabled = false;
+  size_t max_series = 4096;  // combinations of process, what is counted, and error
+};
+
 struct CaptureOptions {
   CaptureTier tier = CaptureTier::kAuto;
   size_t ring_bytes = 16u << 20;  // rounded up to a power of two
@@ -38,6 +44,7 @@ struct CaptureOptions {
   uint32_t detect_budget_kib = 32;  // of each run, until a connection's protocol is known
   uint32_t detect_edge_bytes = 64;
   SyscallOptions syscalls;
+  TcpOptions tcp;
   bool exclude_self = true;  // this process's own connections are left out on both ends
 };
 
@@ -94,6 +101,8 @@ class BpfCapture : public EventSource, public CaptureControl {
 
   CaptureCounters ReadCounters() const;
 
+  // Looks at every open TCP connection, so that TakeMeasures knows of the long-lived ones.
+  Status SurveySockets();
   // What was counted by process since the last call; nothing where that is off. One thread.
   void TakeMeasures(std::vector<MeasureDelta>& out);
   // The process ended, or nothing is wanted of it: the next TakeMeasures is the last with it.

@@ -78,6 +78,12 @@ FeaturePlan PlanFeatures(const CaptureOptions& options, const btf*,
                          const Result<Tracefs>& tracefs) {
   FeaturePlan plan;
   PlanSyscalls(options.syscalls, tracefs, plan);
+  if (options.tcp.enabled) {
+    // Their hooks are there wherever the capture itself runs.
+    plan.programs.insert(plan.programs.end(),
+                         {"tcp_health_state", "tcp_health_destroyed", "survey_sockets"});
+    plan.tcp = true;
+  }
   return plan;
 }
 
@@ -86,6 +92,13 @@ void PrepareFeatures(const CaptureOptions& options, const FeaturePlan& plan,
   auto& maps = skeleton.maps;
   for (bpf_map* map : {maps.syscall_starts, maps.syscall_durations}) {
     bpf_map__set_autocreate(map, plan.syscalls);
+  }
+  for (bpf_map* map : {maps.tcp_sockets, maps.tcp_measures}) {
+    bpf_map__set_autocreate(map, plan.tcp);
+  }
+  if (plan.tcp) {
+    bpf_map__set_max_entries(maps.tcp_sockets, static_cast<uint32_t>(options.max_connections));
+    bpf_map__set_max_entries(maps.tcp_measures, static_cast<uint32_t>(options.tcp.max_series));
   }
   if (plan.syscalls) {
     bpf_map__set_max_entries(maps.syscall_durations,

@@ -32,7 +32,7 @@ bool MeasureReader::Update(uint64_t key, const zt_measure* per_cpu,
                            std::vector<MeasureDelta>& out) {
   Last now;
   for (size_t cpu = 0; cpu < cpus_; ++cpu) {
-    now.sum_ns += per_cpu[cpu].sum_ns;
+    now.sum += per_cpu[cpu].sum;
     for (size_t i = 0; i < now.counts.size(); ++i) now.counts[i] += per_cpu[cpu].counts[i];
   }
   Last& last = last_[key];
@@ -45,8 +45,8 @@ bool MeasureReader::Update(uint64_t key, const zt_measure* per_cpu,
     changed = changed || delta.counts[i] != 0;
   }
   // The kernel adds to the sum after the count: what was read in between comes with the next.
-  delta.sum_ns = now.sum_ns - last.sum_ns;
-  changed = changed || delta.sum_ns != 0;
+  delta.sum = now.sum - last.sum;
+  changed = changed || delta.sum != 0;
   now.unchanged = changed ? 0 : last.unchanged + 1;
   last = now;
   if (changed) out.push_back(delta);

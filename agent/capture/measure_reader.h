@@ -15,7 +15,7 @@ namespace zerotap {
 // Counted since the last call.
 struct MeasureDelta {
   zt_measure_key key{};
-  uint64_t sum_ns = 0;
+  uint64_t sum = 0;
   std::array<uint64_t, ZT_MEASURE_BUCKETS> counts{};
 };
 
@@ -35,7 +35,7 @@ class MeasureReader {
 
  private:
   struct Last {
-    uint64_t sum_ns = 0;
+    uint64_t sum = 0;
     std::array<uint32_t, ZT_MEASURE_BUCKETS> counts{};
     uint32_t unchanged = 0;  // times in a row
   };

@@ -298,7 +298,10 @@ Result<LoadedProbes> LoadProbes(const CaptureOptions& options) {
 Status AttachProbes(LoadedProbes& probes) {
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, probes.skeleton->obj) {
-    if (!bpf_program__autoload(program) || program == probes.skeleton->progs.seed_sockets) continue;
+    if (!bpf_program__autoload(program) || program == probes.skeleton->progs.seed_sockets ||
+        program == probes.skeleton->progs.survey_sockets) {
+      continue;
+    }
     const char* name = bpf_program__name(program);
     const std::vector<FeatureLink>& features = probes.features.links;
     if (std::any_of(features.begin(), features.end(),
@@ -320,19 +323,24 @@ Status AttachProbes(LoadedProbes& probes) {
   return AttachFeatures(probes);
 }
 
-Status SeedSockets(LoadedProbes& probes) {
-  uint64_t begin = MonotonicNs();
-  LinkPtr link(bpf_program__attach_iter(probes.skeleton->progs.seed_sockets, nullptr));
-  if (!link) return FailErrno("cannot walk the open sockets");
+Status WalkWith(bpf_program* program, const char* what) {
+  LinkPtr link(bpf_program__attach_iter(program, nullptr));
+  if (!link) return FailErrno(std::string("cannot walk ") + what);
   UniqueFd iterator(bpf_iter_create(bpf_link__fd(link.get())));
-  if (!iterator) return FailErrno("cannot walk the open sockets");
+  if (!iterator) return FailErrno(std::string("cannot walk ") + what);
   char nothing[64];
   while (true) {
     ssize_t count = ::read(iterator.get(), nothing, sizeof(nothing));
-    if (count == 0) break;
+    if (count == 0) return {};
     if (count < 0 && errno != EINTR && errno != EAGAIN)
-      return FailErrno("walking the open sockets");
+      return FailErrno(std::string("walking ") + what);
   }
+}
+
+Status SeedSockets(LoadedProbes& probes) {
+  uint64_t begin = MonotonicNs();
+  Status status = WalkWith(probes.skeleton->progs.seed_sockets, "the open sockets");
+  if (!status) return status;
   probes.skeleton->bss->zt_seeded = 1;
   probes.report.seed_ns = MonotonicNs() - begin;
   return {};

@@ -36,6 +36,7 @@ struct FeaturePlan {
   std::vector<std::string> remarks;
   bool syscalls = false;
   bool syscalls_raw = false;
+  bool tcp = false;
 };
 
 // Links go before the skeleton that they point into.
@@ -54,6 +55,8 @@ Status AttachProbes(LoadedProbes& probes);
 // Tells the kernel side of the sockets that exist already. After AttachProbes.
 Status SeedSockets(LoadedProbes& probes);
 
+// Walks with an iterator program that gives no output, to the end.
+Status WalkWith(bpf_program* program, const char* what);
 // The program gets `cookie` (0: none) to tell its attachments apart.
 Result<LinkPtr> AttachToEvent(bpf_program* program, uint64_t event_id, uint64_t cookie);
 

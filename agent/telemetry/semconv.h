@@ -89,6 +89,10 @@ inline constexpr std::string_view kHttpServerRequestDuration = "http.server.requ
 inline constexpr std::string_view kHttpClientRequestDuration = "http.client.request.duration";
 inline constexpr std::string_view kDbClientOperationDuration = "db.client.operation.duration";
 inline constexpr std::string_view kSyscallDuration = "zerotap.syscall.duration";
+inline constexpr std::string_view kTcpConnectDuration = "zerotap.tcp.connect.duration";
+inline constexpr std::string_view kTcpRoundTrip = "zerotap.tcp.rtt";
+inline constexpr std::string_view kTcpRetransmits = "zerotap.tcp.retransmits";
+inline constexpr std::string_view kTcpConnections = "zerotap.tcp.connections";
 inline constexpr std::string_view kSyscallName = "syscall.name";
 inline constexpr std::string_view kOverflow = "otel.metric.overflow";
 

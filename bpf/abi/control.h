@@ -65,7 +65,8 @@ enum zt_counter {
 	ZT_COUNTER_COMPAT_CALL = 8, /* 32-bit callers: length only */
 	ZT_COUNTER_MEASURES_FULL = 9, /* a process, call and error too many to count durations of */
 	ZT_COUNTER_SYSCALL_START_UNKNOWN = 10, /* calls that were not measured: begun before the hooks were there */
-	ZT_COUNTER_COUNT = 11,
+	ZT_COUNTER_TCP_OWNER_UNKNOWN = 11, /* connections with retransmissions whose process was never certain */
+	ZT_COUNTER_COUNT = 12,
 };
 
 #endif

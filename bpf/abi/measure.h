@@ -20,6 +20,13 @@
 /* zt_measure_key.what below this is the number of a system call. */
 #define ZT_MEASURE_SYSCALLS 1024
 
+enum zt_measure_what {
+	ZT_MEASURE_TCP_CONNECT = 1024, /* from connect() to its outcome */
+	ZT_MEASURE_TCP_ROUND_TRIP = 1025, /* smoothed, of a connection that closes or is met by a walk */
+	ZT_MEASURE_TCP_RETRANSMITS = 1026, /* segments; the sum alone means something */
+	ZT_MEASURE_TCP_OPEN = 1027, /* one for each connection that a walk meets */
+};
+
 struct zt_measure_key {
 	zt_u32 tgid;
 	zt_u16 what;
@@ -28,7 +35,7 @@ struct zt_measure_key {
 ZT_STATIC_ASSERT(sizeof(struct zt_measure_key) == 8, "zt_measure_key");
 
 struct zt_measure {
-	zt_u64 sum_ns;
+	zt_u64 sum; /* nanoseconds, if it is a duration */
 	zt_u32 counts[ZT_MEASURE_BUCKETS];
 	zt_u32 reserved;
 };

@@ -180,6 +180,8 @@ struct tcp_sock {
 	__u32 write_seq;
 	__u64 bytes_received;
 	__u64 bytes_acked;
+	__u32 srtt_us; /* smoothed, eight times its value */
+	__u32 total_retrans;
 	__u64 tcp_clock_cache;
 	__u64 first_tx_mstamp;
 };

@@ -40,7 +40,7 @@ static __always_inline void zt_measure_add(void *map, const struct zt_measure_ke
 	if (bucket >= ZT_MEASURE_BUCKETS)
 		return;
 	__sync_fetch_and_add(&measure->counts[bucket], 1);
-	__sync_fetch_and_add(&measure->sum_ns, value);
+	__sync_fetch_and_add(&measure->sum, value);
 }
 
 #endif

@@ -1,8 +1,13 @@
-// What is counted by process: durations of system calls of a child whose calls are known to the last.
+// What is counted by process: durations of system calls of a child whose calls are known to the
+// last, and how its TCP connections do.
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -86,8 +91,8 @@ TEST_F(SyscallTest, EveryCallCountsOnceUnderItsNameAndError) {
   EXPECT_EQ(Sum(calls[std::pair("openat", "ENOENT")]), 5u);
   const MeasureDelta& sleeps = calls[std::pair("clock_nanosleep", "")];
   EXPECT_EQ(Sum(sleeps), 3u);
-  EXPECT_GE(sleeps.sum_ns, 90'000'000u);
-  EXPECT_LT(sleeps.sum_ns, 400'000'000u);
+  EXPECT_GE(sleeps.sum, 90'000'000u);
+  EXPECT_LT(sleeps.sum, 400'000'000u);
   // Nothing at or below 20 ms: bucket 13 is (10 ms, 20 ms].
   for (size_t i = 0; i <= 13; ++i) EXPECT_EQ(sleeps.counts[i], 0u) << i;
   // Read once, it is not there a second time.
@@ -113,7 +118,7 @@ TEST_F(SyscallTest, ACallThatBeganBeforeTheHooksIsNotMeasured) {
   Calls calls = CallsOf(child);
   ASSERT_EQ(calls.size(), 1u);
   EXPECT_EQ(Sum(calls.begin()->second), 1u) << "the second poll alone";
-  EXPECT_LT(calls.begin()->second.sum_ns, 10'000'000u);
+  EXPECT_LT(calls.begin()->second.sum, 10'000'000u);
   EXPECT_GE(fixture_->capture().ReadCounters().kernel[ZT_COUNTER_SYSCALL_START_UNKNOWN], 1u);
 }
 
@@ -132,8 +137,8 @@ TEST_F(SyscallTest, ACallThatASignalBreaksOffSaysSo) {
   Calls calls = CallsOf(child);
   ASSERT_EQ(calls.size(), 1u);
   EXPECT_EQ(calls.begin()->first.second.rfind("ERESTART", 0), 0u) << calls.begin()->first.second;
-  EXPECT_GT(calls.begin()->second.sum_ns, 50'000'000u);
-  EXPECT_LT(calls.begin()->second.sum_ns, 5'000'000'000u);
+  EXPECT_GT(calls.begin()->second.sum, 50'000'000u);
+  EXPECT_LT(calls.begin()->second.sum, 5'000'000'000u);
 }
 
 TEST_F(SyscallTest, AProcessThatIsLeftOutIsNotMeasured) {
@@ -185,6 +190,185 @@ TEST(SyscallOffTest, OffNothingOfItIsLoaded) {
   std::vector<MeasureDelta> deltas;
   fixture->capture().TakeMeasures(deltas);
   EXPECT_TRUE(deltas.empty());
+}
+
+// What is counted of the connections of a child, by what and error.
+class TcpTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string reason;
+    if (!CaptureFixture::Create(CaptureTier::kAuto, &reason)) GTEST_SKIP() << reason;
+    CaptureOptions options = CaptureFixture::OwnProcessSeen();
+    options.tcp.enabled = true;
+    fixture_ = CaptureFixture::Create(CaptureTier::kAuto, &reason, options);
+    ASSERT_TRUE(fixture_) << reason;
+  }
+  // The child says through a byte when it is where the test wants it, and goes on when told.
+  struct Child {
+    pid_t pid = 0;
+    UniqueFd said, told;
+    void Wait() const {
+      char byte;
+      ASSERT_EQ(::read(said.get(), &byte, 1), 1);
+    }
+    void End() const {
+      char byte = 'x';
+      ASSERT_EQ(::write(told.get(), &byte, 1), 1);
+      int status = 0;
+      ::waitpid(pid, &status, 0);
+      EXPECT_EQ(status, 0);
+    }
+  };
+  Child InChild(const std::function<void(const std::function<void()>& pause)>& body) {
+    int said[2], told[2];
+    EXPECT_EQ(::pipe(said), 0);
+    EXPECT_EQ(::pipe(told), 0);
+    pid_t pid = ::fork();
+    if (pid == 0) {
+      body([&] {
+        char byte = 'x';
+        if (::write(said[1], &byte, 1) != 1 || ::read(told[0], &byte, 1) != 1) ::_exit(1);
+      });
+      ::_exit(::testing::Test::HasFailure() ? 1 : 0);
+    }
+    ::close(said[1]);
+    ::close(told[0]);
+    return {pid, UniqueFd(said[0]), UniqueFd(told[1])};
+  }
+  std::map<std::pair<int, std::string>, MeasureDelta> Take(pid_t process) {
+    std::vector<MeasureDelta> deltas;
+    fixture_->capture().TakeMeasures(deltas);
+    std::map<std::pair<int, std::string>, MeasureDelta> found;
+    for (const MeasureDelta& delta : deltas) {
+      if (delta.key.tgid != static_cast<uint32_t>(process)) continue;
+      found[{delta.key.what, delta.key.error != 0 ? ErrnoName(delta.key.error) : ""}] = delta;
+    }
+    return found;
+  }
+  std::unique_ptr<CaptureFixture> fixture_;
+};
+
+sockaddr_in Loopback(uint16_t port) {
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port = htons(port);
+  return address;
+}
+
+int ConnectTo(int fd, const sockaddr_in& address) {
+  return ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address));
+}
+
+TEST_F(TcpTest, ConnectsAreCountedByTheirOutcome) {
+  Child child = InChild([](const std::function<void()>& pause) {
+    UniqueFd taken(::socket(AF_INET, SOCK_STREAM, 0));  // bound, not listening: refuses
+    sockaddr_in address = Loopback(0);
+    socklen_t size = sizeof(address);
+    ::bind(taken.get(), reinterpret_cast<sockaddr*>(&address), size);
+    ::getsockname(taken.get(), reinterpret_cast<sockaddr*>(&address), &size);
+    for (int i = 0; i < 5; ++i) {
+      UniqueFd fd(::socket(AF_INET, SOCK_STREAM, 0));
+      EXPECT_EQ(ConnectTo(fd.get(), address), -1);
+      EXPECT_EQ(errno, ECONNREFUSED);
+    }
+    for (int i = 0; i < 3; ++i) Connect(Transport::kTcp4);
+    for (int i = 0; i < 2; ++i) Connect(Transport::kTcp6);
+    pause();
+  });
+  child.Wait();
+  auto found = Take(child.pid);
+  EXPECT_EQ(Sum(found[std::pair(int{ZT_MEASURE_TCP_CONNECT}, "ECONNREFUSED")]), 5u);
+  const MeasureDelta& good = found[std::pair(int{ZT_MEASURE_TCP_CONNECT}, "")];
+  EXPECT_EQ(Sum(good), 5u);
+  EXPECT_GT(good.sum, 0u);
+  EXPECT_LT(good.sum, 1'000'000'000u);
+  // Both ends of the five were closed by this process.
+  const MeasureDelta& round_trips = found[std::pair(int{ZT_MEASURE_TCP_ROUND_TRIP}, "")];
+  EXPECT_EQ(Sum(round_trips), 10u);
+  EXPECT_EQ(found.size(), 3u) << "nothing was sent again, nothing is open";
+  child.End();
+}
+
+// A listener whose queue is full answers no SYN: the kernel sends it again after a second.
+TEST_F(TcpTest, AConnectThatIsGivenUpAndItsRetransmissions) {
+  uint32_t expected = 0;
+  int result[2];
+  ASSERT_EQ(::pipe(result), 0);
+  Child child = InChild([&](const std::function<void()>& pause) {
+    UniqueFd listener(::socket(AF_INET, SOCK_STREAM, 0));
+    sockaddr_in address = Loopback(0);
+    socklen_t size = sizeof(address);
+    ::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), size);
+    ::listen(listener.get(), 0);
+    ::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size);
+    UniqueFd fills(::socket(AF_INET, SOCK_STREAM, 0));
+    EXPECT_EQ(ConnectTo(fills.get(), address), 0);
+    UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
+    EXPECT_EQ(ConnectTo(fd.get(), address), -1);
+    EXPECT_EQ(errno, EINPROGRESS);
+    ::usleep(1'500'000);
+    tcp_info info{};
+    size = sizeof(info);
+    ::getsockopt(fd.get(), IPPROTO_TCP, TCP_INFO, &info, &size);
+    EXPECT_GE(info.tcpi_total_retrans, 1u);
+    if (::write(result[1], &info.tcpi_total_retrans, 4) != 4) ::_exit(1);
+    fd.Reset();
+    pause();
+  });
+  child.Wait();
+  ASSERT_EQ(::read(result[0], &expected, sizeof(expected)), 4);
+  auto found = Take(child.pid);
+  const MeasureDelta& canceled = found[std::pair(int{ZT_MEASURE_TCP_CONNECT}, "ECANCELED")];
+  EXPECT_EQ(Sum(canceled), 1u);
+  EXPECT_GT(canceled.sum, 1'400'000'000u);
+  EXPECT_EQ(Sum(found[std::pair(int{ZT_MEASURE_TCP_CONNECT}, "")]), 1u);
+  EXPECT_EQ(found[std::pair(int{ZT_MEASURE_TCP_RETRANSMITS}, "")].sum, expected);
+  child.End();
+  ::close(result[0]);
+  ::close(result[1]);
+}
+
+TEST_F(TcpTest, ASurveyMeetsEachOpenConnectionOnce) {
+  uint32_t expected[2];
+  int result[2];
+  ASSERT_EQ(::pipe(result), 0);
+  Child child = InChild([&](const std::function<void()>& pause) {
+    SocketPair first = Connect(Transport::kTcp4);
+    SocketPair second = Connect(Transport::kTcp6);
+    UniqueFd again(::dup(first.client.get()));
+    char byte = 'x';
+    EXPECT_EQ(::write(first.client.get(), &byte, 1), 1);
+    EXPECT_EQ(::read(first.server.get(), &byte, 1), 1);
+    ::usleep(100'000);  // for the acknowledgement
+    uint32_t sum[2] = {0, 0};
+    for (int fd : {first.client.get(), first.server.get(), second.client.get(), second.server.get()}) {
+      tcp_info info{};
+      socklen_t size = sizeof(info);
+      ::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size);
+      sum[0] += info.tcpi_rtt;
+      ++sum[1];
+    }
+    if (::write(result[1], sum, sizeof(sum)) != sizeof(sum)) ::_exit(1);
+    pause();
+  });
+  child.Wait();
+  ASSERT_EQ(::read(result[0], expected, sizeof(expected)), 8);
+  Take(child.pid);
+  ASSERT_TRUE(fixture_->capture().SurveySockets());
+  auto found = Take(child.pid);
+  EXPECT_EQ(found[std::pair(int{ZT_MEASURE_TCP_OPEN}, "")].sum, 4u);
+  const MeasureDelta& round_trips = found[std::pair(int{ZT_MEASURE_TCP_ROUND_TRIP}, "")];
+  EXPECT_EQ(Sum(round_trips), 4u);
+  EXPECT_EQ(round_trips.sum, expected[0] * 1000u) << "as TCP_INFO says it";
+  ASSERT_TRUE(fixture_->capture().SurveySockets());
+  EXPECT_EQ(Take(child.pid)[std::pair(int{ZT_MEASURE_TCP_OPEN}, "")].sum, 4u);
+  fixture_->capture().SetProcessPolicy(static_cast<uint32_t>(child.pid), ZT_PROCESS_IGNORE);
+  ASSERT_TRUE(fixture_->capture().SurveySockets());
+  EXPECT_TRUE(Take(child.pid).empty());
+  child.End();
+  ::close(result[0]);
+  ::close(result[1]);
 }
 
 }  // namespace

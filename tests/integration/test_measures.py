@@ -1,12 +1,13 @@
-"""What is counted in the kernel by process, against other observers: system calls against strace."""
+"""What is counted in the kernel by process, against other observers: system calls against strace, TCP against nstat and ss."""
 
 import collections
 import os
 import re
 import shutil
+import subprocess
 import unittest
 
-from harness import APPS, SYSTEM_PYTHON, Agent, Case, attributes_of, run, wait_until
+from harness import APPS, SYSTEM_PYTHON, Agent, Case, attributes_of, http_get, run, wait_until
 
 STRACE_LINE = re.compile(r"^(?:\d+ +)?(?:<\.\.\. )?(\w+)(?:\(| resumed).*= (-?\d+|\?|0x[0-9a-f]+)(?: (\w+))?.* <([\d.]+)>$")
 MEASURED = ["clock_nanosleep", "fdatasync", "fsync", "futex", "openat", "poll", "pwrite64", "read", "recvfrom", "sendto", "write"]
@@ -98,6 +99,100 @@ class Syscalls(Case):
         run([SYSTEM_PYTHON, os.path.join(APPS, "syscall_app.py"), folder])
         agent.stop()
         self.assertEqual([m["name"] for _, m in agent.metrics() if m["name"].startswith("zerotap.syscall")], [])
+
+
+class Tcp(Case):
+    """In a network namespace of its own, whose counters have nothing but this test in them."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.namespace = f"zerotap-test-{os.getpid()}"
+        run(["ip", "netns", "add", cls.namespace])
+        cls.addClassCleanup(run, ["ip", "netns", "del", cls.namespace])
+        run(["ip", "-n", cls.namespace, "link", "set", "lo", "mtu", "1500", "up"])
+
+    def inside(self, *command):
+        return run(["ip", "netns", "exec", self.namespace, *command])
+
+    def nstat(self, name):
+        line, = [l for l in self.inside("nstat", "-asz", name).splitlines() if l.startswith(name)]
+        return int(line.split()[1])
+
+    def start_inside(self, name, *arguments, **options):
+        # exec keeps the process id
+        command = ["ip", "netns", "exec", self.namespace, SYSTEM_PYTHON, os.path.join(APPS, "tcp_app.py"), name, *arguments]
+        return self.workspace.start(command, name, **options)
+
+    def tell(self, client, *words):
+        if words:
+            client.stdin.write((" ".join(map(str, words)) + "\n").encode())
+            client.stdin.flush()
+        self.assertIn(client.stdout.readline(), (b"connected\n", b"done\n"))
+
+    def exports(self, agent, name, pid):
+        """Every point that was exported of a metric of one process, oldest first."""
+        return [(attributes_of(point), point) for resource, metric in agent.metrics()
+                if metric["name"] == name and resource.get("process.pid") == pid
+                for kind in ("sum", "gauge", "histogram") for point in metric.get(kind, {}).get("dataPoints", [])]
+
+    def latest(self, agent, name, pid, field="asInt"):
+        found = self.exports(agent, name, pid)
+        return int(found[-1][1][field]) if found else None
+
+    def test_figures_are_those_of_nstat_and_ss(self):
+        agent = Agent(self.workspace)
+        port = 7000
+        server = self.start_inside("server", port)
+        wait_until(lambda: f":{port}" in self.inside("ss", "-tlnH"), "the server does not listen")
+        client = self.start_inside("client", port, 3, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.tell(client)
+        # A queue of a few packets: what does not fit into it is dropped.
+        run(["tc", "-n", self.namespace, "qdisc", "add", "dev", "lo", "root", "tbf", "rate", "40mbit", "burst", "6000",
+             "limit", "9000"])
+        self.tell(client, "send", 4_000_000)
+        run(["tc", "-n", self.namespace, "qdisc", "del", "dev", "lo", "root"])
+        self.tell(client, "refused", 7, port + 1)
+        wait_until(lambda: all(l.split()[1:3] == ["0", "0"] for l in self.inside("ss", "-tnH").splitlines()), "bytes are left")
+        again = self.nstat("TcpRetransSegs")
+        self.assertGreater(again, 5, "nothing was lost: this test shows nothing")
+        both = (client.pid, server.pid)
+        wait_until(lambda: sum(self.latest(agent, "zerotap.tcp.retransmits", p) or 0 for p in both) == again,
+                   f"retransmissions are not {again}")
+        for pid in both:
+            self.assertEqual(self.latest(agent, "zerotap.tcp.connections", pid), 3)
+
+        connects = {a.get("error.type"): int(p["count"]) for a, p in
+                    self.exports(agent, "zerotap.tcp.connect.duration", client.pid)}
+        self.assertEqual(connects, {None: 3, "ECONNREFUSED": 7})
+        self.assertEqual(self.nstat("TcpActiveOpens"), 10)
+        self.assertEqual(self.nstat("TcpAttemptFails"), 7)
+        self.assertEqual(self.exports(agent, "zerotap.tcp.connect.duration", server.pid), [])
+
+        # Nothing moves now, so each collection adds what ss says.
+        trips = {True: 0.0, False: 0.0}
+        lines = self.inside("ss", "-tinH").splitlines()
+        for line, info in zip(lines[::2], lines[1::2]):
+            to_server = line.split()[4].endswith(f":{port}")
+            trips[to_server] += float(re.search(r" rtt:([\d.]+)/", info).group(1)) / 1e3
+        count = len(self.exports(agent, "zerotap.tcp.rtt", server.pid))
+        wait_until(lambda: len(self.exports(agent, "zerotap.tcp.rtt", server.pid)) >= count + 3, "no further collection")
+        for pid, expected in ((client.pid, trips[True]), (server.pid, trips[False])):
+            before, after = [p for _, p in self.exports(agent, "zerotap.tcp.rtt", pid)][-2:]
+            self.assertEqual(int(after["count"]) - int(before["count"]), 3)
+            self.assertAlmostEqual(after["sum"] - before["sum"], expected, delta=3.1e-6)
+
+        self.tell(client, "close")
+        wait_until(lambda: self.latest(agent, "zerotap.tcp.connections", client.pid) == 0, "the connections are still there")
+        agent.stop()
+        self.assertEqual(sum(self.latest(agent, "zerotap.tcp.retransmits", p) for p in both), self.nstat("TcpRetransSegs"))
+
+    def test_switched_off(self):
+        agent = Agent(self.workspace, {"tcp": {"enabled": False}})
+        server, port = self.start_app("http_server.py")
+        http_get(f"http://127.0.0.1:{port}/ok")
+        agent.stop()
+        self.assertEqual([m["name"] for _, m in agent.metrics() if m["name"].startswith("zerotap.tcp")], [])
 
 
 if __name__ == "__main__":

@@ -83,6 +83,7 @@ struct Config {
   CaptureConfig capture;
   SyscallConfig syscalls;
   TcpConfig tcp;
+  bool waits_enabled = true;  // slow spans say why
   TargetOptions targets;
   std::vector<ServiceNameRule> services;
   std::vector<NamedValue> resource_attributes;  // for every process that has them not

@@ -178,6 +178,16 @@ void VisitConfig(Config& config, ConfigVisitor& visitor) {
   visitor.Count("max_series", config.tcp.max_series, 64, 1'000'000);
   visitor.EndGroup();
 
+  visitor.BeginGroup("waits");
+  visitor.Flag("enabled", config.waits_enabled);
+  visitor.Duration("threshold", config.pipeline.waits.threshold_ns, 50 * kMillisecond, 3600 * kSecond);
+  VisitList(visitor, "services", config.pipeline.waits.by_service,
+            [&visitor](std::pair<std::string, uint64_t>& item) {
+              visitor.Text("service", item.first);
+              visitor.Duration("threshold", item.second, 0, 3600 * kSecond);
+            });
+  visitor.EndGroup();
+
   visitor.BeginGroup("targets");
   const auto visit_rule = [&visitor](ProcessRule& rule) { VisitRule(visitor, rule); };
   VisitList(visitor, "select", config.targets.select, visit_rule);

@@ -38,6 +38,17 @@ Result<std::unique_ptr<PipelineLoop>> PipelineLoop::Create(
                                    [borrowed](uint32_t tgid) { return borrowed->Resolve(tgid); });
   if (!pipeline) return tl::unexpected<Error>(pipeline.error());
   loop->pipeline_ = std::move(*pipeline);
+  if (loop->processes_.read_thread) {
+    loop->pipeline_->SetThreadReader([borrowed](uint32_t tgid, uint32_t tid) {
+      std::optional<ThreadTimes> times = borrowed->processes_.read_thread(tgid, tid);
+      if (borrowed->recording_) {
+        const RecordedThread record = RecordThread(tgid, tid, times);
+        borrowed->recording_->WriteRecord(
+            ByteSpan(reinterpret_cast<const std::byte*>(&record), sizeof(record)));
+      }
+      return times;
+    });
+  }
   return loop;
 }
 

@@ -31,6 +31,7 @@ struct ProcessHooks {
   std::function<void(const zt_process_fork_event&)> on_fork;
   std::function<void(const zt_process_exit_event&)> on_exit;
   MeasureSource measures;
+  ReadThreadTimes read_thread;  // where slow requests ask about their thread
 };
 
 // Where telemetry goes; must not block.

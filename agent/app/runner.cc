@@ -18,6 +18,7 @@
 #include "agent/app/ledger_json.h"
 #include "agent/app/pipeline_loop.h"
 #include "agent/app/self_metrics.h"
+#include "agent/app/thread_times.h"
 #include "agent/app/version.h"
 #include "agent/base/clock.h"
 #include "agent/base/hash.h"
@@ -64,6 +65,7 @@ CaptureOptions CaptureOptionsOf(const Config& all) {
   options.syscalls.max_series = all.syscalls.max_series;
   options.tcp.enabled = all.tcp.enabled;
   options.tcp.max_series = all.tcp.max_series;
+  options.waits = all.waits_enabled && all.pipeline.spans_enabled;
   if (config.tier == "a") options.tier = CaptureTier::kA;
   if (config.tier == "b") options.tier = CaptureTier::kB;
   options.ring_bytes = config.ring_bytes;
@@ -253,6 +255,11 @@ int Agent::Build() {
       spdlog::warn("TCP metrics of long connections: {}", status.error().message);
     }
   };
+  if (capture_->has_thread_waits()) {
+    hooks.read_thread = [this](uint32_t tgid, uint32_t tid) {
+      return MakeThreadTimes("/proc", tgid, tid, MonotonicNs(), capture_->ReadThreadWaits(tid));
+    };
+  }
   hooks.measures.forget = [this](uint32_t tgid) { capture_->ForgetMeasures(tgid); };
   auto created = PipelineLoop::Create(loop, *capture_, *capture_, std::move(hooks),
                                       std::move(sinks), std::move(self), std::move(recording));

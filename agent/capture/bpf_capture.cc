@@ -258,6 +258,16 @@ CaptureCounters BpfCapture::ReadCounters() const {
   return counters;
 }
 
+bool BpfCapture::has_thread_waits() const { return state_->probes.features.waits; }
+
+std::optional<zt_thread_waits> BpfCapture::ReadThreadWaits(uint32_t tid) const {
+  if (!has_thread_waits()) return std::nullopt;
+  zt_thread_waits waits{};
+  const int map = bpf_map__fd(state_->probes.skeleton->maps.thread_waits);
+  if (bpf_map_lookup_elem(map, &tid, &waits) != 0) return std::nullopt;
+  return waits;
+}
+
 Status BpfCapture::SurveySockets() {
   if (!state_->probes.features.tcp) return {};
   zerotap_bpf* skeleton = state_->probes.skeleton.get();

@@ -8,12 +8,14 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "agent/base/result.h"
 #include "agent/capture/measure_reader.h"
 #include "agent/events/event_source.h"
+#include "bpf/abi/wait.h"
 
 namespace zerotap {
 
@@ -45,6 +47,7 @@ struct CaptureOptions {
   uint32_t detect_edge_bytes = 64;
   SyscallOptions syscalls;
   TcpOptions tcp;
+  bool waits = false;  // sum up what threads wait for
   bool exclude_self = true;  // this process's own connections are left out on both ends
 };
 
@@ -100,6 +103,10 @@ class BpfCapture : public EventSource, public CaptureControl {
   bool HasProcessPolicy(uint32_t tgid) const;
 
   CaptureCounters ReadCounters() const;
+
+  // What this thread has waited for; empty when it never did for long, or that is off. One thread.
+  std::optional<zt_thread_waits> ReadThreadWaits(uint32_t tid) const;
+  bool has_thread_waits() const;
 
   // Looks at every open TCP connection, so that TakeMeasures knows of the long-lived ones.
   Status SurveySockets();

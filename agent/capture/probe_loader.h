@@ -37,6 +37,7 @@ struct FeaturePlan {
   bool syscalls = false;
   bool syscalls_raw = false;
   bool tcp = false;
+  bool waits = false;
 };
 
 // Links go before the skeleton that they point into.

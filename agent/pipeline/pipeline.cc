@@ -87,7 +87,8 @@ struct Pipeline::State final : RequestListener {
             [this](const TraceId& id, std::optional<bool> parent) {
               return sampler.ShouldSample(id, parent);
             },
-            [this](Span&& span, bool sampled) { Emit(std::move(span), sampled); }) {
+            [this](Span&& span, bool sampled) { Emit(std::move(span), sampled); }),
+        waits(options.waits, correlator) {
     assembler.legacy_attributes = options.legacy_attributes;
     assembler.attribute_value_limit = options.attribute_value_limit;
   }
@@ -136,6 +137,7 @@ struct Pipeline::State final : RequestListener {
   Ledger ledger;
   ConnectionTracker tracker;
   ContextCorrelator correlator;
+  WaitTracker waits;
   std::unordered_map<uint32_t, Process> processes;
   std::deque<std::pair<uint64_t, uint32_t>> exited;  // (due, tgid)
   std::vector<Span> spans;
@@ -299,12 +301,15 @@ WorkId Pipeline::State::BeginRequest(Connection& connection, const RequestStart&
   origin.expect_peer = connection.peer == nullptr;
   origin.exact_positions = connection.family() != ZT_FAMILY_UNIX;
   ledger.Seen(origin.ledger_row);
-  return correlator.Begin(origin, start);
+  const WorkId work = correlator.Begin(origin, start);
+  if (origin.role == Role::kServer && start.blocking) waits.Begin(work, start.start_ns);
+  return work;
 }
 
 void Pipeline::State::DropRequest(Connection& connection, WorkId work, DropReason reason) {
   const WorkContext* context = correlator.Find(work);
   ledger.Dropped(context != nullptr ? context->ledger_row : connection.ledger_row, reason);
+  waits.Drop(work);
   correlator.Drop(work);
 }
 
@@ -363,6 +368,7 @@ void Pipeline::State::EndExchange(Connection& connection, const Exchange& parsed
   const Process& process = ProcessOf(parsed.tgid);
   if (!process.identity.traced || context == nullptr) {
     ledger.Filtered(row);
+    waits.Drop(parsed.work);
     correlator.Drop(parsed.work);
     return;
   }
@@ -394,11 +400,14 @@ void Pipeline::State::EndExchange(Connection& connection, const Exchange& parsed
   }
   if (!options.spans_enabled || (context->resolved && !context->sampled)) {
     ledger.SampledOut(row);
+    waits.Drop(parsed.work);
     correlator.End(parsed.work, exchange.end_ns);
     return;
   }
   Span span;
   BuildSpan(exchange, facts, process, row, span);
+  waits.End(parsed.work, exchange.start_ns, exchange.end_ns,
+            process.identity.resource->service_name, span.attributes);
   if (context->resolved) {
     ContextCorrelator::FillIdentity(*context, span);
     spans.push_back(std::move(span));
@@ -467,6 +476,7 @@ void Pipeline::Advance(uint64_t now_ns) {
   state.now_ns = std::max(state.now_ns, now_ns);
   state.tracker.Advance(state.now_ns);
   state.correlator.Advance(state.now_ns);
+  state.waits.Advance(state.now_ns);
   while (!state.exited.empty() && state.exited.front().first <= state.now_ns) {
     uint32_t tgid = state.exited.front().second;
     state.exited.pop_front();
@@ -498,6 +508,8 @@ void Pipeline::CollectMetrics(uint64_t now_unix_ns, std::vector<Metric>& out) {
 void Pipeline::SetWallOffset(int64_t realtime_minus_monotonic_ns) {
   state_->wall_offset_ns = realtime_minus_monotonic_ns;
 }
+
+void Pipeline::SetThreadReader(ReadThreadTimes read) { state_->waits.SetReader(std::move(read)); }
 
 Ledger& Pipeline::ledger() { return state_->ledger; }
 

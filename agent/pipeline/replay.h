@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,6 +18,9 @@ namespace zerotap {
 std::string ResourceToJson(const Resource& resource);
 // The error names what is wrong; hostile text gives an error, never an exception.
 Result<ResourcePtr> ResourceFromJson(std::string_view json);
+
+// The record of an answer about a thread.
+RecordedThread RecordThread(uint32_t tgid, uint32_t tid, const std::optional<ThreadTimes>& times);
 
 // One item of a recording, in memory.
 struct RecordedItem {

@@ -56,6 +56,21 @@ inline constexpr std::string_view kErrorType = "error.type";
 
 inline constexpr std::string_view kCaptureIncomplete = "zerotap.capture.incomplete";
 
+// Where the time of a slow request's thread went; zerotap.wait.cause names the largest.
+inline constexpr std::string_view kWaitPrefix = "zerotap.wait.";
+inline constexpr std::string_view kWaitCause = "zerotap.wait.cause";
+inline constexpr std::string_view kWaitOnCpu = "zerotap.wait.on_cpu";
+inline constexpr std::string_view kWaitCpuQueue = "zerotap.wait.cpu_queue";
+inline constexpr std::string_view kWaitFutex = "zerotap.wait.futex";
+inline constexpr std::string_view kWaitDisk = "zerotap.wait.disk";
+inline constexpr std::string_view kWaitSocket = "zerotap.wait.socket";
+inline constexpr std::string_view kWaitPoll = "zerotap.wait.poll";
+inline constexpr std::string_view kWaitSleep = "zerotap.wait.sleep";
+inline constexpr std::string_view kWaitPipe = "zerotap.wait.pipe";
+inline constexpr std::string_view kWaitChild = "zerotap.wait.child";
+inline constexpr std::string_view kWaitOther = "zerotap.wait.other";
+inline constexpr std::string_view kWaitUnknown = "zerotap.wait.unknown";
+
 // Resource
 inline constexpr std::string_view kServiceName = "service.name";
 inline constexpr std::string_view kServiceNamespace = "service.namespace";

@@ -229,9 +229,23 @@ struct thread_info {
 	__u32 status;
 };
 
+struct sched_info {
+	unsigned long long run_delay;	 /* sum: runnable, without a CPU */
+	unsigned long long last_arrival; /* at a CPU */
+	unsigned long long last_queued;	 /* 0 unless it waits for one */
+};
+struct sched_entity {
+	__u64 sum_exec_runtime;
+	__u64 prev_sum_exec_runtime; /* at the last arrival */
+};
+
 struct task_struct {
 	struct thread_info thread_info;
 	unsigned int flags;
+	void *stack;
+	struct sched_entity se;
+	struct sched_info sched_info;
+	unsigned in_iowait : 1;
 	struct mm_struct *mm;
 	int exit_code;
 	int pid;

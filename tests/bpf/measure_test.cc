@@ -1,5 +1,5 @@
 // What is counted by process: durations of system calls of a child whose calls are known to the
-// last, and how its TCP connections do.
+// last, and how its TCP connections do; and what threads wait for.
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -13,9 +13,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <functional>
 #include <map>
+#include <mutex>
 #include <numeric>
+#include <thread>
 #include <utility>
 
 #include "agent/capture/syscall_table.h"
@@ -369,6 +372,106 @@ TEST_F(TcpTest, ASurveyMeetsEachOpenConnectionOnce) {
   child.End();
   ::close(result[0]);
   ::close(result[1]);
+}
+
+// Threads of this process wait for known times; what is not wanted is below a tenth of it.
+class WaitTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string reason;
+    if (!CaptureFixture::Create(CaptureTier::kAuto, &reason)) GTEST_SKIP() << reason;
+    CaptureOptions options = CaptureFixture::OwnProcessSeen();
+    options.waits = true;
+    fixture_ = CaptureFixture::Create(CaptureTier::kAuto, &reason, options);
+    ASSERT_TRUE(fixture_) << reason;
+    ASSERT_TRUE(fixture_->capture().has_thread_waits());
+  }
+  // Runs `body` in a thread to its end; gives what is known of it then.
+  std::optional<zt_thread_waits> InThread(const std::function<void()>& body) {
+    uint32_t tid = 0;
+    std::thread thread([&] {
+      tid = static_cast<uint32_t>(::gettid());
+      body();
+    });
+    thread.join();
+    ::usleep(20'000);  // for the thread to be gone from the kernel too
+    return fixture_->capture().ReadThreadWaits(tid);
+  }
+  void Expect(zt_wait_kind kind, uint64_t nanoseconds, const std::function<void()>& body) {
+    std::optional<zt_thread_waits> waits = InThread(body);
+    ASSERT_TRUE(waits);
+    EXPECT_EQ(waits->tgid, static_cast<uint32_t>(::getpid()));
+    EXPECT_EQ(waits->ended, 1u);
+    for (uint32_t i = 0; i < ZT_WAIT_KINDS; ++i) {
+      if (i == kind) {
+        EXPECT_GE(waits->waits_ns[i], nanoseconds * 98 / 100) << i;
+        EXPECT_LT(waits->waits_ns[i], nanoseconds * 3 / 2) << i;
+      } else {
+        EXPECT_LT(waits->waits_ns[i], nanoseconds / 10) << i;
+      }
+    }
+  }
+  std::unique_ptr<CaptureFixture> fixture_;
+};
+
+constexpr uint64_t kMillisecond = 1'000'000;
+
+TEST_F(WaitTest, SleepsAddUp) {
+  Expect(ZT_WAIT_SLEEP, 120 * kMillisecond, [] {
+    for (int i = 0; i < 4; ++i) ::usleep(30'000);
+  });
+}
+
+TEST_F(WaitTest, ALock) {
+  std::timed_mutex mutex;
+  mutex.lock();
+  Expect(ZT_WAIT_FUTEX, 100 * kMillisecond,
+         [&] { EXPECT_FALSE(mutex.try_lock_for(std::chrono::milliseconds(100))); });
+  mutex.unlock();
+}
+
+TEST_F(WaitTest, Poll) {
+  Expect(ZT_WAIT_POLL, 100 * kMillisecond, [] { ::poll(nullptr, 0, 100); });
+}
+
+TEST_F(WaitTest, WhatIsReadIsToldByItsDescriptor) {
+  SocketPair pair = Connect(Transport::kTcp4);
+  timeval timeout{0, 100'000};
+  ::setsockopt(pair.server.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+  char byte;
+  Expect(ZT_WAIT_SOCKET, 100 * kMillisecond,
+         [&] { EXPECT_EQ(::read(pair.server.get(), &byte, 1), -1); });
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  Expect(ZT_WAIT_PIPE, 100 * kMillisecond, [&] {
+    std::thread closes([&] {
+      ::usleep(100'000);
+      ::close(ends[1]);
+    });
+    EXPECT_EQ(::read(ends[0], &byte, 1), 0);
+    closes.join();
+  });
+  ::close(ends[0]);
+}
+
+TEST_F(WaitTest, AThreadThatOnlyRanLeavesItsTimeOnTheCpu) {
+  std::optional<zt_thread_waits> waits = InThread([] {
+    timespec now{};
+    do {
+      ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    } while (now.tv_sec == 0 && now.tv_nsec < 50'000'000);
+  });
+  ASSERT_TRUE(waits);
+  EXPECT_EQ(waits->ended, 1u);
+  EXPECT_GE(waits->on_cpu_ns, 50 * kMillisecond);
+  EXPECT_LT(waits->on_cpu_ns, 80 * kMillisecond);
+  for (uint64_t wait : waits->waits_ns) EXPECT_LT(wait, 5 * kMillisecond);
+}
+
+TEST_F(WaitTest, AProcessThatIsLeftOutIsNotWatched) {
+  fixture_->capture().SetProcessPolicy(static_cast<uint32_t>(::getpid()), ZT_PROCESS_IGNORE);
+  EXPECT_FALSE(InThread([] { ::usleep(50'000); }));
+  fixture_->capture().ForgetProcess(static_cast<uint32_t>(::getpid()));
 }
 
 }  // namespace

@@ -128,6 +128,7 @@ TEST(LoaderTest, EveryTierLoadsAndReports) {
     if (tier == CaptureTier::kB) {  // with all that is loaded on demand
       options.syscalls = {true, {"read", "write", "futex"}, 1024};
       options.tcp.enabled = true;
+      options.waits = true;
     }
     auto fixture = CaptureFixture::Create(tier, &reason, options);
     if (!fixture) GTEST_SKIP() << reason;

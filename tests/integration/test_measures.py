@@ -1,4 +1,4 @@
-"""What is counted in the kernel by process, against other observers: system calls against strace, TCP against nstat and ss."""
+"""What is counted in the kernel by process, against other observers: system calls against strace, TCP against nstat and ss; and why requests were slow."""
 
 import collections
 import os
@@ -7,7 +7,8 @@ import shutil
 import subprocess
 import unittest
 
-from harness import APPS, SYSTEM_PYTHON, Agent, Case, attributes_of, http_get, run, wait_until
+from harness import (APPS, BINARY, SYSTEM_PYTHON, Agent, Case, attributes_of, http_get, read_spans, run,
+                     wait_until)
 
 STRACE_LINE = re.compile(r"^(?:\d+ +)?(?:<\.\.\. )?(\w+)(?:\(| resumed).*= (-?\d+|\?|0x[0-9a-f]+)(?: (\w+))?.* <([\d.]+)>$")
 MEASURED = ["clock_nanosleep", "fdatasync", "fsync", "futex", "openat", "poll", "pwrite64", "read", "recvfrom", "sendto", "write"]
@@ -99,6 +100,85 @@ class Syscalls(Case):
         run([SYSTEM_PYTHON, os.path.join(APPS, "syscall_app.py"), folder])
         agent.stop()
         self.assertEqual([m["name"] for _, m in agent.metrics() if m["name"].startswith("zerotap.syscall")], [])
+
+
+class Waits(Case):
+    """A slow span says why, and a fast one, or one that no single thread served, says nothing."""
+
+    def ask(self, port, cause, milliseconds):
+        http_get(f"http://127.0.0.1:{port}/{cause}/{milliseconds}", timeout=60)
+
+    def span(self, agent, server, cause, milliseconds):
+        found, = agent.expect(lambda s: s.pid == server.pid and s.path == f"/{cause}/{milliseconds}", 1)
+        prefix = "zerotap.wait."
+        return found, {k[len(prefix):]: v for k, v in found.attributes.items() if k.startswith(prefix)}
+
+    def check(self, agent, server, port, cause, name):
+        self.ask(port, cause, 1200)
+        span, waits = self.span(agent, server, cause, 1200)
+        named = waits.pop("cause", None)
+        self.assertTrue(named, f"{span} says nothing")
+        self.assertLessEqual(sum(waits.values()), span.seconds + 1e-6, waits)
+        self.assertGreaterEqual(sum(waits.values()), 0.9 * span.seconds, waits)
+        self.assertEqual(waits[named], max(waits.values()), waits)
+        if name:
+            self.assertEqual(named, name, waits)
+        return span, waits
+
+    def causes(self, *arguments):
+        folder = self.workspace.file("slow" + "".join(arguments))
+        os.mkdir(folder)
+        server, port = self.start_app("slow_app.py", folder, *arguments)
+        agent = Agent(self.workspace)
+        for cause, name in (("sleep", "sleep"), ("lock", "futex"), ("socket", "socket"), ("pipe", "pipe"), ("poll", "poll"),
+                            ("child", "child")):
+            _, waits = self.check(agent, server, port, cause, name)
+            self.assertGreaterEqual(waits[name], 1.08, waits)
+            self.assertLess(waits[name], 1.3, waits)
+        _, waits = self.check(agent, server, port, "disk", None)
+        on_cpu = waits.get("on_cpu", 0) + waits.get("cpu_queue", 0)
+        self.assertGreaterEqual(waits["disk"], 0.9 * (1.2 - 0.12 - on_cpu), waits)
+        # Of the CPU the share that the program took is known to the program; the wait for it depends on the host.
+        for cause, seconds in (("burn", 1.2), ("share", 0.6)):
+            _, waits = self.check(agent, server, port, cause, None)
+            self.assertAlmostEqual(waits["on_cpu"], seconds, delta=0.08 * seconds + 0.02)
+            self.assertGreaterEqual(waits["on_cpu"] + waits.get("cpu_queue", 0), 0.9 * sum(waits.values()))
+        self.assertGreaterEqual(waits["cpu_queue"], 0.25, waits)
+        self.ask(port, "sleep", 300)
+        self.assertEqual(self.span(agent, server, "sleep", 300)[1], {})
+        agent.stop()
+
+    def test_each_cause_is_named(self):
+        self.causes()
+
+    def test_also_when_the_thread_ends_with_its_answer(self):
+        self.causes("old")
+
+    def test_thresholds_by_service_and_replay(self):
+        folder = self.workspace.file("threshold")
+        os.mkdir(folder)
+        server, port = self.start_app("slow_app.py", folder, env={"OTEL_SERVICE_NAME": "shop-front"})
+        other, other_port = self.start_app("slow_app.py", folder, env={"OTEL_SERVICE_NAME": "batch"})
+        recording = self.workspace.file("slow.capture")
+        config = {"waits": {"threshold": "1m", "services": [{"service": "shop-*", "threshold": "200ms"}]}}
+        agent = Agent(self.workspace, config, arguments=("--record", recording))
+        self.ask(port, "sleep", 300)
+        self.ask(other_port, "sleep", 300)
+        span, waits = self.span(agent, server, "sleep", 300)
+        self.assertEqual(waits["cause"], "sleep")
+        self.assertGreaterEqual(waits["sleep"], 0.27)
+        self.assertEqual(self.span(agent, other, "sleep", 300)[1], {})
+        agent.stop()
+        replayed = [s for line in run([BINARY, "replay", recording, "--config", agent.config_path]).splitlines()
+                    for s in read_spans([line.encode()]) if s.span_id == span.span_id]
+        self.assertEqual([s.attributes for s in replayed], [span.attributes])
+
+    def test_switched_off(self):
+        slow, slow_port = self.start_app("slow_app.py", self.workspace.path)
+        agent = Agent(self.workspace, {"waits": {"enabled": False}})
+        self.ask(slow_port, "sleep", 1200)
+        self.assertEqual(self.span(agent, slow, "sleep", 1200)[1], {})
+        agent.stop()
 
 
 class Tcp(Case):

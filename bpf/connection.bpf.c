@@ -53,7 +53,7 @@ static __always_inline void zt_on_connected(struct sock *sk, zt_u64 key)
 	} else if (bpf_map_lookup_elem(&own_ports, &port) && zt_is_looped(sk)) {
 		connection->flags |= ZT_CONNECTION_OWN;
 		connection->mode = ZT_VERDICT_IGNORE;
-	} else {
+	} else if (zt_seeded) {
 		/* Before its first byte can arrive: the other end, if it is on this host, must find
 		 * this one known. Any task may be the running one. */
 		zt_emit_opened(key, 0, 0);
@@ -93,7 +93,7 @@ static __always_inline void zt_on_child(struct sock *sk, zt_u64 key)
 		connection.mode = ZT_VERDICT_IGNORE;
 	}
 	zt_insert(key, &connection);
-	if (!(connection.flags & ZT_CONNECTION_OWN))
+	if (zt_seeded && !(connection.flags & ZT_CONNECTION_OWN))
 		zt_emit_opened(key, 0, 0);
 }
 

@@ -1,8 +1,10 @@
 #include "agent/app/pipeline_loop.h"
 
 #include <pthread.h>
+#include <time.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <utility>
 
@@ -23,6 +25,39 @@ constexpr uint64_t kWallRefreshNs = 10 * kSecond;
 constexpr uint64_t kMeasuresNs = 5 * kSecond;
 // Under load one Drain may go on for long: the clock is looked at after so many records.
 constexpr uint32_t kRecordsPerClock = 256;
+// Whoever watches a busy host shares a CPU with what he watches: many short turns hold the others up less than a few long
+// ones, since those use what queues meanwhile. So a turn is meant to find about so many records, within bounds.
+constexpr uint64_t kRecordsPerTurn = 512;
+constexpr uint64_t kShortestPauseNs = 200'000;
+
+// How long to wait after a turn that found `records` in `elapsed_ns` since the one before; kTickNs
+// is as long as it gets.
+uint64_t PauseAfter(size_t records, uint64_t elapsed_ns) {
+  if (records == 0) return kTickNs;
+  return std::clamp(elapsed_ns * kRecordsPerTurn / records, kShortestPauseNs, kTickNs);
+}
+
+void SleepNs(uint64_t ns) {
+  const timespec time{static_cast<time_t>(ns / kSecond), static_cast<long>(ns % kSecond)};
+  ::clock_nanosleep(CLOCK_MONOTONIC, 0, &time, nullptr);
+}
+
+// Of a process that a redacted recording names: what it is, not where it runs, for whom and with which arguments.
+Resource WithoutPrivateParts(const Resource& resource) {
+  constexpr std::array<std::string_view, 9> kKept = {
+      semconv::kServiceName,          semconv::kProcessPid,        semconv::kProcessRuntimeName,
+      semconv::kProcessRuntimeVersion, semconv::kOsType,            semconv::kTelemetrySdkName,
+      semconv::kTelemetrySdkLanguage, semconv::kTelemetrySdkVersion, semconv::kTelemetryDistroName};
+  Resource kept;
+  kept.service_name = resource.service_name;
+  kept.pid = resource.pid;
+  for (size_t i = 0; i < resource.attributes.size(); ++i) {
+    Attribute attribute = resource.attributes[i];
+    if (std::find(kKept.begin(), kKept.end(), attribute.key) == kKept.end()) continue;
+    kept.attributes.AddOwnedKeyOf(std::string(attribute.key), attribute.value);
+  }
+  return kept;
+}
 
 }  // namespace
 
@@ -63,6 +98,7 @@ PipelineLoop::PipelineLoop(const PipelineLoopOptions& options, EventSource& sour
       self_(std::move(self)),
       recording_(std::move(recording)),
       recorded_(recording_ != nullptr),
+      redactor_(options.recorded_payload, options.redaction_key),
       self_metrics_(options.agent_resource, options.self_temporality),
       measures_(options.pipeline.red, processes_.measures, processes_.resolve,
                 [this](uint32_t tgid) { control_.SetProcessPolicy(tgid, ZT_PROCESS_IGNORE); }) {}
@@ -107,14 +143,20 @@ void PipelineLoop::Run() {
   eager_refilled_ns_ = now_ns;
 
   const std::function<void(ByteSpan)> handler = [this](ByteSpan record) { HandleRecord(record); };
+  uint64_t pause_ns = kTickNs;
+  uint64_t turn_ns = MonotonicNs();
   while (!stopping_) {
-    Result<size_t> drained = source_.Drain(kTickMs, handler);
+    // No wake-up is missed by sleeping a part of what a wait would take at most.
+    if (pause_ns < kTickNs) SleepNs(pause_ns);
+    Result<size_t> drained = source_.Drain(pause_ns < kTickNs ? 0 : kTickMs, handler);
     if (!drained) {
       std::lock_guard lock(mutex_);
       failure_ = drained.error();
       break;
     }
-    Tick(MonotonicNs());
+    const uint64_t end_ns = MonotonicNs();
+    pause_ns = PauseAfter(*drained, end_ns - std::exchange(turn_ns, end_ns));
+    Tick(end_ns);
   }
   // Traffic does not stop because we do: this ends with an empty ring or with the time for it.
   const uint64_t drain_until_ns = MonotonicNs() + kLastDrainNs;
@@ -142,8 +184,11 @@ std::optional<TracedProcess> PipelineLoop::Resolve(uint32_t tgid) {
     resource->attributes.Add(semconv::kProcessPid, int64_t{tgid});
     process = TracedProcess{tgid, true, std::move(resource)};
   }
-  const std::string resource =
-      process->resource ? ResourceToJson(*process->resource) : std::string("[]");
+  std::string resource("[]");
+  if (process->resource) {
+    const bool whole = options_.recorded_payload == RecordedPayload::kAll;
+    resource = ResourceToJson(whole ? *process->resource : WithoutPrivateParts(*process->resource));
+  }
   recording_->WriteProcess({tgid, process->traced, resource});
   return process;
 }
@@ -157,7 +202,7 @@ void PipelineLoop::HandleRecord(ByteSpan record) {
   pipeline_->HandleRecord(record);
   // After the pipeline: a process that it asked for on seeing the record stands before the record,
   // as replay needs it.
-  if (recording_) recording_->WriteRecord(record);
+  if (recording_) recording_->WriteRecord(redactor_.Redact(record));
   if (++records_since_clock_ >= kRecordsPerClock) {
     records_since_clock_ = 0;
     const uint64_t now_ns = MonotonicNs();

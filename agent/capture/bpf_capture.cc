@@ -65,6 +65,7 @@ struct BpfCapture::State {
   LoadedProbes probes;
   std::unique_ptr<ring_buffer, RingDeleter> ring;
   Mapping verdicts;
+  Mapping policy_slots;
   Mapping consumer_position;
   Mapping producer_position;
   const std::function<void(ByteSpan)>* handler = nullptr;
@@ -72,6 +73,17 @@ struct BpfCapture::State {
   uint64_t malformed_records = 0;
   MeasureReader syscall_durations{-1};
   MeasureReader tcp_measures{-1};
+  bool excludes_self = false;
+
+  // Records come from the caches of the CPUs that wrote them: the next is fetched while this one is
+  // handled. The memory behind the ring's end is the ring again.
+  static void PrefetchAfter(const void* data, size_t size) {
+    constexpr size_t kRecordHeader = BPF_RINGBUF_HDR_SZ;
+    constexpr size_t kCacheLine = 64;
+    constexpr size_t kLines = 5;  // a data record and a short message
+    const char* next = static_cast<const char*>(data) + ((size + kRecordHeader + 7) & ~size_t{7});
+    for (size_t line = 0; line < kLines; ++line) __builtin_prefetch(next + line * kCacheLine);
+  }
 
   static int OnRecord(void* context, void* data, size_t size) {
     State* state = static_cast<State*>(context);
@@ -81,6 +93,7 @@ struct BpfCapture::State {
       ++state->malformed_records;
       return 0;
     }
+    PrefetchAfter(data, size);
     (*state->handler)(ByteSpan(static_cast<const std::byte*>(data), header->size));
     return ++state->drained < kMaxRecordsPerDrain ? 0 : -ECANCELED;
   }
@@ -157,6 +170,9 @@ Result<std::unique_ptr<BpfCapture>> BpfCapture::Create(const CaptureOptions& opt
   if (state->probes.features.tcp) {
     state->tcp_measures = MeasureReader(bpf_map__fd(maps.tcp_measures));
   }
+  state->policy_slots = Mapping(bpf_map__fd(maps.policy_slots), ZT_POLICY_SLOTS * sizeof(uint64_t),
+                                PROT_READ | PROT_WRITE, 0);
+  if (state->policy_slots.As<void>() == nullptr) return FailErrno("cannot map the policies");
   int ring_fd = bpf_map__fd(maps.events);
   state->consumer_position = Mapping(ring_fd, page, PROT_READ, 0);
   state->producer_position = Mapping(ring_fd, page, PROT_READ, static_cast<off_t>(page));
@@ -164,6 +180,7 @@ Result<std::unique_ptr<BpfCapture>> BpfCapture::Create(const CaptureOptions& opt
   if (!state->ring) return FailErrno("cannot map the ring buffer");
 
   std::unique_ptr<BpfCapture> capture(new BpfCapture(std::move(state)));
+  capture->state_->excludes_self = options.exclude_self;
   if (options.exclude_self) {
     capture->SetProcessPolicy(static_cast<uint32_t>(::getpid()), ZT_PROCESS_SELF);
   }
@@ -207,12 +224,20 @@ void BpfCapture::SetVerdict(uint64_t connection_id, const zt_verdict& verdict) {
 }
 
 void BpfCapture::SetProcessPolicy(uint32_t tgid, zt_process_policy policy) {
+  if (state_->excludes_self && tgid == static_cast<uint32_t>(::getpid())) policy = ZT_PROCESS_SELF;
   uint32_t value = policy;
   bpf_map_update_elem(bpf_map__fd(state_->probes.skeleton->maps.process_policies), &tgid, &value,
                       BPF_ANY);
+  // After the hash: a slot never says what the hash does not.
+  __atomic_store_n(state_->policy_slots.As<uint64_t>() + zt_policy_slot(tgid),
+                   zt_policy_word(tgid, policy), __ATOMIC_RELEASE);
 }
 
 void BpfCapture::ForgetProcess(uint32_t tgid) {
+  uint64_t* slot = state_->policy_slots.As<uint64_t>() + zt_policy_slot(tgid);
+  if (__atomic_load_n(slot, __ATOMIC_RELAXED) >> 32 == tgid) {
+    __atomic_store_n(slot, uint64_t{0}, __ATOMIC_RELEASE);
+  }
   bpf_map_delete_elem(bpf_map__fd(state_->probes.skeleton->maps.process_policies), &tgid);
 }
 

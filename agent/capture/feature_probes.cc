@@ -21,7 +21,7 @@ namespace zerotap {
 namespace {
 
 // From 7.2 on programs on syscalls/ events run preemptible and are skipped meanwhile, which nothing
-// but a measurement shows (docs/adr/0006): the one place that asks for a version.
+// but a measurement shows (docs/adr/0008): the one place that asks for a version.
 bool SyscallEventsLose() {
   utsname name{};
   unsigned major = 0, minor = 0;
@@ -181,6 +181,26 @@ FeaturePlan PlanFeatures(const CaptureOptions& options, const btf* kernel,
     }
   }
   return plan;
+}
+
+bool DropFeature(CaptureOptions& options) {
+  if (options.waits) return !(options.waits = false);
+  if (options.syscalls.enabled) return !(options.syscalls.enabled = false);
+  if (options.tcp.enabled) return !(options.tcp.enabled = false);
+  return false;
+}
+
+std::string WithoutFeatures(const CaptureOptions& wanted, const CaptureOptions& left) {
+  std::string text;
+  const auto add = [&text](bool lost, const char* what) {
+    if (!lost) return;
+    if (!text.empty()) text += ", ";
+    text += what;
+  };
+  add(wanted.waits && !left.waits, "waits");
+  add(wanted.syscalls.enabled && !left.syscalls.enabled, "syscalls");
+  add(wanted.tcp.enabled && !left.tcp.enabled, "tcp");
+  return "off, since this kernel refuses it (" + text + ")";
 }
 
 void PrepareFeatures(const CaptureOptions& options, const FeaturePlan& plan,

@@ -17,6 +17,10 @@ namespace zerotap {
 // By what this kernel has.
 FeaturePlan PlanFeatures(const CaptureOptions& options, const btf* kernel,
                          const Result<Tracefs>& tracefs);
+// When the kernel refuses the whole: one feature less; false when there is none left.
+bool DropFeature(CaptureOptions& options);
+// For a remark: what is in the first and not in the second.
+std::string WithoutFeatures(const CaptureOptions& wanted, const CaptureOptions& left);
 // Before load: settings and map sizes; maps of features that are off are not made.
 void PrepareFeatures(const CaptureOptions& options, const FeaturePlan& plan,
                      zerotap_bpf& skeleton);

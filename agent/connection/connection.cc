@@ -48,6 +48,7 @@ Connection::~Connection() = default;
 void Connection::Describe(const zt_connection_opened_event& opened) {
   described_ = true;
   midstream_ = (opened.flags & ZT_OPENED_MIDSTREAM) != 0;
+  opened_ns_ = opened.header.time_ns;
   from_first_byte_ = !midstream_;
   family_ = opened.family;
   if (opened.role <= ZT_ROLE_SERVER) socket_role_ = static_cast<Role>(opened.role);

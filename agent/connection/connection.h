@@ -62,6 +62,7 @@ class Connection final : private StreamConsumer, private ExchangeSink {
   Role socket_role() const { return socket_role_; }  // who connected
   bool described() const { return described_; }
   bool midstream() const { return midstream_; }
+  uint64_t opened_ns() const { return opened_ns_; }
   uint8_t family() const { return family_; }
   const Endpoint& local() const { return local_; }
   const Endpoint& remote() const { return remote_; }
@@ -134,6 +135,7 @@ class Connection final : private StreamConsumer, private ExchangeSink {
   // Description.
   bool described_ = false;
   bool midstream_ = true;
+  uint64_t opened_ns_ = 0;
   Role socket_role_ = Role::kUnknown;
   uint8_t family_ = 0;
   Endpoint local_, remote_;

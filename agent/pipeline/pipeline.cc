@@ -163,9 +163,9 @@ const Pipeline::State::Process& Pipeline::State::ProcessOf(uint32_t tgid) {
     process.identity.resource = std::move(resource);
   }
   process.identity.tgid = tgid;
-  if (!process.identity.traced) {
-    control.SetProcessPolicy(tgid, ZT_PROCESS_IGNORE);
-  } else {
+  // The kernel side finds out about those faster of which it was told something.
+  control.SetProcessPolicy(tgid, process.identity.traced ? ZT_PROCESS_TRACE : ZT_PROCESS_IGNORE);
+  if (process.identity.traced) {
     process.service_key = HashText(process.identity.resource->service_name);
   }
   return processes.emplace(tgid, std::move(process)).first->second;
@@ -299,7 +299,10 @@ WorkId Pipeline::State::BeginRequest(Connection& connection, const RequestStart&
   }
   // The kernel tells of the two ends in any order, so a peer that is not known yet may still come.
   origin.expect_peer = connection.peer == nullptr;
-  origin.exact_positions = connection.family() != ZT_FAMILY_UNIX;
+  origin.exact_positions = connection.family() != ZT_FAMILY_UNIX || !connection.midstream();
+  // A unix socket's other end is on this host. Its first send may be told of after it was read, and answered.
+  origin.await_peer = origin.expect_peer && connection.family() == ZT_FAMILY_UNIX &&
+                      start.start_ns < connection.opened_ns() + options.hold_ns;
   ledger.Seen(origin.ledger_row);
   const WorkId work = correlator.Begin(origin, start);
   if (origin.role == Role::kServer && start.blocking) waits.Begin(work, start.start_ns);

@@ -16,6 +16,11 @@ uint64_t HopKey(uint64_t client_connection_id, uint64_t offset, uint32_t ordinal
   return CombineHash(CombineHash(client_connection_id, offset), ordinal);
 }
 
+// Of a server request whose client end is not known yet.
+uint64_t AwaitKey(uint64_t server_connection_id, uint64_t offset, uint32_t ordinal) {
+  return HopKey(~server_connection_id, offset, ordinal);
+}
+
 }  // namespace
 
 ContextCorrelator::ContextCorrelator(const CorrelatorOptions& options, Sample sample,
@@ -87,12 +92,15 @@ WorkId ContextCorrelator::Begin(const WorkOrigin& origin, const RequestStart& st
 void ContextCorrelator::BeginServer(uint32_t index, const WorkOrigin& origin,
                                     const RequestStart& start) {
   EnterThread(index, start);
-  if (origin.peer_connection_id == 0) {
+  if (origin.peer_connection_id == 0 && !origin.await_peer) {
     ResolveAsRootOrCarried(index);
     return;
   }
   Work& work = works_[index];
-  work.hop_key = HopKey(origin.peer_connection_id, start.request_offset, origin.ordinal);
+  work.hop_key =
+      origin.peer_connection_id == 0
+          ? AwaitKey(origin.connection_id, start.request_offset, origin.ordinal)
+          : HopKey(origin.peer_connection_id, start.request_offset, origin.ordinal);
   auto client = hops_.find(work.hop_key);
   if (client == hops_.end()) {
     work.waits_for_hop = true;
@@ -120,6 +128,10 @@ void ContextCorrelator::BeginClient(uint32_t index, const WorkOrigin& origin,
   if (!hops_.emplace(work.hop_key, index).second) return;
   work.in_hop_table = true;
   auto waiter = hop_waiters_.find(work.hop_key);
+  if (waiter == hop_waiters_.end() && origin.peer_connection_id != 0) {
+    waiter = hop_waiters_.find(
+        AwaitKey(origin.peer_connection_id, start.request_offset, origin.ordinal));
+  }
   if (waiter == hop_waiters_.end()) return;
   uint32_t server = waiter->second;
   hop_waiters_.erase(waiter);
@@ -131,8 +143,8 @@ void ContextCorrelator::BeginClient(uint32_t index, const WorkOrigin& origin,
   }
 }
 
-// Positions of AF_UNIX streams are counted from where we came in, so there equal positions alone are no proof: the times
-// must fit too. Where they are proof the times are not asked: a call that sends megabytes returns, and is told of, long
+// Positions of AF_UNIX streams that are older than the agent are counted from where we came in, so there equal positions
+// alone are no proof: the times must fit too. Where they are proof the times are not asked: a call that sends megabytes returns, and is told of, long
 // after the other end has read the first of them. A carried context of another trace says that the two are not parent and
 // child in the sender's eyes.
 bool ContextCorrelator::JoinsHop(uint32_t server, uint32_t client) const {

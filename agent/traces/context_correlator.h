@@ -40,6 +40,7 @@ struct WorkOrigin {
   uint64_t peer_connection_id = 0;  // of the other end on this host, 0 = none known
   uint32_t ordinal = 0;             // among the requests that begin at the same offset
   bool expect_peer = false;         // the other end may still become known
+  bool await_peer = false;          // and is certainly on this host: a server request waits for it
   bool exact_positions = false;     // both ends count from the same byte: equal positions are proof
   uint32_t ledger_row = 0;          // handed back in WorkContext
 };

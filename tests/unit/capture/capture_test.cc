@@ -6,6 +6,7 @@
 #include <string>
 
 #include "agent/capture/bpf_capture.h"
+#include "agent/capture/feature_probes.h"
 #include "agent/capture/probe_loader.h"
 #include "agent/capture/syscall_table.h"
 
@@ -89,6 +90,19 @@ TEST(ErrnoNameTest, NamesOfProgramsAndOfTheKernelAlone) {
   EXPECT_EQ(ErrnoName(11), "EAGAIN");
   EXPECT_EQ(ErrnoName(512), "ERESTARTSYS");
   EXPECT_EQ(ErrnoName(4000), "errno_4000");
+}
+
+TEST(DropFeatureTest, OneAtATimeUntilNoneIsLeft) {
+  CaptureOptions options;
+  EXPECT_FALSE(DropFeature(options));
+  options.waits = options.tcp.enabled = options.syscalls.enabled = true;
+  const CaptureOptions wanted = options;
+  EXPECT_TRUE(DropFeature(options));
+  EXPECT_EQ(WithoutFeatures(wanted, options), "off, since this kernel refuses it (waits)");
+  EXPECT_TRUE(DropFeature(options));
+  EXPECT_TRUE(DropFeature(options));
+  EXPECT_EQ(WithoutFeatures(wanted, options), "off, since this kernel refuses it (waits, syscalls, tcp)");
+  EXPECT_FALSE(DropFeature(options));
 }
 
 }  // namespace

@@ -201,6 +201,38 @@ TEST(ContextCorrelator, SdkSpanStaysBetween) {
   EXPECT_EQ(server.parent_span_id, client.span_id);
 }
 
+// The client end of a unix socket becomes known only after its first bytes were read and answered.
+TEST(ContextCorrelator, AServerRequestWaitsForAClientEndThatIsToldOfLater) {
+  Case c;
+  c.exact_positions = true;
+  WorkOrigin origin;
+  origin.role = Role::kServer;
+  origin.connection_id = 2;
+  origin.expect_peer = origin.await_peer = origin.exact_positions = true;
+  RequestStart start;
+  start.start_ns = 10 * kMs;
+  WorkId server = c.correlator.Begin(origin, start);
+  EXPECT_FALSE(c.At(server).resolved);
+  EXPECT_TRUE(c.correlator.EndHeld(server, 11 * kMs, Span{}));
+  WorkContext client = c.At(c.Client(1, 2, 0, 20 * kMs, 5));
+  ASSERT_EQ(c.released.size(), 1u);
+  EXPECT_EQ(c.released[0].first.parent_span_id, client.span_id);
+  EXPECT_EQ(c.released[0].first.trace_id, client.trace_id);
+}
+
+TEST(ContextCorrelator, AClientEndThatNeverComesLeavesARoot) {
+  Case c;
+  WorkOrigin origin;
+  origin.role = Role::kServer;
+  origin.connection_id = 2;
+  origin.expect_peer = origin.await_peer = true;
+  WorkId server = c.correlator.Begin(origin, RequestStart{});
+  c.correlator.Advance(1000 * kMs);
+  WorkContext context = c.At(server);
+  EXPECT_TRUE(context.resolved);
+  EXPECT_FALSE(context.parent_span_id.valid());
+}
+
 TEST(ContextCorrelator, HeldSpansAreBounded) {
   Case c;
   ContextCorrelator bounded({1, 200 * kMs, 2}, [](const TraceId&, std::optional<bool>) { return true; },

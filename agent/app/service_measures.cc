@@ -27,15 +27,16 @@ constexpr MetricDescriptor Histogram(std::string_view name, std::string_view des
 }
 constexpr MetricDescriptor kSyscallDuration =
     Histogram(semconv::kSyscallDuration, "Duration of system calls, by call and error");
-constexpr MetricDescriptor kConnectDuration = Histogram(
-    semconv::kTcpConnectDuration, "Duration of attempts to connect by TCP, by error");
-constexpr MetricDescriptor kRoundTrip =
-    Histogram(semconv::kTcpRoundTrip,
-              "Smoothed round-trip time of TCP connections, when they close and at each collection");
-constexpr MetricDescriptor kRetransmits = {semconv::kTcpRetransmits, "{segment}",
-                                           "TCP segments sent again", MetricType::kSum, true, {}};
-constexpr MetricDescriptor kConnections = {semconv::kTcpConnections, "{connection}",
-                                           "Open TCP connections", MetricType::kGauge, false, {}};
+constexpr MetricDescriptor kConnectDuration =
+    Histogram(semconv::kTcpConnectDuration, "Duration of attempts to connect by TCP, by error");
+constexpr MetricDescriptor kRoundTrip = Histogram(
+    semconv::kTcpRoundTrip,
+    "Smoothed round-trip time of TCP connections, when they close and at each collection");
+constexpr MetricDescriptor kRetransmits = {
+    semconv::kTcpRetransmits, "{segment}", "TCP segments sent again", MetricType::kSum, true, {}};
+constexpr MetricDescriptor kConnections = {
+    semconv::kTcpConnections, "{connection}", "Open TCP connections",
+    MetricType::kGauge,       false,          {}};
 
 }  // namespace
 
@@ -78,8 +79,8 @@ void ServiceMeasures::AddSyscall(const ResourcePtr& resource, const MeasureDelta
       Attribute{semconv::kSyscallName, std::string_view(name)},
       Attribute{semconv::kErrorType, std::string_view(error)}};
   histograms_.RecordBuckets(resource, kSyscallDuration,
-                            std::span(attributes).first(delta.key.error != 0 ? 2 : 1),
-                            delta.counts, static_cast<double>(delta.sum) * 1e-9, now_unix_ns);
+                            std::span(attributes).first(delta.key.error != 0 ? 2 : 1), delta.counts,
+                            static_cast<double>(delta.sum) * 1e-9, now_unix_ns);
 }
 
 void ServiceMeasures::AddTcp(const ResourcePtr& resource, const MeasureDelta& delta,

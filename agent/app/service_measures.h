@@ -1,6 +1,8 @@
-// What the kernel side counted by process, as metrics of the services behind the processes: system calls, TCP connections.
+// What the kernel side counted by process, as metrics of the services behind the processes: system
+// calls, TCP connections.
 //
-// Of the pipeline's thread. The process table keeps ended processes for longer than the counts wait here.
+// Of the pipeline's thread. The process table keeps ended processes for longer than the counts wait
+// here.
 #pragma once
 
 #include <cstdint>
@@ -39,9 +41,9 @@ class ServiceMeasures {
     ResourcePtr resource;
     uint64_t start_unix_ns = 0;
     uint64_t retransmits = 0;
-    uint64_t open = 0;       // met by the last survey
-    uint64_t reported = 0;   // open at the last collection
-    uint32_t idle = 0;       // collections without a sign of life
+    uint64_t open = 0;      // met by the last survey
+    uint64_t reported = 0;  // open at the last collection
+    uint32_t idle = 0;      // collections without a sign of life
     bool touched = false;
   };
 

@@ -34,7 +34,8 @@ bool ReadSchedule(const std::string& proc_root, uint32_t tgid, uint32_t tid, Thr
 
 }  // namespace
 
-std::optional<ThreadTimes> MakeThreadTimes(const std::string& proc_root, uint32_t tgid, uint32_t tid, uint64_t now_ns,
+std::optional<ThreadTimes> MakeThreadTimes(const std::string& proc_root, uint32_t tgid,
+                                           uint32_t tid, uint64_t now_ns,
                                            const std::optional<zt_thread_waits>& waits) {
   ThreadTimes times;
   times.at_ns = now_ns;

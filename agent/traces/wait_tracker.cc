@@ -14,9 +14,9 @@ constexpr size_t kMaxWatched = 4096;
 // Of what is not between the two readings nothing is known: at most this part of the request.
 constexpr uint64_t kUnseenPart = 10;
 
-constexpr std::string_view kWaitKeys[] = {semconv::kWaitOther, semconv::kWaitFutex, semconv::kWaitDisk,
-                                          semconv::kWaitSocket, semconv::kWaitPoll, semconv::kWaitSleep,
-                                          semconv::kWaitPipe, semconv::kWaitChild};
+constexpr std::string_view kWaitKeys[] = {
+    semconv::kWaitOther, semconv::kWaitFutex, semconv::kWaitDisk, semconv::kWaitSocket,
+    semconv::kWaitPoll,  semconv::kWaitSleep, semconv::kWaitPipe, semconv::kWaitChild};
 static_assert(std::size(kWaitKeys) == static_cast<size_t>(WaitKind::kCount));
 
 }  // namespace

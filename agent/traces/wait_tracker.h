@@ -1,8 +1,9 @@
 // Why a request took long: where the time of the one thread that served it went.
 //
-// Fast requests cost a queue entry: a thread is looked at for the first time when its request has been open for some
-// milliseconds, and a second time when a slow one ends. Attributes are given only for a request that one thread served
-// from its beginning to its end (ContextCorrelator::ServingThread) and when nearly all of it lies between the readings.
+// Fast requests cost a queue entry: a thread is looked at for the first time when its request has
+// been open for some milliseconds, and a second time when a slow one ends. Attributes are given
+// only for a request that one thread served from its beginning to its end
+// (ContextCorrelator::ServingThread) and when nearly all of it lies between the readings.
 #pragma once
 
 #include <cstdint>

@@ -345,7 +345,8 @@ TEST_F(TcpTest, ASurveyMeetsEachOpenConnectionOnce) {
     EXPECT_EQ(::read(first.server.get(), &byte, 1), 1);
     ::usleep(100'000);  // for the acknowledgement
     uint32_t sum[2] = {0, 0};
-    for (int fd : {first.client.get(), first.server.get(), second.client.get(), second.server.get()}) {
+    for (int fd :
+         {first.client.get(), first.server.get(), second.client.get(), second.server.get()}) {
       tcp_info info{};
       socklen_t size = sizeof(info);
       ::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size);

@@ -86,8 +86,9 @@ TEST_F(ServiceMeasuresTest, NumbersOfConnections) {
   auto first = collect(200);
   ASSERT_EQ(first.size(), 4u);
   EXPECT_EQ(first[semconv::kTcpConnectDuration].histograms.at(0).count, 5u);
-  EXPECT_EQ(first[semconv::kTcpConnectDuration].histograms[0].attributes.FindText(
-                semconv::kErrorType), "ECONNREFUSED");
+  EXPECT_EQ(
+      first[semconv::kTcpConnectDuration].histograms[0].attributes.FindText(semconv::kErrorType),
+      "ECONNREFUSED");
   EXPECT_DOUBLE_EQ(first[semconv::kTcpRoundTrip].histograms.at(0).sum, 6e-6);
   EXPECT_EQ(std::get<int64_t>(first[semconv::kTcpRetransmits].numbers.at(0).value), 17);
   EXPECT_EQ(std::get<int64_t>(first[semconv::kTcpConnections].numbers.at(0).value), 4);

@@ -19,6 +19,8 @@ namespace zerotap {
 namespace {
 
 constexpr size_t kMaxFileSize = 4 * 1024 * 1024;
+// A request is first looked at when it has been open for 5 ms, and most of it must be seen.
+constexpr uint64_t kLeastWaitThresholdNs = 50'000'000;
 
 // Header names that carry credentials: they stay out of spans even when somebody asks for them.
 constexpr std::string_view kSecretHeaders[] = {
@@ -37,6 +39,7 @@ class Validator {
     CheckHeaders("http.request_headers", config.pipeline.parser.request_headers);
     CheckHeaders("http.response_headers", config.pipeline.parser.response_headers);
     CheckProtocols(config.pipeline.disabled_protocols);
+    CheckWaits(config.pipeline.waits);
     if (Result<RouteNormalizer> routes = RouteNormalizer::Create(config.pipeline.routes); !routes) {
       errors_.push_back("http.routes: " + routes.error().message);
     }
@@ -102,6 +105,16 @@ class Validator {
   void CheckRule(const std::string& key, const ProcessRule& rule) {
     if (Result<ProcessMatcher> matcher = ProcessMatcher::Create(rule, key); !matcher) {
       errors_.push_back(matcher.error().message);
+    }
+  }
+
+  void CheckWaits(const WaitOptions& waits) {
+    for (size_t i = 0; i < waits.by_service.size(); ++i) {
+      const std::string key = "waits.services[" + std::to_string(i) + "]";
+      if (waits.by_service[i].first.empty()) errors_.push_back(key + ".service: must be set");
+      if (waits.by_service[i].second < kLeastWaitThresholdNs) {
+        errors_.push_back(key + ".threshold: must be set, to 50ms or more");
+      }
     }
   }
 

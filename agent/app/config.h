@@ -27,6 +27,20 @@ struct CaptureConfig {
   uint64_t detect_budget_bytes = 32 * 1024;  // of each run, until the protocol is known
 };
 
+// Latency of system calls; names are checked against what can be measured.
+struct SyscallConfig {
+  bool enabled = false;
+  std::vector<std::string> names = {
+      "accept4", "connect", "epoll_wait", "fdatasync", "fsync",    "futex", "openat",  "poll",  "pread64",
+      "pwrite64", "read",   "readv",      "recvfrom",  "recvmsg", "sendmsg", "sendto", "write", "writev"};
+  uint64_t max_series = 4096;  // of process, call and error, in the kernel
+};
+
+struct TcpConfig {
+  bool enabled = true;
+  uint64_t max_series = 4096;  // of process, number and error, in the kernel
+};
+
 // Of both signals or of one; in the second case empty or 0 means "as for both".
 struct OtlpSettings {
   std::string endpoint;
@@ -82,6 +96,9 @@ struct AgentConfig {
 
 struct Config {
   CaptureConfig capture;
+  SyscallConfig syscalls;
+  TcpConfig tcp;
+  bool waits_enabled = true;  // slow spans say why
   TargetOptions targets;
   std::vector<ServiceNameRule> services;
   std::vector<NamedValue> resource_attributes;  // for every process that has them not

@@ -4,6 +4,8 @@
 #include <map>
 #include <utility>
 
+#include "agent/capture/syscall_table.h"
+
 namespace zerotap {
 namespace {
 
@@ -28,6 +30,15 @@ constexpr std::string_view kTruths[] = {"true", "false"};
 constexpr std::string_view kCompressions[] = {"gzip", "none"};
 constexpr std::string_view kColors[] = {"auto", "always", "never"};
 constexpr std::string_view kLogLevels[] = {"trace", "debug", "info", "warn", "error", "off"};
+
+const std::vector<std::string_view>& SyscallNames() {
+  static const std::vector<std::string_view> names = [] {
+    std::vector<std::string_view> list;
+    for (const NamedSyscall& call : MeasurableSyscalls()) list.push_back(call.name);
+    return list;
+  }();
+  return names;
+}
 
 template <typename T, typename VisitItem>
 void VisitList(ConfigVisitor& visitor, std::string_view name, std::vector<T>& items,
@@ -226,6 +237,27 @@ void VisitConfig(Config& config, ConfigVisitor& visitor) {
   visitor.Bytes("ring_size", config.capture.ring_bytes, 256 * kKiB, 1024 * kMiB);
   visitor.Count("max_connections", config.capture.max_connections, 1024, 4'194'304);
   visitor.Bytes("detect_budget", config.capture.detect_budget_bytes, 1 * kKiB, 64 * kKiB);
+  visitor.EndGroup();
+
+  visitor.BeginGroup("syscalls");
+  visitor.Flag("enabled", config.syscalls.enabled);
+  visitor.ChoiceList("names", config.syscalls.names, SyscallNames());
+  visitor.Count("max_series", config.syscalls.max_series, 64, 1'000'000);
+  visitor.EndGroup();
+
+  visitor.BeginGroup("tcp");
+  visitor.Flag("enabled", config.tcp.enabled);
+  visitor.Count("max_series", config.tcp.max_series, 64, 1'000'000);
+  visitor.EndGroup();
+
+  visitor.BeginGroup("waits");
+  visitor.Flag("enabled", config.waits_enabled);
+  visitor.Duration("threshold", config.pipeline.waits.threshold_ns, 50 * kMillisecond, 3600 * kSecond);
+  VisitList(visitor, "services", config.pipeline.waits.by_service,
+            [&visitor](std::pair<std::string, uint64_t>& item) {
+              visitor.Text("service", item.first);
+              visitor.Duration("threshold", item.second, 0, 3600 * kSecond);
+            });
   visitor.EndGroup();
 
   visitor.BeginGroup("targets");

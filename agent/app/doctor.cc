@@ -167,7 +167,7 @@ Status CheckProcesses(const Config& config, const std::string& root, const Runni
 
 int RunDoctor(const LoadedConfig& loaded, const DoctorOptions& options, std::FILE* out) {
   DoctorReport report;
-  const CaptureOptions capture = CaptureOptionsOf(loaded.config.capture);
+  const CaptureOptions capture = CaptureOptionsOf(loaded.config);
   CheckKernel(
       ReadKernelFacts(), loaded.config.capture,
       [&capture](CaptureTier tier) { return TryTier(tier, capture); }, report);

@@ -21,6 +21,8 @@ constexpr int kTickMs = 5;
 constexpr uint64_t kTickNs = uint64_t{kTickMs} * 1'000'000;
 constexpr uint64_t kLastDrainNs = kSecond / 2;
 constexpr uint64_t kWallRefreshNs = 10 * kSecond;
+// Ended processes stay known for longer than that.
+constexpr uint64_t kMeasuresNs = 5 * kSecond;
 // Under load one Drain may go on for long: the clock is looked at after so many records.
 constexpr uint32_t kRecordsPerClock = 256;
 // Whoever watches a busy host shares a CPU with what he watches: many short turns hold the others up less than a few long
@@ -71,6 +73,17 @@ Result<std::unique_ptr<PipelineLoop>> PipelineLoop::Create(
                                    [borrowed](uint32_t tgid) { return borrowed->Resolve(tgid); });
   if (!pipeline) return tl::unexpected<Error>(pipeline.error());
   loop->pipeline_ = std::move(*pipeline);
+  if (loop->processes_.read_thread) {
+    loop->pipeline_->SetThreadReader([borrowed](uint32_t tgid, uint32_t tid) {
+      std::optional<ThreadTimes> times = borrowed->processes_.read_thread(tgid, tid);
+      if (borrowed->recording_) {
+        const RecordedThread record = RecordThread(tgid, tid, times);
+        borrowed->recording_->WriteRecord(
+            ByteSpan(reinterpret_cast<const std::byte*>(&record), sizeof(record)));
+      }
+      return times;
+    });
+  }
   return loop;
 }
 
@@ -86,7 +99,9 @@ PipelineLoop::PipelineLoop(const PipelineLoopOptions& options, EventSource& sour
       recording_(std::move(recording)),
       recorded_(recording_ != nullptr),
       redactor_(options.recorded_payload, options.redaction_key),
-      self_metrics_(options.agent_resource, options.self_temporality) {}
+      self_metrics_(options.agent_resource, options.self_temporality),
+      measures_(options.pipeline.red, processes_.measures, processes_.resolve,
+                [this](uint32_t tgid) { control_.SetProcessPolicy(tgid, ZT_PROCESS_IGNORE); }) {}
 
 PipelineLoop::~PipelineLoop() { Stop(); }
 
@@ -124,6 +139,7 @@ void PipelineLoop::Run() {
   metric_interval_ns_ = options_.metric_interval_ns;
   next_metrics_ns_ = now_ns + metric_interval_ns_;
   next_wall_ns_ = now_ns + kWallRefreshNs;
+  next_measures_ns_ = now_ns + kMeasuresNs;
   eager_tokens_ = options_.eager_resolves_per_second;
   eager_refilled_ns_ = now_ns;
 
@@ -248,6 +264,7 @@ void PipelineLoop::HandleProcessRecord(const Event& event) {
     if (processes_.on_fork) processes_.on_fork(*event.fork);
   } else if (event.exit != nullptr) {
     if (processes_.on_exit) processes_.on_exit(*event.exit);
+    measures_.OnExit(event.exit->tgid);
   }
 }
 
@@ -284,6 +301,10 @@ void PipelineLoop::Tick(uint64_t now_ns) {
     TellSelfExporters();
     FlushRecording();
   }
+  if (tick_ns_ >= next_measures_ns_) {
+    next_measures_ns_ = tick_ns_ + kMeasuresNs;
+    TakeMeasures();
+  }
   if (tick_ns_ >= next_metrics_ns_) {
     next_metrics_ns_ += metric_interval_ns_;
     if (next_metrics_ns_ <= tick_ns_) next_metrics_ns_ = tick_ns_ + metric_interval_ns_;
@@ -301,9 +322,15 @@ void PipelineLoop::GiveSpans() {
 void PipelineLoop::GiveMetrics() {
   std::vector<Metric> metrics;
   TakeSnapshot();
-  pipeline_->CollectMetrics(tick_ns_ + static_cast<uint64_t>(wall_offset_ns_), metrics);
+  const uint64_t now_unix_ns = tick_ns_ + static_cast<uint64_t>(wall_offset_ns_);
+  pipeline_->CollectMetrics(now_unix_ns, metrics);
+  measures_.Collect(now_unix_ns, metrics);
   self_metrics_.Append(Snapshot(), metrics);
   if (sinks_.metrics) sinks_.metrics(std::move(metrics));
+}
+
+void PipelineLoop::TakeMeasures() {
+  measures_.Take(tick_ns_ + static_cast<uint64_t>(wall_offset_ns_));
 }
 
 void PipelineLoop::TakeSnapshot() {

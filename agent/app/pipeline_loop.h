@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "agent/app/self_metrics.h"
+#include "agent/app/service_measures.h"
 #include "agent/base/result.h"
 #include "agent/events/event.h"
 #include "agent/events/event_source.h"
@@ -24,13 +25,15 @@
 
 namespace zerotap {
 
-// Who processes are. All are called on the pipeline's thread; those without a function are left
+// Who processes are and what the kernel counts of them. All are called on the pipeline's thread; those without a function are left
 // out.
 struct ProcessHooks {
   ResolveProcess resolve;
   std::function<void(const zt_process_exec_event&)> on_exec;
   std::function<void(const zt_process_fork_event&)> on_fork;
   std::function<void(const zt_process_exit_event&)> on_exit;
+  MeasureSource measures;
+  ReadThreadTimes read_thread;  // where slow requests ask about their thread
 };
 
 // Where telemetry goes; must not block.
@@ -105,6 +108,7 @@ class PipelineLoop {
   void TellSelfExporters();
   void GiveSpans();
   void GiveMetrics();
+  void TakeMeasures();
   void TakeSnapshot();
   void SetWallOffset(int64_t realtime_minus_monotonic_ns);
   void FlushRecording();
@@ -122,6 +126,7 @@ class PipelineLoop {
 
   // Of the pipeline's thread.
   SelfMetrics self_metrics_;
+  ServiceMeasures measures_;
   std::vector<Span> spans_;
   int64_t wall_offset_ns_ = 0;
   uint64_t start_unix_ns_ = 0;
@@ -130,6 +135,7 @@ class PipelineLoop {
   uint64_t next_metrics_ns_ = 0;
   uint64_t next_second_ns_ = 0;
   uint64_t next_wall_ns_ = 0;
+  uint64_t next_measures_ns_ = 0;
   uint32_t records_since_clock_ = 0;
   double eager_tokens_ = 0;
   uint64_t eager_refilled_ns_ = 0;

@@ -11,6 +11,9 @@ namespace {
 constexpr std::string_view kAtRestart[] = {
     "capture",           // sizes of the kernel's maps, and which programs are loaded
     "protocols.disabled",
+    "syscalls",
+    "tcp",
+    "waits",
     "metrics.temporality",  // what was counted so far would mean something else
     "metrics.histogram",
     "metrics.exemplars",
@@ -36,6 +39,10 @@ void HoldBack(const Config& current, Config& next) {
   const uint64_t interval_ns = next.metrics.interval_ns;
   next.metrics = current.metrics;
   next.metrics.interval_ns = interval_ns;
+  next.syscalls = current.syscalls;
+  next.tcp = current.tcp;
+  next.waits_enabled = current.waits_enabled;
+  next.pipeline.waits = current.pipeline.waits;
   next.agent = current.agent;
   next.health_address = current.health_address;
   next.disabled = current.disabled;

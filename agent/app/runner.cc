@@ -19,6 +19,7 @@
 #include "agent/app/pipeline_loop.h"
 #include "agent/app/reload.h"
 #include "agent/app/self_metrics.h"
+#include "agent/app/thread_times.h"
 #include "agent/app/version.h"
 #include "agent/base/clock.h"
 #include "agent/base/hash.h"
@@ -65,8 +66,15 @@ void LetSignalsKill() {
 
 }  // namespace
 
-CaptureOptions CaptureOptionsOf(const CaptureConfig& config) {
+CaptureOptions CaptureOptionsOf(const Config& all) {
+  const CaptureConfig& config = all.capture;
   CaptureOptions options;
+  options.syscalls.enabled = all.syscalls.enabled;
+  options.syscalls.names = all.syscalls.names;
+  options.syscalls.max_series = all.syscalls.max_series;
+  options.tcp.enabled = all.tcp.enabled;
+  options.tcp.max_series = all.tcp.max_series;
+  options.waits = all.waits_enabled && all.pipeline.spans_enabled;
   if (config.tier == "a") options.tier = CaptureTier::kA;
   if (config.tier == "b") options.tier = CaptureTier::kB;
   options.ring_bytes = config.ring_bytes;
@@ -173,6 +181,7 @@ class Agent {
   // In the order of construction: what comes later uses what comes earlier.
   std::unique_ptr<ProcessTable> processes_;
   std::unique_ptr<BpfCapture> capture_;
+  bool survey_failed_ = false;  // of the pipeline's thread; said once
   std::unique_ptr<LiveExporters> exporters_;
   std::unique_ptr<PipelineLoop> loop_;
   std::unique_ptr<HealthServer> health_;
@@ -261,7 +270,7 @@ int Agent::Build() {
   }
 
   Result<std::unique_ptr<BpfCapture>> capture =
-      BpfCapture::Create(CaptureOptionsOf(config_.capture));
+      BpfCapture::Create(CaptureOptionsOf(config_));
   if (!capture) {
     spdlog::error("{}", capture.error().message);
     return kExitNotPermitted;
@@ -279,7 +288,21 @@ int Agent::Build() {
   self.reloads = [this] {
     return ReloadCounts{reloads_.applied, reloads_.unchanged, reloads_.refused};
   };
-  auto created = PipelineLoop::Create(loop, *capture_, *capture_, HooksInto(*processes_),
+  ProcessHooks hooks = HooksInto(*processes_);
+  hooks.measures.take = [this](std::vector<MeasureDelta>& out) { capture_->TakeMeasures(out); };
+  hooks.measures.survey = [this] {
+    if (Status status = capture_->SurveySockets(); !status && !survey_failed_) {
+      survey_failed_ = true;
+      spdlog::warn("TCP metrics of long connections: {}", status.error().message);
+    }
+  };
+  if (capture_->has_thread_waits()) {
+    hooks.read_thread = [this](uint32_t tgid, uint32_t tid) {
+      return MakeThreadTimes("/proc", tgid, tid, MonotonicNs(), capture_->ReadThreadWaits(tid));
+    };
+  }
+  hooks.measures.forget = [this](uint32_t tgid) { capture_->ForgetMeasures(tgid); };
+  auto created = PipelineLoop::Create(loop, *capture_, *capture_, std::move(hooks),
                                       std::move(sinks), std::move(self), std::move(recording));
   if (!created) {
     spdlog::error("{}", created.error().message);

@@ -21,7 +21,7 @@ struct RunOptions {
   std::function<Result<LoadedConfig>()> load;
 };
 
-CaptureOptions CaptureOptionsOf(const CaptureConfig& config);
+CaptureOptions CaptureOptionsOf(const Config& config);
 ProcessTableOptions ProcessTableOptionsOf(const Config& config);
 
 // Returns an ExitCode. Blocks SIGINT, SIGTERM and SIGHUP in the calling thread and in all that it

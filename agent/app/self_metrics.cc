@@ -102,7 +102,10 @@ constexpr std::pair<zt_counter, std::string_view> kLossCounters[] = {
     {ZT_COUNTER_UNKNOWN_CALL, "unknown_call"},
     {ZT_COUNTER_IOVEC_TRUNCATED, "iovec_truncated"},
     {ZT_COUNTER_COMPAT_CALL, "compat_call"},
-    {ZT_COUNTER_UNSEEN_CALL, "unseen_call"}};
+    {ZT_COUNTER_UNSEEN_CALL, "unseen_call"},
+    {ZT_COUNTER_MEASURES_FULL, "measures_full"},
+    {ZT_COUNTER_SYSCALL_START_UNKNOWN, "syscall_start_unknown"},
+    {ZT_COUNTER_TCP_OWNER_UNKNOWN, "tcp_owner_unknown"}};
 
 class Collector {
  public:

@@ -62,6 +62,8 @@ struct BpfCapture::State {
   const std::function<void(ByteSpan)>* handler = nullptr;
   size_t drained = 0;
   uint64_t malformed_records = 0;
+  MeasureReader syscall_durations{-1};
+  MeasureReader tcp_measures{-1};
   bool excludes_self = false;
 
   // Records come from the caches of the CPUs that wrote them: the next is fetched while this one is
@@ -123,6 +125,12 @@ const char* CounterName(zt_counter counter) {
       return "compat_call";
     case ZT_COUNTER_UNSEEN_CALL:
       return "unseen_call";
+    case ZT_COUNTER_MEASURES_FULL:
+      return "measures_full";
+    case ZT_COUNTER_SYSCALL_START_UNKNOWN:
+      return "syscall_start_unknown";
+    case ZT_COUNTER_TCP_OWNER_UNKNOWN:
+      return "tcp_owner_unknown";
     case ZT_COUNTER_COUNT:
       break;
   }
@@ -149,6 +157,12 @@ Result<std::unique_ptr<BpfCapture>> BpfCapture::Create(const CaptureOptions& opt
   state->verdicts = Mapping(bpf_map__fd(maps.verdicts), ZT_VERDICT_SLOTS * sizeof(uint64_t),
                             PROT_READ | PROT_WRITE, 0);
   if (state->verdicts.As<void>() == nullptr) return FailErrno("cannot map the verdicts");
+  if (state->probes.features.syscalls) {
+    state->syscall_durations = MeasureReader(bpf_map__fd(maps.syscall_durations));
+  }
+  if (state->probes.features.tcp) {
+    state->tcp_measures = MeasureReader(bpf_map__fd(maps.tcp_measures));
+  }
   state->policy_slots = Mapping(bpf_map__fd(maps.policy_slots), ZT_POLICY_SLOTS * sizeof(uint64_t),
                                 PROT_READ | PROT_WRITE, 0);
   if (state->policy_slots.As<void>() == nullptr) return FailErrno("cannot map the policies");
@@ -262,6 +276,33 @@ CaptureCounters BpfCapture::ReadCounters() const {
   }
   counters.malformed_records = state_->malformed_records;
   return counters;
+}
+
+bool BpfCapture::has_thread_waits() const { return state_->probes.features.waits; }
+
+std::optional<zt_thread_waits> BpfCapture::ReadThreadWaits(uint32_t tid) const {
+  if (!has_thread_waits()) return std::nullopt;
+  zt_thread_waits waits{};
+  const int map = bpf_map__fd(state_->probes.skeleton->maps.thread_waits);
+  if (bpf_map_lookup_elem(map, &tid, &waits) != 0) return std::nullopt;
+  return waits;
+}
+
+Status BpfCapture::SurveySockets() {
+  if (!state_->probes.features.tcp) return {};
+  zerotap_bpf* skeleton = state_->probes.skeleton.get();
+  ++skeleton->bss->zt_survey;
+  return WalkWith(skeleton->progs.survey_sockets, "the open connections");
+}
+
+void BpfCapture::TakeMeasures(std::vector<MeasureDelta>& out) {
+  state_->syscall_durations.Take(out);
+  state_->tcp_measures.Take(out);
+}
+
+void BpfCapture::ForgetMeasures(uint32_t tgid) {
+  state_->syscall_durations.Forget(tgid);
+  state_->tcp_measures.Forget(tgid);
 }
 
 }  // namespace zerotap

@@ -8,11 +8,14 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "agent/base/result.h"
+#include "agent/capture/measure_reader.h"
 #include "agent/events/event_source.h"
+#include "bpf/abi/wait.h"
 
 namespace zerotap {
 
@@ -22,12 +25,29 @@ enum class CaptureTier {
   kB,  // the exit of every system call, kernel 5.10 and later
 };
 
+// Latency of system calls by process. Any listener puts every call of the host on a slower path, so
+// it is off unless asked for.
+struct SyscallOptions {
+  bool enabled = false;
+  std::vector<std::string> names;  // of MeasurableSyscalls()
+  size_t max_series = 4096;        // combinations of process, call and error
+};
+
+// How TCP connections do, by process.
+struct TcpOptions {
+  bool enabled = false;
+  size_t max_series = 4096;  // combinations of process, what is counted, and error
+};
+
 struct CaptureOptions {
   CaptureTier tier = CaptureTier::kAuto;
   size_t ring_bytes = 16u << 20;  // rounded up to a power of two
   size_t max_connections = 65536;
   uint32_t detect_budget_kib = 32;  // of each run, until a connection's protocol is known
   uint32_t detect_edge_bytes = 64;
+  SyscallOptions syscalls;
+  TcpOptions tcp;
+  bool waits = false;  // sum up what threads wait for
   bool exclude_self = true;  // this process's own connections are left out on both ends
 };
 
@@ -86,6 +106,17 @@ class BpfCapture : public EventSource, public CaptureControl {
 
   // Of the ring buffer: ready when the kernel side calls its reader before the reader's time. Borrowed.
   int ring_fd() const;
+
+  // What this thread has waited for; empty when it never did for long, or that is off. One thread.
+  std::optional<zt_thread_waits> ReadThreadWaits(uint32_t tid) const;
+  bool has_thread_waits() const;
+
+  // Looks at every open TCP connection, so that TakeMeasures knows of the long-lived ones.
+  Status SurveySockets();
+  // What was counted by process since the last call; nothing where that is off. One thread.
+  void TakeMeasures(std::vector<MeasureDelta>& out);
+  // The process ended, or nothing is wanted of it: the next TakeMeasures is the last with it.
+  void ForgetMeasures(uint32_t tgid);
 
  private:
   struct State;

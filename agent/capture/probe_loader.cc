@@ -8,12 +8,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
 
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
+#include "agent/capture/feature_probes.h"
 #include "agent/capture/preemption.h"
 #include "agent/capture/tracefs.h"
 #include "bpf/abi/control.h"
@@ -147,7 +149,8 @@ bool IsAvailable(const btf* kernel, const Variant& variant) {
 }
 
 Result<SkeletonPtr> TryLoad(const CaptureOptions& options, size_t ring_bytes,
-                            const Variant& variant, bool exit_says_last) {
+                            const Variant& variant, bool exit_says_last,
+                            const FeaturePlan& features) {
   SkeletonPtr skeleton(zerotap_bpf__open());
   if (!skeleton) return FailErrno("cannot open the BPF object");
   bpf_program* program = nullptr;
@@ -156,6 +159,7 @@ Result<SkeletonPtr> TryLoad(const CaptureOptions& options, size_t ring_bytes,
     bool wanted = std::strcmp(name, exit_says_last ? "process_exit_group" : "process_exit") == 0;
     for (const char* other : AlwaysLoaded()) wanted = wanted || std::strcmp(name, other) == 0;
     for (const char* other : variant.programs) wanted = wanted || std::strcmp(name, other) == 0;
+    for (const std::string& other : features.programs) wanted = wanted || other == name;
     bpf_program__set_autoload(program, wanted);
   }
   bpf_map__set_max_entries(skeleton->maps.events, static_cast<uint32_t>(ring_bytes));
@@ -164,6 +168,7 @@ Result<SkeletonPtr> TryLoad(const CaptureOptions& options, size_t ring_bytes,
   skeleton->rodata->zt_detect_budget = options.detect_budget_kib * 1024;
   skeleton->rodata->zt_detect_edge = options.detect_edge_bytes;
   skeleton->rodata->zt_ring_bytes = static_cast<uint32_t>(ring_bytes);
+  PrepareFeatures(options, features, *skeleton);
   skeleton->rodata->zt_finds_registers = variant.tier == CaptureTier::kA;
   libbpf_output.clear();
   int result = zerotap_bpf__load(skeleton.get());
@@ -191,7 +196,19 @@ std::vector<std::string> Unseen(const Variant& variant) {
   return unseen;
 }
 
-// The program gets `cookie` (0: none) to tell its attachments apart.
+Result<std::vector<uint64_t>> EventIds(const Variant& variant, const Result<Tracefs>& tracefs) {
+  std::vector<uint64_t> ids;
+  for (const Tracepoint& tracepoint : variant.tracepoints) {
+    if (!tracefs) return tl::unexpected(tracefs.error());
+    Result<uint64_t> id = tracefs->EventId(tracepoint.group, tracepoint.name);
+    if (!id) return tl::unexpected(id.error());
+    ids.push_back(*id);
+  }
+  return ids;
+}
+
+}  // namespace
+
 Result<LinkPtr> AttachToEvent(bpf_program* program, uint64_t event_id, uint64_t cookie) {
   perf_event_attr attributes{};
   attributes.type = PERF_TYPE_TRACEPOINT;
@@ -207,19 +224,6 @@ Result<LinkPtr> AttachToEvent(bpf_program* program, uint64_t event_id, uint64_t 
   event.Release();  // the link's now
   return link;
 }
-
-Result<std::vector<uint64_t>> EventIds(const Variant& variant, const Result<Tracefs>& tracefs) {
-  std::vector<uint64_t> ids;
-  for (const Tracepoint& tracepoint : variant.tracepoints) {
-    if (!tracefs) return tl::unexpected(tracefs.error());
-    Result<uint64_t> id = tracefs->EventId(tracepoint.group, tracepoint.name);
-    if (!id) return tl::unexpected(id.error());
-    ids.push_back(*id);
-  }
-  return ids;
-}
-
-}  // namespace
 
 size_t RoundUpRingBytes(size_t bytes) {
   size_t rounded = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
@@ -239,6 +243,7 @@ Result<LoadedProbes> LoadProbes(const CaptureOptions& options) {
 
   LoadedProbes probes;
   probes.ring_bytes = RoundUpRingBytes(options.ring_bytes);
+  probes.features = PlanFeatures(options, kernel, tracefs);
   Error last_error{"no capture tier fits this kernel; it must be 5.10 or later", 0};
   for (const Variant& variant : Variants()) {
     if (options.tier != CaptureTier::kAuto && options.tier != variant.tier) continue;
@@ -257,7 +262,20 @@ Result<LoadedProbes> LoadProbes(const CaptureOptions& options) {
       probes.report.remarks.push_back(last_error.message);
       continue;
     }
-    Result<SkeletonPtr> skeleton = TryLoad(options, probes.ring_bytes, variant, exit_says_last);
+    Result<SkeletonPtr> skeleton =
+        TryLoad(options, probes.ring_bytes, variant, exit_says_last, probes.features);
+    // What was asked for besides must not keep the agent from capturing.
+    CaptureOptions reduced = options;
+    FeaturePlan fewer;
+    while (!skeleton && DropFeature(reduced)) {
+      fewer = PlanFeatures(reduced, kernel, tracefs);
+      Result<SkeletonPtr> again =
+          TryLoad(reduced, probes.ring_bytes, variant, exit_says_last, fewer);
+      if (!again) continue;
+      fewer.remarks.push_back(WithoutFeatures(options, reduced) + ": " + skeleton.error().message);
+      skeleton = std::move(again);
+      probes.features = std::move(fewer);
+    }
     if (!skeleton) {
       last_error = skeleton.error();
       probes.report.remarks.push_back(std::string("tier ") + TierName(variant.tier) + " as " +
@@ -274,6 +292,8 @@ Result<LoadedProbes> LoadProbes(const CaptureOptions& options) {
     }
     probes.report.unseen = Unseen(variant);
     probes.event_ids = std::move(*ids);
+    const std::vector<std::string>& remarks = probes.features.remarks;
+    probes.report.remarks.insert(probes.report.remarks.end(), remarks.begin(), remarks.end());
     if (!probes.event_ids.empty() && tracefs->detached()) {
       probes.report.remarks.push_back(
           "tracefs is not mounted on this host; using an instance of our own");
@@ -292,7 +312,16 @@ Result<LoadedProbes> LoadProbes(const CaptureOptions& options) {
 Status AttachProbes(LoadedProbes& probes) {
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, probes.skeleton->obj) {
-    if (!bpf_program__autoload(program) || program == probes.skeleton->progs.seed_sockets) continue;
+    if (!bpf_program__autoload(program) || program == probes.skeleton->progs.seed_sockets ||
+        program == probes.skeleton->progs.survey_sockets) {
+      continue;
+    }
+    const char* name = bpf_program__name(program);
+    const std::vector<FeatureLink>& features = probes.features.links;
+    if (std::any_of(features.begin(), features.end(),
+                    [name](const FeatureLink& link) { return link.program == name; })) {
+      continue;
+    }
     if (bpf_program__type(program) == BPF_PROG_TYPE_TRACEPOINT) {
       for (size_t i = 0; i < probes.event_ids.size(); ++i) {
         Result<LinkPtr> link = AttachToEvent(program, probes.event_ids[i], i);
@@ -305,22 +334,27 @@ Status AttachProbes(LoadedProbes& probes) {
     if (!link) return FailErrno(std::string("cannot attach ") + bpf_program__section_name(program));
     probes.links.push_back(std::move(link));
   }
-  return {};
+  return AttachFeatures(probes);
+}
+
+Status WalkWith(bpf_program* program, const char* what) {
+  LinkPtr link(bpf_program__attach_iter(program, nullptr));
+  if (!link) return FailErrno(std::string("cannot walk ") + what);
+  UniqueFd iterator(bpf_iter_create(bpf_link__fd(link.get())));
+  if (!iterator) return FailErrno(std::string("cannot walk ") + what);
+  char nothing[64];
+  while (true) {
+    ssize_t count = ::read(iterator.get(), nothing, sizeof(nothing));
+    if (count == 0) return {};
+    if (count < 0 && errno != EINTR && errno != EAGAIN)
+      return FailErrno(std::string("walking ") + what);
+  }
 }
 
 Status SeedSockets(LoadedProbes& probes) {
   uint64_t begin = MonotonicNs();
-  LinkPtr link(bpf_program__attach_iter(probes.skeleton->progs.seed_sockets, nullptr));
-  if (!link) return FailErrno("cannot walk the open sockets");
-  UniqueFd iterator(bpf_iter_create(bpf_link__fd(link.get())));
-  if (!iterator) return FailErrno("cannot walk the open sockets");
-  char nothing[64];
-  while (true) {
-    ssize_t count = ::read(iterator.get(), nothing, sizeof(nothing));
-    if (count == 0) break;
-    if (count < 0 && errno != EINTR && errno != EAGAIN)
-      return FailErrno("walking the open sockets");
-  }
+  Status status = WalkWith(probes.skeleton->progs.seed_sockets, "the open sockets");
+  if (!status) return status;
   probes.skeleton->bss->zt_seeded = 1;
   probes.report.seed_ns = MonotonicNs() - begin;
   return {};

@@ -23,11 +23,29 @@ struct LinkDeleter {
 using SkeletonPtr = std::unique_ptr<zerotap_bpf, SkeletonDeleter>;
 using LinkPtr = std::unique_ptr<bpf_link, LinkDeleter>;
 
+// A program and the tracepoint that it is attached to by number.
+struct FeatureLink {
+  std::string program;
+  uint64_t event_id = 0;
+};
+
+// What is loaded besides the capture itself.
+struct FeaturePlan {
+  std::vector<std::string> programs;
+  std::vector<FeatureLink> links;
+  std::vector<std::string> remarks;
+  bool syscalls = false;
+  bool syscalls_raw = false;
+  bool tcp = false;
+  bool waits = false;
+};
+
 // Links go before the skeleton that they point into.
 struct LoadedProbes {
   SkeletonPtr skeleton;
   std::vector<LinkPtr> links;
   std::vector<uint64_t> event_ids;  // of the tracepoints to attach by number
+  FeaturePlan features;
   CaptureReport report;
   size_t ring_bytes = 0;
 };
@@ -37,6 +55,11 @@ Result<LoadedProbes> LoadProbes(const CaptureOptions& options);
 Status AttachProbes(LoadedProbes& probes);
 // Tells the kernel side of the sockets that exist already. After AttachProbes.
 Status SeedSockets(LoadedProbes& probes);
+
+// Walks with an iterator program that gives no output, to the end.
+Status WalkWith(bpf_program* program, const char* what);
+// The program gets `cookie` (0: none) to tell its attachments apart.
+Result<LinkPtr> AttachToEvent(bpf_program* program, uint64_t event_id, uint64_t cookie);
 
 // Smallest power of two that is at least `bytes` and a whole number of pages.
 size_t RoundUpRingBytes(size_t bytes);

@@ -5,6 +5,7 @@
 //   records, each 8-byte aligned: either a kernel record (bpf/abi/event.h) or
 //   kind 0x1001: a process: zt_event_header, u32 tgid, u32 traced, JSON text of the resource attributes, zero padding.
 //   kind 0x1002: the pipeline's clock moved on: zt_event_header alone (time_ns).
+//   kind 0x1003: what a thread's times were when the pipeline asked: RecordedThread. Handed out as any kernel record.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +18,7 @@
 #include "agent/base/result.h"
 #include "agent/base/unique_fd.h"
 #include "agent/events/event_source.h"
+#include "bpf/abi/event.h"
 
 namespace zerotap {
 
@@ -30,6 +32,20 @@ struct RecordedProcess {
   bool traced = true;
   std::string_view resource_json;
 };
+
+// The answer about one thread, for the next question about it.
+constexpr uint16_t kRecordedThreadKind = 0x1003;
+struct RecordedThread {
+  zt_event_header header;  // time_ns: when it was read
+  uint32_t tgid;
+  uint32_t tid;
+  uint64_t known;  // 0: nothing was known of it
+  uint64_t since_ns;
+  uint64_t on_cpu_ns;
+  uint64_t cpu_queue_ns;
+  uint64_t waits_ns[8];
+};
+static_assert(sizeof(RecordedThread) == 120);
 
 // Appends; a write error stops the recording and is returned once by Flush (the agent goes on without it).
 class RecordingWriter {

@@ -200,7 +200,7 @@ struct RedAggregator::State {
     } else {
       ++CountOf(&descriptor);
     }
-    if (options.exponential) {
+    if (options.exponential && !descriptor.counted_elsewhere) {
       created->exponential = std::make_unique<ExponentialHistogram>();
     } else {
       created->buckets.assign(descriptor.bounds.size() + 1, 0);
@@ -279,6 +279,21 @@ void RedAggregator::Record(const ResourcePtr& resource, const MetricDescriptor& 
   }
 }
 
+void RedAggregator::RecordBuckets(const ResourcePtr& resource, const MetricDescriptor& descriptor,
+                                  std::span<const Attribute> attributes,
+                                  std::span<const uint64_t> counts, double sum,
+                                  uint64_t now_unix_ns) {
+  if (state_->last_collection == 0) state_->last_collection = now_unix_ns;
+  Series& series = state_->SeriesFor(resource, descriptor, attributes);
+  series.touched = true;
+  series.sum += Clamp(sum);
+  const size_t last = series.buckets.size() - 1;
+  for (size_t i = 0; i < counts.size(); ++i) {
+    series.buckets[std::min(i, last)] += counts[i];
+    series.count += counts[i];
+  }
+}
+
 void RedAggregator::Collect(uint64_t now_unix_ns, std::vector<Metric>& out) {
   State& state = *state_;
   bool delta = state.options.temporality == Temporality::kDelta;
@@ -321,6 +336,8 @@ void RedAggregator::Collect(uint64_t now_unix_ns, std::vector<Metric>& out) {
     } else {
       HistogramPoint& point = metric.histograms.emplace_back();
       fill(point);
+      point.has_extremes = !series.descriptor->counted_elsewhere;
+      if (!point.has_extremes) point.min = 0;
       point.bucket_counts = series.buckets;
     }
     series.exemplars.clear();

@@ -89,7 +89,8 @@ struct Pipeline::State final : RequestListener {
             [this](const TraceId& id, std::optional<bool> parent) {
               return sampler.ShouldSample(id, parent);
             },
-            [this](Span&& span, bool sampled) { Emit(std::move(span), sampled); }) {
+            [this](Span&& span, bool sampled) { Emit(std::move(span), sampled); }),
+        waits(options.waits, correlator) {
     TakeAssemblerOptions();
   }
 
@@ -149,6 +150,7 @@ struct Pipeline::State final : RequestListener {
   Ledger ledger;
   ConnectionTracker tracker;
   ContextCorrelator correlator;
+  WaitTracker waits;
   std::unordered_map<uint32_t, Process> processes;
   std::deque<std::pair<uint64_t, uint32_t>> exited;  // (due, tgid)
   std::vector<Span> spans;
@@ -330,7 +332,9 @@ WorkId Pipeline::State::BeginRequest(Connection& connection, const RequestStart&
       options.exclude_otel_instrumented &&
       (start.otlp_export != OtlpExport::kNone || ProcessOf(start.tgid).own_spans);
   ledger.Seen(origin.ledger_row);
-  return correlator.Begin(origin, start);
+  const WorkId work = correlator.Begin(origin, start);
+  if (origin.role == Role::kServer && start.blocking) waits.Begin(work, start.start_ns);
+  return work;
 }
 
 void Pipeline::State::DropRequest(Connection& connection, WorkId work, DropReason reason) {
@@ -341,6 +345,7 @@ void Pipeline::State::DropRequest(Connection& connection, WorkId work, DropReaso
   } else {
     ledger.Dropped(row, reason);
   }
+  waits.Drop(work);
   correlator.Drop(work);
 }
 
@@ -399,6 +404,7 @@ void Pipeline::State::EndExchange(Connection& connection, const Exchange& parsed
   const Process& process = ProcessOf(parsed.tgid);
   if (!process.identity.traced || context == nullptr) {
     ledger.Filtered(row, FilterReason::kRules);
+    waits.Drop(parsed.work);
     correlator.Drop(parsed.work);
     return;
   }
@@ -439,16 +445,20 @@ void Pipeline::State::EndExchange(Connection& connection, const Exchange& parsed
   }
   if (context->transparent) {
     ledger.Filtered(row, FilterReason::kOwnSpans);
+    waits.Drop(parsed.work);
     correlator.End(parsed.work, exchange.end_ns);
     return;
   }
   if (!options.spans_enabled || (context->resolved && !context->sampled)) {
     ledger.SampledOut(row);
+    waits.Drop(parsed.work);
     correlator.End(parsed.work, exchange.end_ns);
     return;
   }
   Span span;
   BuildSpan(exchange, facts, process, row, span);
+  waits.End(parsed.work, exchange.start_ns, exchange.end_ns,
+            process.identity.resource->service_name, span.attributes);
   if (span.attributes.size() > options.attribute_count_limit) {
     span.dropped_attributes =
         static_cast<uint32_t>(span.attributes.size() - options.attribute_count_limit);
@@ -654,6 +664,7 @@ void Pipeline::Advance(uint64_t now_ns) {
   state.now_ns = std::max(state.now_ns, now_ns);
   state.tracker.Advance(state.now_ns);
   state.correlator.Advance(state.now_ns);
+  state.waits.Advance(state.now_ns);
   while (!state.exited.empty() && state.exited.front().first <= state.now_ns) {
     uint32_t tgid = state.exited.front().second;
     state.exited.pop_front();
@@ -689,6 +700,8 @@ void Pipeline::SetWallOffset(int64_t realtime_minus_monotonic_ns) {
 std::vector<SelfExporter> Pipeline::TakeSelfExporters() {
   return std::exchange(state_->self_exporters, {});
 }
+
+void Pipeline::SetThreadReader(ReadThreadTimes read) { state_->waits.SetReader(std::move(read)); }
 
 Ledger& Pipeline::ledger() { return state_->ledger; }
 

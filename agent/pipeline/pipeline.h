@@ -21,6 +21,8 @@
 #include "agent/protocols/protocol.h"
 #include "agent/telemetry/metric.h"
 #include "agent/telemetry/span.h"
+#include "agent/telemetry/thread_times.h"
+#include "agent/traces/wait_tracker.h"
 
 namespace zerotap {
 
@@ -44,6 +46,7 @@ struct PipelineOptions {
   uint64_t hold_ns = 200'000'000;         // for at most this long
   size_t attribute_value_limit = 0;       // bytes of a text attribute, 0 = no limit
   size_t attribute_count_limit = 128;     // of one span
+  WaitOptions waits;                      // of slow requests; only with SetThreadReader
   uint64_t id_seed = 0;                   // ids derive from it and from where the request stood in its stream
 };
 
@@ -105,6 +108,9 @@ class Pipeline {
 
   // What to add to CLOCK_MONOTONIC times to get Unix time.
   void SetWallOffset(int64_t realtime_minus_monotonic_ns);
+
+  // Where slow requests ask about their thread. Without, their spans do not say why they were slow.
+  void SetThreadReader(ReadThreadTimes read);
 
   Ledger& ledger();
   PipelineStats stats() const;

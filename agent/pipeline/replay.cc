@@ -1,12 +1,24 @@
 #include "agent/pipeline/replay.h"
 
+#include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "agent/telemetry/semconv.h"
 
 namespace zerotap {
 namespace {
+
+ThreadTimes ThreadTimesOf(const RecordedThread& recorded) {
+  ThreadTimes times;
+  times.at_ns = recorded.header.time_ns;
+  times.since_ns = recorded.since_ns;
+  times.on_cpu_ns = recorded.on_cpu_ns;
+  times.cpu_queue_ns = recorded.cpu_queue_ns;
+  std::copy(std::begin(recorded.waits_ns), std::end(recorded.waits_ns), times.waits_ns.begin());
+  return times;
+}
 
 Result<TracedProcess> ProcessOf(const RecordedProcess& recorded) {
   TracedProcess process;
@@ -20,6 +32,23 @@ Result<TracedProcess> ProcessOf(const RecordedProcess& recorded) {
 }
 
 }  // namespace
+
+RecordedThread RecordThread(uint32_t tgid, uint32_t tid, const std::optional<ThreadTimes>& times) {
+  RecordedThread record{};
+  record.header.size = sizeof(record);
+  record.header.kind = kRecordedThreadKind;
+  record.tgid = tgid;
+  record.tid = tid;
+  if (!times) return record;
+  record.known = 1;
+  record.header.time_ns = times->at_ns;
+  record.since_ns = times->since_ns;
+  record.on_cpu_ns = times->on_cpu_ns;
+  record.cpu_queue_ns = times->cpu_queue_ns;
+  static_assert(std::size(decltype(record.waits_ns){}) == std::tuple_size_v<decltype(times->waits_ns)>);
+  std::copy(times->waits_ns.begin(), times->waits_ns.end(), std::begin(record.waits_ns));
+  return record;
+}
 
 Result<std::unique_ptr<Replayer>> Replayer::Create(const RecordingHeader& header,
                                                    PipelineOptions options, OnSpans on_spans,
@@ -35,12 +64,28 @@ Result<std::unique_ptr<Replayer>> Replayer::Create(const RecordingHeader& header
   if (!pipeline) return tl::unexpected<Error>(pipeline.error());
   replayer->pipeline_ = std::move(*pipeline);
   replayer->pipeline_->SetWallOffset(header.realtime_minus_monotonic_ns);
+  replayer->pipeline_->SetThreadReader(
+      [self](uint32_t tgid, uint32_t tid) -> std::optional<ThreadTimes> {
+        auto found = self->threads_.find(tid);
+        if (found == self->threads_.end() || found->second.tgid != tgid ||
+            found->second.known == 0) {
+          return std::nullopt;
+        }
+        return ThreadTimesOf(found->second);
+      });
   return replayer;
 }
 
 void Replayer::OnRecord(ByteSpan bytes) {
   zt_event_header header{};
   if (bytes.size() >= sizeof(header)) std::memcpy(&header, bytes.data(), sizeof(header));
+  if (header.kind == kRecordedThreadKind) {
+    RecordedThread thread{};
+    if (bytes.size() < sizeof(thread)) return;
+    std::memcpy(&thread, bytes.data(), sizeof(thread));
+    threads_[thread.tid] = thread;
+    return;
+  }
   if (header.time_ns > now_ns_) now_ns_ = header.time_ns;
   pipeline_->HandleRecord(bytes);
 }

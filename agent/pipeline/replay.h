@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -19,6 +20,9 @@ namespace zerotap {
 std::string ResourceToJson(const Resource& resource);
 // The error names what is wrong; hostile text gives an error, never an exception.
 Result<ResourcePtr> ResourceFromJson(std::string_view json);
+
+// The record of an answer about a thread.
+RecordedThread RecordThread(uint32_t tgid, uint32_t tid, const std::optional<ThreadTimes>& times);
 
 // Hands records to a pipeline of their own and its spans to `on_spans` as they come.
 class Replayer {
@@ -52,6 +56,7 @@ class Replayer {
   const ResolveProcess resolve_;
   NoControl control_;
   std::unordered_map<uint32_t, TracedProcess> processes_;
+  std::unordered_map<uint32_t, RecordedThread> threads_;  // by tid: the last answer
   std::unique_ptr<Pipeline> pipeline_;
   uint64_t now_ns_ = 0;
 };

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "agent/base/glob.h"
 #include "agent/base/result.h"
 #include "agent/process/process.h"
 
@@ -86,7 +87,5 @@ class TargetSelector {
   std::vector<ProcessMatcher> exclude_;
   uint32_t own_pid_ = 0;
 };
-
-bool MatchesGlob(std::string_view pattern, std::string_view text);
 
 }  // namespace zerotap

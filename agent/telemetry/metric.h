@@ -25,6 +25,8 @@ struct MetricDescriptor {
   MetricType type = MetricType::kSum;
   bool monotonic = true;                 // sums
   std::span<const double> bounds = {};   // explicit histograms: upper bounds, inclusive
+  // Counted into these bounds by the kernel side: explicit whatever the configuration says, least and greatest unknown.
+  bool counted_elsewhere = false;
 };
 
 struct Exemplar {
@@ -47,6 +49,7 @@ struct HistogramPoint {
   uint64_t time_unix_ns = 0;
   uint64_t count = 0;
   double sum = 0;
+  bool has_extremes = true;  // else min and max are unknown and are left out
   double min = 0;
   double max = 0;
   std::vector<uint64_t> bucket_counts;  // bounds + 1

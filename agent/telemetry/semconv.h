@@ -56,6 +56,21 @@ inline constexpr std::string_view kErrorType = "error.type";
 
 inline constexpr std::string_view kCaptureIncomplete = "zerotap.capture.incomplete";
 
+// Where the time of a slow request's thread went; zerotap.wait.cause names the largest.
+inline constexpr std::string_view kWaitPrefix = "zerotap.wait.";
+inline constexpr std::string_view kWaitCause = "zerotap.wait.cause";
+inline constexpr std::string_view kWaitOnCpu = "zerotap.wait.on_cpu";
+inline constexpr std::string_view kWaitCpuQueue = "zerotap.wait.cpu_queue";
+inline constexpr std::string_view kWaitFutex = "zerotap.wait.futex";
+inline constexpr std::string_view kWaitDisk = "zerotap.wait.disk";
+inline constexpr std::string_view kWaitSocket = "zerotap.wait.socket";
+inline constexpr std::string_view kWaitPoll = "zerotap.wait.poll";
+inline constexpr std::string_view kWaitSleep = "zerotap.wait.sleep";
+inline constexpr std::string_view kWaitPipe = "zerotap.wait.pipe";
+inline constexpr std::string_view kWaitChild = "zerotap.wait.child";
+inline constexpr std::string_view kWaitOther = "zerotap.wait.other";
+inline constexpr std::string_view kWaitUnknown = "zerotap.wait.unknown";
+
 // Resource
 inline constexpr std::string_view kServiceName = "service.name";
 inline constexpr std::string_view kServiceNamespace = "service.namespace";
@@ -88,6 +103,12 @@ inline constexpr std::string_view kTelemetryDistroVersion = "telemetry.distro.ve
 inline constexpr std::string_view kHttpServerRequestDuration = "http.server.request.duration";
 inline constexpr std::string_view kHttpClientRequestDuration = "http.client.request.duration";
 inline constexpr std::string_view kDbClientOperationDuration = "db.client.operation.duration";
+inline constexpr std::string_view kSyscallDuration = "zerotap.syscall.duration";
+inline constexpr std::string_view kTcpConnectDuration = "zerotap.tcp.connect.duration";
+inline constexpr std::string_view kTcpRoundTrip = "zerotap.tcp.rtt";
+inline constexpr std::string_view kTcpRetransmits = "zerotap.tcp.retransmits";
+inline constexpr std::string_view kTcpConnections = "zerotap.tcp.connections";
+inline constexpr std::string_view kSyscallName = "syscall.name";
 inline constexpr std::string_view kOverflow = "otel.metric.overflow";
 
 }  // namespace zerotap::semconv

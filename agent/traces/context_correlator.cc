@@ -265,6 +265,14 @@ uint32_t ContextCorrelator::ServedByThread(uint32_t tid, uint32_t tgid) const {
   return works_[thread.current].tgid == tgid ? thread.current : kNone;
 }
 
+std::optional<ServingThread> ContextCorrelator::ServedBy(WorkId id) const {
+  const uint32_t index = IndexOf(id);
+  if (index == kNone || !works_[index].on_thread) return std::nullopt;
+  const Work& work = works_[index];
+  if (ServedByThread(work.tid, work.tgid) != index) return std::nullopt;
+  return ServingThread{work.tgid, work.tid};
+}
+
 void ContextCorrelator::End(WorkId id, uint64_t end_ns) {
   uint32_t index = IndexOf(id);
   if (index == kNone || works_[index].ended) return;

@@ -59,6 +59,11 @@ struct WorkContext {
   uint32_t ledger_row = 0;
 };
 
+struct ServingThread {
+  uint32_t tgid = 0;
+  uint32_t tid = 0;
+};
+
 class ContextCorrelator {
  public:
   using Sample = std::function<bool(const TraceId&, std::optional<bool> parent_sampled)>;
@@ -75,6 +80,9 @@ class ContextCorrelator {
   // Like End, for work that is not resolved: `span` is released once it is. False (span untouched) when too many wait.
   bool EndHeld(WorkId id, uint64_t end_ns, Span&& span);
   void Drop(WorkId id) { End(id, 0); }
+
+  // The one thread that is serving this request for certain; empty when there is none, or when it has ended.
+  std::optional<ServingThread> ServedBy(WorkId id) const;
 
   void Advance(uint64_t now_ns);
   // Resolves everything that waits with what is known now.

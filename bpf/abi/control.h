@@ -80,7 +80,10 @@ enum zt_counter {
 	ZT_COUNTER_IOVEC_TRUNCATED = 7, /* more segments than are walked */
 	ZT_COUNTER_COMPAT_CALL = 8, /* 32-bit callers: length only */
 	ZT_COUNTER_UNSEEN_CALL = 9, /* calls that may have moved bytes of sockets without a record: io_uring_enter in tier B */
-	ZT_COUNTER_COUNT = 10,
+	ZT_COUNTER_MEASURES_FULL = 10, /* a process, call and error too many to count durations of */
+	ZT_COUNTER_SYSCALL_START_UNKNOWN = 11, /* calls that were not measured: begun before the hooks were there */
+	ZT_COUNTER_TCP_OWNER_UNKNOWN = 12, /* connections with retransmissions whose process was never certain */
+	ZT_COUNTER_COUNT = 13,
 };
 
 #endif

@@ -24,6 +24,7 @@ typedef _Bool bool;
 enum {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PERCPU_HASH = 5,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_RINGBUF = 27,
@@ -179,6 +180,8 @@ struct tcp_sock {
 	__u32 write_seq;
 	__u64 bytes_received;
 	__u64 bytes_acked;
+	__u32 srtt_us; /* smoothed, eight times its value */
+	__u32 total_retrans;
 	__u64 tcp_clock_cache;
 	__u64 first_tx_mstamp;
 };
@@ -226,9 +229,23 @@ struct thread_info {
 	__u32 status;
 };
 
+struct sched_info {
+	unsigned long long run_delay;	 /* sum: runnable, without a CPU */
+	unsigned long long last_arrival; /* at a CPU */
+	unsigned long long last_queued;	 /* 0 unless it waits for one */
+};
+struct sched_entity {
+	__u64 sum_exec_runtime;
+	__u64 prev_sum_exec_runtime; /* at the last arrival */
+};
+
 struct task_struct {
 	struct thread_info thread_info;
 	unsigned int flags;
+	void *stack;
+	struct sched_entity se;
+	struct sched_info sched_info;
+	unsigned in_iowait : 1;
 	struct mm_struct *mm;
 	int exit_code;
 	int pid;

@@ -80,7 +80,7 @@ void WritePoint(const MetricDescriptor& descriptor, const HistogramPoint& point,
   }
   WriteExemplars(BytesTag(8), point.exemplars, out);
   WriteAttributes(BytesTag(9), point.attributes, out);
-  if (point.count > 0) {
+  if (point.count > 0 && point.has_extremes) {
     out.Double(Fixed64Tag(11), point.min);
     out.Double(Fixed64Tag(12), point.max);
   }

@@ -125,7 +125,7 @@ void WritePoint(const MetricDescriptor& descriptor, const HistogramPoint& point,
   json.EndArray();
   WriteExemplars(point.exemplars, json);
   WriteAttributes(point.attributes, json);
-  WriteMinMax(point, json);
+  if (point.has_extremes) WriteMinMax(point, json);
 }
 
 void WritePoint(const MetricDescriptor&, const ExponentialHistogramPoint& point, JsonWriter& json) {

@@ -124,7 +124,13 @@ TEST_F(ProcessTest, APolicyEndsWithItsProcess) {
 TEST(LoaderTest, EveryTierLoadsAndReports) {
   for (CaptureTier tier : {CaptureTier::kAuto, CaptureTier::kA, CaptureTier::kB}) {
     std::string reason;
-    auto fixture = CaptureFixture::Create(tier, &reason);
+    CaptureOptions options = CaptureFixture::OwnProcessSeen();
+    if (tier == CaptureTier::kB) {  // with all that is loaded on demand
+      options.syscalls = {true, {"read", "write", "futex"}, 1024};
+      options.tcp.enabled = true;
+      options.waits = true;
+    }
+    auto fixture = CaptureFixture::Create(tier, &reason, options);
     if (!fixture) GTEST_SKIP() << reason;
     const CaptureReport& report = fixture->capture().report();
     if (tier != CaptureTier::kAuto) {

@@ -255,6 +255,26 @@ TEST_F(ConfigTest, UnknownProtocolNamesTheKnownOnes) {
     EXPECT_THAT(message, HasSubstr(std::string(protocol.name)));
 }
 
+TEST_F(ConfigTest, WhatTheKernelCounts) {
+  Config config = Good(
+      "syscalls: {enabled: true, names: [read, fsync]}\ntcp: {enabled: false}\n"
+      "waits: {threshold: 2s, services: [{service: shop-*, threshold: 200ms}]}\n");
+  EXPECT_TRUE(config.syscalls.enabled);
+  EXPECT_THAT(config.syscalls.names, ElementsAre("read", "fsync"));
+  EXPECT_FALSE(config.tcp.enabled);
+  EXPECT_TRUE(config.waits_enabled);
+  EXPECT_EQ(config.pipeline.waits.threshold_ns, 2'000'000'000u);
+  EXPECT_THAT(config.pipeline.waits.by_service, ElementsAre(Pair("shop-*", 200'000'000u)));
+  Config defaults = Good("");
+  EXPECT_FALSE(defaults.syscalls.enabled) << "it has a price for the whole host";
+  EXPECT_TRUE(defaults.tcp.enabled);
+  EXPECT_THAT(Bad("syscalls: {names: [reed]}\n"), HasSubstr("reed"));
+  EXPECT_THAT(Bad("waits: {services: [{service: a}]}\n"),
+              HasSubstr("waits.services[0].threshold: must be set, to 50ms or more"));
+  EXPECT_THAT(Bad("waits: {services: [{threshold: 1s}]}\n"),
+              HasSubstr("waits.services[0].service: must be set"));
+}
+
 TEST_F(ConfigTest, RuleWithoutAQuestionIsRefused) {
   EXPECT_THAT(Bad("targets: {select: [{}]}"), HasSubstr("targets.select[0]"));
 }

@@ -6,7 +6,9 @@
 #include <string>
 
 #include "agent/capture/bpf_capture.h"
+#include "agent/capture/feature_probes.h"
 #include "agent/capture/probe_loader.h"
+#include "agent/capture/syscall_table.h"
 
 namespace zerotap {
 namespace {
@@ -67,6 +69,40 @@ TEST(BpfCaptureTest, WithoutPrivilegeTheErrorNamesTheRemedy) {
   auto capture = BpfCapture::Create(CaptureOptions{});
   ASSERT_FALSE(capture);
   EXPECT_NE(capture.error().message.find("root"), std::string::npos);
+}
+
+TEST(SyscallTableTest, NamesAreOrderedAndLeadBothWays) {
+  std::string_view previous;
+  for (const NamedSyscall& call : MeasurableSyscalls()) {
+    EXPECT_LT(previous, call.name);
+    previous = call.name;
+    EXPECT_LT(call.number, uint32_t{ZT_MEASURE_SYSCALLS});
+    ASSERT_NE(FindSyscall(call.name), nullptr);
+    EXPECT_EQ(FindSyscall(call.name)->number, call.number);
+    EXPECT_EQ(SyscallName(call.number), call.name);
+  }
+  EXPECT_EQ(FindSyscall("no_such_call"), nullptr);
+  EXPECT_EQ(SyscallName(1000), "syscall_1000");
+}
+
+TEST(ErrnoNameTest, NamesOfProgramsAndOfTheKernelAlone) {
+  EXPECT_EQ(ErrnoName(2), "ENOENT");
+  EXPECT_EQ(ErrnoName(11), "EAGAIN");
+  EXPECT_EQ(ErrnoName(512), "ERESTARTSYS");
+  EXPECT_EQ(ErrnoName(4000), "errno_4000");
+}
+
+TEST(DropFeatureTest, OneAtATimeUntilNoneIsLeft) {
+  CaptureOptions options;
+  EXPECT_FALSE(DropFeature(options));
+  options.waits = options.tcp.enabled = options.syscalls.enabled = true;
+  const CaptureOptions wanted = options;
+  EXPECT_TRUE(DropFeature(options));
+  EXPECT_EQ(WithoutFeatures(wanted, options), "off, since this kernel refuses it (waits)");
+  EXPECT_TRUE(DropFeature(options));
+  EXPECT_TRUE(DropFeature(options));
+  EXPECT_EQ(WithoutFeatures(wanted, options), "off, since this kernel refuses it (waits, syscalls, tcp)");
+  EXPECT_FALSE(DropFeature(options));
 }
 
 }  // namespace

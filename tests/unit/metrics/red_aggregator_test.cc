@@ -292,5 +292,23 @@ TEST_F(RedAggregatorTest, ThousandsOfSeriesStayApart) {
   }
 }
 
+TEST_F(RedAggregatorTest, BucketsCountedElsewhereAreAddedUpAndHaveNoExtremes) {
+  static constexpr MetricDescriptor kCounted{"counted", "s", "", MetricType::kHistogram, true, kBounds, true};
+  RedOptions options;
+  options.exponential = true;  // does not apply to them
+  Use(options);
+  const Attribute attributes[] = {{semconv::kErrorType, std::string_view("EIO")}};
+  const uint64_t first[] = {3, 0, 1, 2};
+  const uint64_t second[] = {0, 5, 0, 0};
+  red_->RecordBuckets(resource_, kCounted, attributes, first, 4.5, 10);
+  red_->RecordBuckets(resource_, kCounted, attributes, second, 1.25, 20);
+  HistogramPoint point = CollectOne(30);
+  EXPECT_EQ(point.bucket_counts, (std::vector<uint64_t>{3, 5, 1, 2}));
+  EXPECT_EQ(point.count, 11u);
+  EXPECT_DOUBLE_EQ(point.sum, 5.75);
+  EXPECT_FALSE(point.has_extremes);
+  EXPECT_EQ(point.attributes.FindText(semconv::kErrorType), "EIO");
+}
+
 }  // namespace
 }  // namespace zerotap

@@ -259,7 +259,9 @@ void Agent::LogStart() const {
   spdlog::info("zerotap {} watches this host: tier {} ({})", kVersion,
                report.tier == CaptureTier::kB ? "b" : "a", report.attach_form);
   for (const std::string& remark : report.remarks) spdlog::info("{}", remark);
-  for (const std::string& unseen : report.unseen) spdlog::debug("not seen: {}", unseen);
+  std::string unseen;
+  for (const std::string& one : report.unseen) unseen += (unseen.empty() ? "" : "; ") + one;
+  spdlog::info("not seen: {}", unseen);
 }
 
 int Agent::Wait() {

@@ -5,15 +5,19 @@
 #include <bpf/libbpf.h>
 #include <linux/capability.h>
 #include <linux/perf_event.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
 
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
+#include "agent/capture/blind_spots.h"
 #include "agent/capture/tracefs.h"
 #include "bpf/abi/control.h"
 // The skeleton's types come from the ABI headers.
@@ -64,6 +68,46 @@ const std::vector<const char*>& AlwaysLoaded() {
   return names;
 }
 
+bool HasCapability(unsigned capability) {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[2] = {};
+  if (::syscall(SYS_capget, &header, data) != 0) return false;
+  return (data[capability / 32].effective >> (capability % 32)) & 1;
+}
+
+// From 7.2 on programs on sys_exit that are attached by BTF can be preempted, and miss what happens meanwhile on their CPU;
+// both forms load, so trying does not tell. The perf-attached form costs more, and before 5.15 does not load.
+bool BtfSystemCallHookLosesEvents() {
+  utsname names{};
+  unsigned major = 0;
+  unsigned minor = 0;
+  if (::uname(&names) != 0 || std::sscanf(names.release, "%u.%u", &major, &minor) != 2) return false;
+  return major > 7 || (major == 7 && minor >= 2);
+}
+
+std::vector<Variant> VariantsInOrder() {
+  std::vector<Variant> variants = Variants();
+  if (BtfSystemCallHookLosesEvents()) {
+    std::stable_partition(variants.begin(), variants.end(), [](const Variant& variant) {
+      return variant.tier == CaptureTier::kA || !variant.tracepoints.empty();
+    });
+  }
+  return variants;
+}
+
+// Before 5.11 maps are locked memory.
+std::string LockedMemoryRemedy() {
+  rlimit limit{};
+  constexpr unsigned kCapSysResource = 24;
+  if (HasCapability(kCapSysResource) || ::getrlimit(RLIMIT_MEMLOCK, &limit) != 0 ||
+      limit.rlim_cur == RLIM_INFINITY) {
+    return {};
+  }
+  return "; if this kernel is older than 5.11, the limit on locked memory (" +
+         std::to_string(limit.rlim_cur / 1024) +
+         " KiB) is too low: add CAP_SYS_RESOURCE, or raise it (ulimit -l unlimited, LimitMEMLOCK=infinity)";
+}
+
 thread_local std::string libbpf_output;
 
 int CollectLibbpfOutput(libbpf_print_level level, const char* format, va_list arguments) {
@@ -85,11 +129,14 @@ std::string LastLines(const std::string& text, size_t count) {
   return text.substr(begin);
 }
 
-bool HasCapability(unsigned capability) {
-  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
-  __user_cap_data_struct data[2] = {};
-  if (::syscall(SYS_capget, &header, data) != 0) return false;
-  return (data[capability / 32].effective >> (capability % 32)) & 1;
+// libbpf looks on disk too when sysfs does not have it.
+std::string MissingBtf() {
+  utsname names{};
+  ::uname(&names);
+  return "there is no BTF of this kernel (/sys/kernel/btf/vmlinux), which needs CONFIG_DEBUG_INFO_BTF=y, as the "
+         "kernels of Debian 11, Ubuntu 20.10, RHEL 8.2 and later have. In a container mount /sys, or put a copy "
+         "of the host's file at /boot/vmlinux-" +
+         std::string(names.release);
 }
 
 Status CheckRequirements() {
@@ -101,21 +148,15 @@ Status CheckRequirements() {
         "not allowed to load BPF programs; run as root (sudo zerotap), or with the capabilities "
         "CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE");
   }
-  if (::access("/sys/kernel/btf/vmlinux", R_OK) != 0) {
-    return Fail(
-        "this kernel has no BTF (/sys/kernel/btf/vmlinux); it needs CONFIG_DEBUG_INFO_BTF=y, as "
-        "the "
-        "kernels of Debian 11, Ubuntu 20.10, RHEL 8.2 and later have; in a container mount /sys");
-  }
+  if (std::vector<std::string> limits = HostLimits(); !limits.empty()) return Fail(limits.front());
   int ring = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "zt_check", 0, 0, 4096, nullptr);
   if (ring < 0) {
     int error = errno;
     if (error == EPERM) {
       return Fail(
           "the kernel refused a BPF map; check that the container is privileged or has CAP_BPF, "
-          "that its "
-          "seccomp profile allows bpf(2), and that the kernel is not locked down (confidentiality "
-          "mode)");
+          "and that its seccomp profile allows bpf(2)" +
+          LockedMemoryRemedy());
     }
     return Fail("this kernel has no BPF ring buffer (" + std::string(std::strerror(error)) +
                 "); it must be 5.10 or later");
@@ -164,27 +205,14 @@ Result<SkeletonPtr> TryLoad(const CaptureOptions& options, size_t ring_bytes,
   int result = zerotap_bpf__load(skeleton.get());
   if (result != 0) {
     spdlog::debug("loading the BPF programs failed: {}", LastLines(libbpf_output, 20));
-    return FailErrno("the kernel did not accept the BPF programs", -result);
+    Error error = Error::FromErrno("the kernel did not accept the BPF programs", -result);
+    if (result == -EPERM) error.message += LockedMemoryRemedy();
+    return tl::unexpected(error);
   }
   return skeleton;
 }
 
 const char* TierName(CaptureTier tier) { return tier == CaptureTier::kA ? "A" : "B"; }
-
-std::vector<std::string> Unseen(const Variant& variant) {
-  std::vector<std::string> unseen = {
-      "sendfile and splice: lengths and times without the bytes",
-      "calls of 32-bit programs: lengths at most",
-      "MPTCP and SMC sockets",
-  };
-  if (variant.tier == CaptureTier::kA) {
-    unseen.push_back("io_uring: lengths and times without the bytes");
-    unseen.push_back("splice from a socket: a gap in its stream");
-  } else {
-    unseen.push_back("io_uring: nothing, a gap in the stream");
-  }
-  return unseen;
-}
 
 // The program gets `cookie` (0: none) to tell its attachments apart.
 Result<LinkPtr> AttachToEvent(bpf_program* program, uint64_t event_id, uint64_t cookie) {
@@ -214,6 +242,10 @@ Result<std::vector<uint64_t>> EventIds(const Variant& variant, const Result<Trac
   return ids;
 }
 
+void AddOnce(std::vector<std::string>& texts, const std::string& text) {
+  if (std::find(texts.begin(), texts.end(), text) == texts.end()) texts.push_back(text);
+}
+
 }  // namespace
 
 size_t RoundUpRingBytes(size_t bytes) {
@@ -227,7 +259,7 @@ Result<LoadedProbes> LoadProbes(const CaptureOptions& options) {
   libbpf_set_print(CollectLibbpfOutput);
   uint64_t begin = MonotonicNs();
   btf* kernel = btf__load_vmlinux_btf();
-  if (kernel == nullptr) return FailErrno("cannot read the kernel's BTF (/sys/kernel/btf/vmlinux)");
+  if (kernel == nullptr) return Fail(MissingBtf());
   std::unique_ptr<btf, void (*)(btf*)> kernel_owner(kernel, btf__free);
   bool exit_says_last = TracepointParameters(kernel, "sched_process_exit") >= 2;
   Result<Tracefs> tracefs = Tracefs::Open();
@@ -235,17 +267,17 @@ Result<LoadedProbes> LoadProbes(const CaptureOptions& options) {
   LoadedProbes probes;
   probes.ring_bytes = RoundUpRingBytes(options.ring_bytes);
   Error last_error{"no capture tier fits this kernel; it must be 5.10 or later", 0};
-  for (const Variant& variant : Variants()) {
+  for (const Variant& variant : VariantsInOrder()) {
     if (options.tier != CaptureTier::kAuto && options.tier != variant.tier) continue;
     if (!IsAvailable(kernel, variant)) {
-      probes.report.remarks.push_back(std::string("tier ") + TierName(variant.tier) +
-                                      ": this kernel lacks its hooks");
+      AddOnce(probes.report.remarks,
+              std::string("tier ") + TierName(variant.tier) + ": this kernel lacks its hooks");
       continue;
     }
     Result<std::vector<uint64_t>> ids = EventIds(variant, tracefs);
     if (!ids) {
       last_error = ids.error();
-      probes.report.remarks.push_back(last_error.message);
+      AddOnce(probes.report.remarks, last_error.message);
       continue;
     }
     Result<SkeletonPtr> skeleton = TryLoad(options, probes.ring_bytes, variant, exit_says_last);
@@ -258,7 +290,7 @@ Result<LoadedProbes> LoadProbes(const CaptureOptions& options) {
     probes.skeleton = std::move(*skeleton);
     probes.report.tier = variant.tier;
     probes.report.attach_form = variant.attach_form;
-    probes.report.unseen = Unseen(variant);
+    probes.report.unseen = BlindSpots(variant.tier);
     probes.event_ids = std::move(*ids);
     if (!probes.event_ids.empty() && tracefs->detached()) {
       probes.report.remarks.push_back(

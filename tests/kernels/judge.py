@@ -1,0 +1,350 @@
+"""What the guests left behind against what the scripts say must be there: exact spans, budgets of the verifier, messages.
+
+A judgement is a list of what is wrong; an empty one is a pass.
+"""
+
+import json
+import os
+import re
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "integration"))
+from harness import CLIENT, ERROR, SERVER, read_spans  # noqa: E402
+
+GROWTH = 1.2  # of a program's processed instructions over its budget
+
+# Turn by turn what the two ends of tests/kernels/conversations.cc must give:
+# (name of the client's span, of the server's, status code, client in error, server in error)
+HTTP = [("GET", "GET /items/{id}", 200, False, False),
+        ("POST", "POST /items", 201, False, False),
+        ("GET", "GET /nowhere", 404, True, False),
+        ("PUT", "PUT /items/{id}", 204, False, False),
+        ("HEAD", "HEAD /items/{id}", 200, False, False),
+        ("GET", "GET /broken", 500, True, True),
+        ("GET", "GET /large", 200, False, False)]
+# Turns 0 (start-up) and 4 (a Parse alone) give no span.
+POSTGRES = {1: ("SELECT items", "SELECT name FROM items WHERE id = ?", None, 2),
+            2: ("SELECT nowhere", "SELECT nothing FROM nowhere", "42P01", 0),
+            3: ("INSERT log", "INSERT INTO log (who) VALUES ($1)", None, 1),
+            5: ("UPDATE items", "UPDATE items SET name = $1", None, 3),
+            6: ("UPDATE items", "UPDATE items SET name = $1", None, 4)}
+
+
+def text_of(*path):
+    try:
+        with open(os.path.join(*path), errors="replace") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+
+
+def json_lines(*path):
+    """The JSON objects among the lines, and what else there is."""
+    objects, others = [], []
+    for line in text_of(*path).splitlines():
+        try:
+            objects.append(json.loads(line))
+        except ValueError:
+            others.append(line)
+    return objects, others
+
+
+def spans_of(folder):
+    return read_spans(text_of(folder, "telemetry.jsonl").splitlines())
+
+
+def http_turn(index):
+    name, served, code, client_fails, server_fails = HTTP[index]
+    return (name, code, client_fails), (served, code, server_fails)
+
+
+def postgres_turn(index):
+    name, query, error, rows = POSTGRES[index]
+    return (name, query, error, rows), (name, query, error, rows)
+
+
+def fingerprint(span):
+    """The part of a span that the script fixes."""
+    if span.is_database:
+        failed = span.attributes.get("db.response.status_code")
+        return span.name, span.text, failed if span.status == ERROR or failed else None, span.rows
+    return span.name, span.http_status, span.status == ERROR
+
+
+def compare(spans, pid, turns, turn_of, server_pids, services=(None, None)):
+    """The client `pid` has exactly these turns, in order, each with the one server's span that is its child."""
+    problems = []
+    clients = sorted((s for s in spans if s.pid == pid and s.kind == CLIENT), key=lambda s: s.start)
+    expected = [turn_of(turn) for turn in turns]
+    if [fingerprint(s) for s in clients] != [client for client, _ in expected]:
+        problems.append(f"client {pid}: expected {[c for c, _ in expected]}, got {[fingerprint(s) for s in clients]}")
+        return problems
+    for span, (_, server_expected) in zip(clients, expected):
+        children = [s for s in spans if s.parent == span.span_id]
+        if len(children) != 1 or children[0].kind != SERVER or children[0].pid not in server_pids:
+            problems.append(f"client {pid} {span.name}: expected one server span below it, got {children}")
+        elif fingerprint(children[0]) != server_expected or children[0].trace_id != span.trace_id:
+            problems.append(f"client {pid} {span.name}: expected {server_expected} below it, got {fingerprint(children[0])}")
+        elif span.parent or not span.start <= children[0].start:
+            problems.append(f"client {pid} {span.name}: has a parent, or begins after its server's span")
+        else:
+            for which, service in zip((span, children[0]), services):
+                if service is not None and which.service != service:
+                    problems.append(f"client {pid} {span.name}: service {which.service}, expected {service}")
+    return problems
+
+
+def agent_is_well(folder):
+    """It ended in order, lost nothing, and its ledger adds up."""
+    problems = []
+    log = text_of(folder, "log")
+    if text_of(folder, "status").strip() != "0":
+        return [f"the agent ended with {text_of(folder, 'status').strip() or 'no status'}:\n{log[-1500:]}"]
+    metrics = text_of(folder, "metrics.txt")
+    losses = re.findall(r'^(zerotap_kernel_losses_total\{[^}]*reason="(?:recursion|ring_full|connection_map_full)"[^}]*\}) (\S+)$',
+                        metrics, re.MULTILINE)
+    if len(losses) < 3:
+        problems.append(f"/metrics has no kernel losses:\n{metrics[:300]}")
+    problems += [f"{name} {value}" for name, value in losses if float(value) != 0]
+    try:
+        rows = json.loads(text_of(folder, "ledger.json"))["rows"]
+    except ValueError:
+        return [*problems, "no /ledger"]
+    for row in rows:
+        balance = sum(row["dropped"].values()) + row["emitted"] + row["filtered"] + row["sampled_out"] + row["in_flight"]
+        if row["seen"] != balance or sum(row["dropped"].values()):
+            problems.append(f"the ledger: {row}")
+    return problems
+
+
+def server_pid(results, name="web_server"):
+    return json_lines(results, name)[0][0]["pid"]
+
+
+def load(results, label, budgets, kernel):
+    """Every program of the agent's object loads where it should, for no more than its budget and a fifth."""
+    programs, others = json_lines(results, "load", "programs")
+    if not programs or others:
+        return [f"load_programs: {others or text_of(results, 'load', 'log')}"]
+    return over_budget(programs, budgets, kernel)
+
+
+def over_budget(programs, budgets, kernel):
+    budget = budget_for(budgets, kernel)
+    problems = []
+    for program in programs:
+        name, wanted = program["program"], budget.get(program["program"], 0)
+        if wanted is None:
+            if program["loaded"]:
+                problems.append(f"{name} loads, and the table says that it does not: --update-budgets")
+        elif not program["loaded"]:
+            problems.append(f"{name} is refused: {program['why'][-800:]}")
+        elif program["instructions"] > wanted * GROWTH:
+            problems.append(f"{name}: {program['instructions']} instructions processed, its budget is {wanted} and a fifth")
+    return problems + [f"{name} is not in the object" for name in budget if name not in {p["program"] for p in programs}]
+
+
+def budget_for(budgets, kernel):
+    """The table of the kernel's series, or of the newest one before it."""
+    series = tuple(int(n) for n in re.findall(r"\d+", kernel)[:2])
+    older = [key for key in budgets if tuple(int(n) for n in key.split(".")) <= series]
+    return budgets[max(older, key=lambda key: tuple(int(n) for n in key.split(".")))] if older else {}
+
+
+def conformance(results, tier):
+    folder = os.path.join(results, "conformance")
+    status = text_of(folder, f"{tier}.status").strip()
+    try:
+        report = json.loads(text_of(folder, f"{tier}.json"))
+    except ValueError:
+        return [f"conformance ended with {status or 'no status'} and no report:\n{text_of(folder, f'{tier}.log')[-1500:]}"]
+    problems = [f"{row['family']} {row['variant']}: {row['detail']}" for row in report["rows"] if row["result"] == "fail"]
+    problems += [f"{program['name']} missed {program['recursion_misses']} events" for program in report["programs"]
+                 if program["recursion_misses"]]
+    if not report["rows"] or (status != "0" or report["failed"]) and not problems:
+        problems.append(f"conformance ended with {status}, {report['failed']} failed:\n{text_of(folder, f'{tier}.log')[-1500:]}")
+    return problems
+
+
+def spans(results):
+    """Old and new connections, TCP, IPv6 and AF_UNIX, both protocols, and processes that live 50 ms."""
+    folder = os.path.join(results, "spans")
+    problems = agent_is_well(folder)
+    found = spans_of(folder)
+    said, others = json_lines(folder, "said")
+    if others or not said:
+        problems.append(f"the peers: {others}")
+    web, sql = {server_pid(results)}, {server_pid(results, "sql_server")}
+    expected = 0
+    conversations = [line for line in said if "talked" in line]
+    if len(conversations) != 10:
+        problems.append(f"{len(conversations)} of 10 conversations were done")
+    for number, line in enumerate(conversations):
+        first = 1 if number < 5 else 0  # the agent was not there for the first turn of the old ones
+        http = line["talked"] == "http"
+        turns = range(first, 7) if http else sorted(POSTGRES)
+        service = "old_client" if number < 5 else "web_client" if http else "sql_client"
+        problems += compare(found, line["pid"], turns, http_turn if http else postgres_turn, web if http else sql,
+                            (service, "web_server" if http else "sql_server"))
+        expected += 2 * len(list(turns))
+    brief = [line["brief"] for line in said if "brief" in line]
+    if len(brief) != 5:
+        problems.append(f"{len(brief)} of 5 brief processes were run")
+    for pid in brief:
+        problems += compare(found, pid, [0], http_turn, web, ("brief_client", "web_server"))
+        expected += 2
+    if len(found) != expected:
+        problems.append(f"{len(found)} spans, expected {expected}")
+    return problems
+
+
+def restart(results):
+    """kill -9 under load: no byte is harmed, and from the restart on every request of the old connection has its spans."""
+    folder = os.path.join(results, "restart")
+    problems = agent_is_well(folder)
+    load_lines, others = json_lines(folder, "load")
+    said, more = json_lines(folder, "said")
+    if text_of(folder, "load_status").strip() != "0" or not load_lines or others or more:
+        return [*problems, f"the load's ends: {load_lines} {others} {more}"]
+    load_line = load_lines[0]
+    first, last, pid = load_line["marked"], load_line["loaded"], load_line["pid"]
+    if not 0 < first < last:
+        return [*problems, f"no load on both sides of the restart: {load_line}"]
+    found = spans_of(folder)
+    if not spans_of(os.path.join(results, "killed")):
+        problems.append("the agent that was killed had sent no span")
+    web = {server_pid(results)}
+    for kind, pids in ((CLIENT, {pid}), (SERVER, web)):
+        seen = {}
+        for span in found:
+            if span.kind == kind and span.pid in pids and span.path.startswith("/load/"):
+                seen.setdefault(int(span.path[6:]), []).append(span)
+        twice = [index for index, those in seen.items() if len(those) != 1]
+        missing = [index for index in range(first, last) if index not in seen]
+        foreign = [index for index, those in seen.items() if index >= last or any(s.http_status != 200 for s in those)]
+        if twice or missing or foreign:
+            problems.append(f"load of {first}..{last - 1}, kind {kind}: {len(missing)} missing {missing[:5]}, twice {twice[:5]}, "
+                            f"foreign {foreign[:5]}")
+    problems += linked(found, pid, web)
+    for line in said:
+        problems += compare(found, line["pid"], range(7), http_turn, web, ("web_client", "web_server"))
+    return problems
+
+
+def linked(found, pid, web):
+    """Of the load, every client's span after the first has its server's below it."""
+    children = {s.parent: s for s in found if s.kind == SERVER and s.pid in web}
+    clients = sorted((s for s in found if s.kind == CLIENT and s.pid == pid), key=lambda s: s.start)
+    wrong = [s.path for s in clients[1:] if s.span_id not in children or children[s.span_id].path != s.path]
+    return [f"spans of the load without the server's below: {wrong[:5]}"] if wrong else []
+
+
+def one_conversation(results, case, ignored=()):
+    """An odd host makes no difference to a conversation."""
+    folder = os.path.join(results, case)
+    problems = agent_is_well(folder)
+    if problems:
+        return problems
+    said, others = json_lines(folder, "said")
+    found = [s for s in spans_of(folder) if s.service not in ignored]
+    if others or len(said) != 1:
+        return [f"the peers: {said} {others}"]
+    problems = compare(found, said[0]["pid"], range(7), http_turn, {server_pid(results)}, ("web_client", "web_server"))
+    return problems + ([f"{len(found)} spans, expected 14"] if len(found) != 14 else [])
+
+
+def says(results, case, *words):
+    log = text_of(results, case, "log")
+    return [f"its log does not say \"{word}\":\n{log[-1500:]}" for word in words if word not in log]
+
+
+def refuses(results, case, *words):
+    """It does not start, says why and what to do, and leaves with the code for that."""
+    status = text_of(results, case, "status").strip()
+    last = "\n".join(line for line in text_of(results, case, "log").splitlines() if " error " in line)
+    problems = [] if status == "3" else [f"it ended with {status}, expected 3:\n{text_of(results, case, 'log')[-1500:]}"]
+    return problems + [f"its error does not say \"{word}\": {last}" for word in words if word not in last]
+
+
+def cgroup(results, case):
+    """A server in a unit and one in a container are named by where their cgroups are."""
+    folder = os.path.join(results, case)
+    problems = agent_is_well(folder)
+    said, others = json_lines(folder, "said")
+    if others or len(said) != 2:
+        return [*problems, f"the peers: {said} {others}"]
+    found = spans_of(folder)
+    servers = {s.pid for s in found if s.kind == SERVER}
+    for line in said:
+        problems += compare(found, line["pid"], range(7), http_turn, servers)
+    places = {(s.resource.get("zerotap.systemd.unit"), s.resource.get("container.id")) for s in found if s.kind == SERVER}
+    expected = {("shop.service", None), (None, "0123456789abcdef" * 4)}
+    return problems + ([f"unit and container are {places}, expected {expected}"] if places != expected else [])
+
+
+def watching(results):
+    """(tier, attach form) that the agent's log names."""
+    match = re.search(r"watches this host: tier (\S+) \(([^)]*)\)", text_of(results, "spans", "log"))
+    return (match[1], match[2]) if match else (None, None)
+
+
+def start_up_log(results):
+    """What the tier cannot see is told at the start."""
+    tier = watching(results)[0]
+    wanted = {"a": "io_uring: lengths and times without the bytes", "b": "io_uring: nothing, a gap in the stream"}
+    return says(results, "spans", wanted.get(tier, "tier"), "not seen: ")
+
+
+def odd(results, case, version):
+    series = tuple(int(n) for n in re.findall(r"\d+", version)[:2])
+    if case == "tracefs_none":
+        wanted = ["(BTF tracepoint)"] + (["tracefs is not mounted and cannot be"] if series >= (6, 3) else [])
+        return one_conversation(results, case) + says(results, case, *wanted)
+    if case == "tracefs_detached":
+        wanted = ["an instance of our own"] if series >= (6, 3) else []
+        return one_conversation(results, case) + says(results, case, *wanted)
+    if case == "beside":
+        # The second agent sees the first one's health server being asked: that is a request like any other.
+        return one_conversation(results, "beside", ("busybox", "wget")) + one_conversation(results, "second", ("busybox", "wget", "zerotap"))
+    if case == "memlock_strict" and series < (5, 11):
+        return refuses(results, case, "limit on locked memory", "CAP_SYS_RESOURCE", "LimitMEMLOCK")
+    if case == "no_btf":
+        return refuses(results, case, "BTF", "mount /sys", "/boot/vmlinux-")
+    if case == "lockdown_strict":
+        return refuses(results, case, "locked down", "lockdown=integrity")
+    if case.startswith("cgroup"):
+        return cgroup(results, case)
+    return one_conversation(results, case)
+
+
+def tier_of(results):
+    """The tier that conformance was run in by itself."""
+    try:
+        return json.loads(text_of(results, "conformance", "auto.json")).get("tier")
+    except ValueError:
+        return None
+
+
+def recursion_misses(results):
+    """By case: events that the kernel skipped, as the agent and conformance count them."""
+    misses = {}
+    for case in sorted(os.listdir(results)) if os.path.isdir(results) else ():
+        match = re.search(r'losses_total\{reason="recursion"\} (\S+)', text_of(results, case, "metrics.txt"))
+        if match:
+            misses[case] = int(float(match[1]))
+    for tier in ("auto", "b"):
+        try:
+            report = json.loads(text_of(results, "conformance", f"{tier}.json"))
+            misses[f"conformance {tier}"] = sum(p["recursion_misses"] for p in report["programs"])
+        except (ValueError, KeyError):
+            continue
+    return misses
+
+
+def conformance_counts(results, tier):
+    """How many rows of the conformance program passed, failed, and are known to be out of sight."""
+    try:
+        rows = json.loads(text_of(results, "conformance", f"{tier}.json"))["rows"]
+    except (ValueError, KeyError):
+        return None
+    return {result: sum(row["result"] == result for row in rows) for result in ("pass", "fail", "blind")}

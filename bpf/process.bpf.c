@@ -68,7 +68,7 @@ int process_fork(zt_u64 *arguments)
 static __always_inline void zt_emit_exit(struct task_struct *task)
 {
 	zt_u32 tgid = BPF_CORE_READ(task, tgid);
-	bpf_map_delete_elem(&process_policies, &tgid); /* the number may come again */
+	zt_forget_policy(tgid); /* the number may come again */
 	struct zt_process_exit_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	if (!event) {
 		zt_count(ZT_COUNTER_RING_FULL);

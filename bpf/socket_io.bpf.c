@@ -18,72 +18,18 @@
 #define ZT_MAX_COUNTED_MESSAGES 64
 #define ZT_IGNORED_MESSAGE_FLAGS (MSG_OOB | MSG_ERRQUEUE) /* not bytes of the stream */
 
-/* The socket behind a descriptor of this task. Read without its locks: that the socket points back
- * at the file shows that the descriptor was not changed in between. */
-static __always_inline struct socket *zt_socket_of(struct task_struct *task, zt_u32 descriptor,
-						   struct file **file)
-{
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-	if (descriptor >= BPF_CORE_READ(table, max_fds))
-		return 0;
-	struct file **files = BPF_CORE_READ(table, fd);
-	if (bpf_probe_read_kernel(file, sizeof(*file), files + descriptor) || !*file)
-		return 0;
-	if ((BPF_CORE_READ(*file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
-		return 0;
-	struct socket *socket = BPF_CORE_READ(*file, private_data);
-	return BPF_CORE_READ(socket, file) == *file ? socket : 0;
-}
-
-/*
- * Work that io_uring left behind runs when the thread leaves some other system call, whose registers
- * are not of this transfer. Only threads that use io_uring are asked.
- */
-static __always_inline bool zt_registers_are_foreign(struct task_struct *task, struct sock *sk,
-						     zt_u32 descriptor)
-{
-	if (!bpf_core_field_exists(struct task_struct, io_uring) || !BPF_CORE_READ(task, io_uring))
-		return false;
-	struct file *file = 0;
-	struct socket *socket = zt_socket_of(task, descriptor, &file);
-	return !socket || BPF_CORE_READ(socket, sk) != sk;
-}
-
-static __always_inline int zt_on_length(struct sock *sk, int result, zt_u32 message_flags,
+static __always_inline int zt_on_length(zt_u64 sk, int result, zt_u32 message_flags,
 					zt_u8 direction)
 {
 	zt_u64 what;
 	if (result < 0 || (message_flags & ZT_IGNORED_MESSAGE_FLAGS))
 		return 0;
-	if (!zt_is_wanted(bpf_get_current_pid_tgid() >> 32, &what))
-		return 0;
 	struct task_struct *task = bpf_get_current_task_btf();
-	if (task->flags & PF_KTHREAD)
+	if (!zt_is_wanted(task->tgid, &what) || (task->flags & PF_KTHREAD))
 		return 0;
-	struct zt_syscall syscall;
-	zt_read_syscall(&syscall, (struct pt_regs *)bpf_task_pt_regs(task));
-	zt_u32 kind = zt_call_kind(syscall.number);
-	zt_u8 flags = 0;
-	/* An empty message counts among the others of its call. */
-	if (!result && direction == ZT_DIRECTION_EGRESS && (kind & 0xf) != ZT_CALL_MESSAGES)
-		return 0;
-	if ((task->flags & PF_IO_WORKER) ||
-	    (kind != ZT_CALL_OTHER && zt_registers_are_foreign(task, sk, syscall.argument[0]))) {
-		kind = ZT_CALL_OTHER; /* the registers are of no call, or of another */
-	} else if (task->thread_info.ZT_COMPAT_FIELD & ZT_COMPAT_BITS) {
-		kind = ZT_CALL_OTHER;
-		zt_count(ZT_COUNTER_COMPAT_CALL);
-	} else if (kind != ZT_CALL_OTHER &&
-		   !(kind & ZT_CALL_INGRESS) != (direction == ZT_DIRECTION_EGRESS)) {
-		kind = ZT_CALL_OTHER;
-		zt_count(ZT_COUNTER_UNKNOWN_CALL);
-	}
-	if (direction == ZT_DIRECTION_EGRESS)
-		message_flags = zt_call_flags(kind, &syscall);
-	else if (message_flags & MSG_PEEK)
-		flags |= ZT_DATA_PEEK;
-	zt_hand_over((zt_u64)sk, what | zt_what(kind, direction, flags, message_flags), result,
-		     syscall.argument[1], syscall.argument[2]);
+	zt_u8 flags =
+	    direction == ZT_DIRECTION_INGRESS && (message_flags & MSG_PEEK) ? ZT_DATA_PEEK : 0;
+	zt_hand_over(sk, what | zt_what(ZT_CALL_OTHER, direction, flags, message_flags), result, 0, 0);
 	return 0;
 }
 
@@ -94,25 +40,26 @@ int tier_a_length(struct trace_event_raw_sock_msg_length *record)
 {
 	if (record->family != AF_UNIX && record->protocol != IPPROTO_TCP)
 		return 0;
-	return zt_on_length(record->sk, record->ret, record->flags, bpf_get_attach_cookie(record));
+	return zt_on_length((zt_u64)record->sk, record->ret, record->flags,
+			    bpf_get_attach_cookie(record));
 }
 
 static __always_inline int zt_on_length_arguments(zt_u64 *arguments, zt_u8 direction)
 {
-	struct sock *sk = (struct sock *)zt_argument(arguments, 0);
-	if (zt_family(sk) != AF_UNIX && BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP)
+	struct sock *sk = (struct sock *)arguments[0];
+	if (zt_family(sk) != AF_UNIX && ZT_READ(struct sock, sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
-	return zt_on_length(sk, (int)arguments[1], (int)arguments[2], direction);
+	return zt_on_length((zt_u64)sk, (int)arguments[1], (int)arguments[2], direction);
 }
 
-SEC("tp_btf/sock_send_length")
-int tier_a_send_btf(zt_u64 *arguments)
+SEC("raw_tp/sock_send_length")
+int tier_a_send(zt_u64 *arguments)
 {
 	return zt_on_length_arguments(arguments, ZT_DIRECTION_EGRESS);
 }
 
-SEC("tp_btf/sock_recv_length")
-int tier_a_receive_btf(zt_u64 *arguments)
+SEC("raw_tp/sock_recv_length")
+int tier_a_receive(zt_u64 *arguments)
 {
 	return zt_on_length_arguments(arguments, ZT_DIRECTION_INGRESS);
 }

@@ -65,6 +65,7 @@ struct BpfCapture::State {
   LoadedProbes probes;
   std::unique_ptr<ring_buffer, RingDeleter> ring;
   Mapping verdicts;
+  Mapping policy_slots;
   Mapping consumer_position;
   Mapping producer_position;
   const std::function<void(ByteSpan)>* handler = nullptr;
@@ -143,6 +144,9 @@ Result<std::unique_ptr<BpfCapture>> BpfCapture::Create(const CaptureOptions& opt
   state->verdicts = Mapping(bpf_map__fd(maps.verdicts), ZT_VERDICT_SLOTS * sizeof(uint64_t),
                             PROT_READ | PROT_WRITE, 0);
   if (state->verdicts.As<void>() == nullptr) return FailErrno("cannot map the verdicts");
+  state->policy_slots = Mapping(bpf_map__fd(maps.policy_slots), ZT_POLICY_SLOTS * sizeof(uint64_t),
+                                PROT_READ | PROT_WRITE, 0);
+  if (state->policy_slots.As<void>() == nullptr) return FailErrno("cannot map the policies");
   int ring_fd = bpf_map__fd(maps.events);
   state->consumer_position = Mapping(ring_fd, page, PROT_READ, 0);
   state->producer_position = Mapping(ring_fd, page, PROT_READ, static_cast<off_t>(page));
@@ -196,9 +200,16 @@ void BpfCapture::SetProcessPolicy(uint32_t tgid, zt_process_policy policy) {
   uint32_t value = policy;
   bpf_map_update_elem(bpf_map__fd(state_->probes.skeleton->maps.process_policies), &tgid, &value,
                       BPF_ANY);
+  // After the hash: a slot never says what the hash does not.
+  __atomic_store_n(state_->policy_slots.As<uint64_t>() + zt_policy_slot(tgid),
+                   zt_policy_word(tgid, policy), __ATOMIC_RELEASE);
 }
 
 void BpfCapture::ForgetProcess(uint32_t tgid) {
+  uint64_t* slot = state_->policy_slots.As<uint64_t>() + zt_policy_slot(tgid);
+  if (__atomic_load_n(slot, __ATOMIC_RELAXED) >> 32 == tgid) {
+    __atomic_store_n(slot, uint64_t{0}, __ATOMIC_RELEASE);
+  }
   bpf_map_delete_elem(bpf_map__fd(state_->probes.skeleton->maps.process_policies), &tgid);
 }
 
@@ -207,6 +218,8 @@ bool BpfCapture::HasProcessPolicy(uint32_t tgid) const {
   return bpf_map_lookup_elem(bpf_map__fd(state_->probes.skeleton->maps.process_policies), &tgid,
                              &policy) == 0;
 }
+
+int BpfCapture::ring_fd() const { return bpf_map__fd(state_->probes.skeleton->maps.events); }
 
 CaptureCounters BpfCapture::ReadCounters() const {
   CaptureCounters counters;

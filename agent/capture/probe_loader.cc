@@ -18,6 +18,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/capture/blind_spots.h"
+#include "agent/capture/preemption.h"
 #include "agent/capture/tracefs.h"
 #include "bpf/abi/control.h"
 // The skeleton's types come from the ABI headers.
@@ -35,29 +36,32 @@ struct Tracepoint {
   const char* name;
 };
 
-// One way to see the bytes of sockets: a set of programs and how they are attached.
+// One way to see the bytes of sockets: a set of programs and how they are attached. Directly costs
+// an event less than half of what the detour by the perf subsystem does, but loses events where the
+// kernel preempts such programs.
 struct Variant {
   CaptureTier tier;
   const char* attach_form;
   std::vector<const char*> programs;
-  std::vector<const char*> btf_tracepoints;  // what the kernel must have
+  std::vector<const char*> hooks;       // what the kernel must have
   std::vector<Tracepoint> tracepoints;  // to attach the one program to; the cookie is the index
+  enum { kDirect, kDirectAnyway, kByPerf } way;
 };
 
 const std::vector<Variant>& Variants() {
+  static const std::vector<const char*> lengths = {"sock_send_length", "sock_recv_length"};
   static const std::vector<Variant> variants = {
+      {CaptureTier::kA, "raw tracepoint", {"tier_a_send", "tier_a_receive"}, lengths, {}, Variant::kDirect},
       {CaptureTier::kA,
        "tracepoint",
        {"tier_a_length"},
-       {"sock_send_length", "sock_recv_length"},
-       {{"sock", "sock_send_length"}, {"sock", "sock_recv_length"}}},
-      {CaptureTier::kA,
-       "BTF tracepoint",
-       {"tier_a_send_btf", "tier_a_receive_btf"},
-       {"sock_send_length", "sock_recv_length"},
-       {}},
-      {CaptureTier::kB, "BTF tracepoint", {"tier_b_exit_btf"}, {"sys_exit"}, {}},
-      {CaptureTier::kB, "tracepoint", {"tier_b_exit"}, {}, {{"raw_syscalls", "sys_exit"}}},
+       lengths,
+       {{"sock", "sock_send_length"}, {"sock", "sock_recv_length"}},
+       Variant::kByPerf},
+      {CaptureTier::kA, "raw tracepoint", {"tier_a_send", "tier_a_receive"}, lengths, {}, Variant::kDirectAnyway},
+      {CaptureTier::kB, "BTF tracepoint", {"tier_b_exit_btf"}, {"sys_exit"}, {}, Variant::kDirect},
+      {CaptureTier::kB, "tracepoint", {"tier_b_exit"}, {}, {{"raw_syscalls", "sys_exit"}}, Variant::kByPerf},
+      {CaptureTier::kB, "BTF tracepoint", {"tier_b_exit_btf"}, {"sys_exit"}, {}, Variant::kDirectAnyway},
   };
   return variants;
 }
@@ -73,26 +77,6 @@ bool HasCapability(unsigned capability) {
   __user_cap_data_struct data[2] = {};
   if (::syscall(SYS_capget, &header, data) != 0) return false;
   return (data[capability / 32].effective >> (capability % 32)) & 1;
-}
-
-// From 7.2 on programs on sys_exit that are attached by BTF can be preempted, and miss what happens meanwhile on their CPU;
-// both forms load, so trying does not tell. The perf-attached form costs more, and before 5.15 does not load.
-bool BtfSystemCallHookLosesEvents() {
-  utsname names{};
-  unsigned major = 0;
-  unsigned minor = 0;
-  if (::uname(&names) != 0 || std::sscanf(names.release, "%u.%u", &major, &minor) != 2) return false;
-  return major > 7 || (major == 7 && minor >= 2);
-}
-
-std::vector<Variant> VariantsInOrder() {
-  std::vector<Variant> variants = Variants();
-  if (BtfSystemCallHookLosesEvents()) {
-    std::stable_partition(variants.begin(), variants.end(), [](const Variant& variant) {
-      return variant.tier == CaptureTier::kA || !variant.tracepoints.empty();
-    });
-  }
-  return variants;
 }
 
 // Before 5.11 maps are locked memory.
@@ -177,7 +161,7 @@ int TracepointParameters(const btf* kernel, const std::string& name) {
 }
 
 bool IsAvailable(const btf* kernel, const Variant& variant) {
-  for (const char* name : variant.btf_tracepoints) {
+  for (const char* name : variant.hooks) {
     if (TracepointParameters(kernel, name) < 0) return false;
   }
   return true;
@@ -201,6 +185,7 @@ Result<SkeletonPtr> TryLoad(const CaptureOptions& options, size_t ring_bytes,
   skeleton->rodata->zt_detect_budget = options.detect_budget_kib * 1024;
   skeleton->rodata->zt_detect_edge = options.detect_edge_bytes;
   skeleton->rodata->zt_ring_bytes = static_cast<uint32_t>(ring_bytes);
+  skeleton->rodata->zt_finds_registers = variant.tier == CaptureTier::kA;
   libbpf_output.clear();
   int result = zerotap_bpf__load(skeleton.get());
   if (result != 0) {
@@ -267,11 +252,15 @@ Result<LoadedProbes> LoadProbes(const CaptureOptions& options) {
   LoadedProbes probes;
   probes.ring_bytes = RoundUpRingBytes(options.ring_bytes);
   Error last_error{"no capture tier fits this kernel; it must be 5.10 or later", 0};
-  for (const Variant& variant : VariantsInOrder()) {
+  for (const Variant& variant : Variants()) {
     if (options.tier != CaptureTier::kAuto && options.tier != variant.tier) continue;
     if (!IsAvailable(kernel, variant)) {
       AddOnce(probes.report.remarks,
               std::string("tier ") + TierName(variant.tier) + ": this kernel lacks its hooks");
+      continue;
+    }
+    if (variant.way == Variant::kDirect &&
+        DirectProgramsArePreemptible(kernel, variant.hooks.front())) {
       continue;
     }
     Result<std::vector<uint64_t>> ids = EventIds(variant, tracefs);
@@ -290,6 +279,11 @@ Result<LoadedProbes> LoadProbes(const CaptureOptions& options) {
     probes.skeleton = std::move(*skeleton);
     probes.report.tier = variant.tier;
     probes.report.attach_form = variant.attach_form;
+    if (variant.way == Variant::kDirectAnyway) {
+      probes.report.remarks.push_back(
+          "attached directly although this kernel preempts such programs, or may: events can be "
+          "lost, which recursion_misses counts. Mount tracefs to avoid it");
+    }
     probes.report.unseen = BlindSpots(variant.tier);
     probes.event_ids = std::move(*ids);
     if (!probes.event_ids.empty() && tracefs->detached()) {

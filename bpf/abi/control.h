@@ -52,6 +52,22 @@ enum zt_process_policy {
 	ZT_PROCESS_SELF = 3, /* zerotap itself: its connections are left out on both ends */
 };
 
+/*
+ * Beside the hash, the mmap-able array `policy_slots` holds a policy at zt_policy_slot(tgid), as
+ * one word: a hit spares the hooks a lookup. Processes may push each other out of a slot.
+ */
+#define ZT_POLICY_SLOTS 4096u
+
+static inline zt_u32 zt_policy_slot(zt_u32 tgid)
+{
+	return tgid % ZT_POLICY_SLOTS;
+}
+
+static inline zt_u64 zt_policy_word(zt_u32 tgid, zt_u32 policy)
+{
+	return (zt_u64)tgid << 32 | policy;
+}
+
 /* Reasons for which the kernel side loses or leaves out something; index of the per-CPU `counters` array. */
 enum zt_counter {
 	ZT_COUNTER_DATA_EVENTS = 0, /* records written */

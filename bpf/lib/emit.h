@@ -141,7 +141,7 @@ static __always_inline void zt_emit_bare(const struct zt_call *call,
 		return;
 	}
 	zt_fill(event, call, connection, 0, 0, call->flags);
-	bpf_ringbuf_submit(event, zt_wakeup());
+	bpf_ringbuf_submit(event, zt_wakeup_at(call->now));
 }
 
 static __always_inline void zt_emit_plain(const struct zt_call *call,
@@ -177,7 +177,7 @@ static __always_inline void zt_emit_plain(const struct zt_call *call,
 		flags |= ZT_DATA_NO_PAYLOAD;
 	}
 	zt_fill(event, call, connection, head, tail, flags);
-	bpf_ringbuf_submit(event, zt_wakeup());
+	bpf_ringbuf_submit(event, zt_wakeup_at(call->now));
 }
 
 static __always_inline void zt_emit_gathered(const struct zt_call *call,
@@ -201,7 +201,66 @@ static __always_inline void zt_emit_gathered(const struct zt_call *call,
 		tail)
 		tail = 0;
 	zt_fill(event, call, connection, head, tail, flags);
-	bpf_ringbuf_submit(event, zt_wakeup());
+	bpf_ringbuf_submit(event, zt_wakeup_at(call->now));
+}
+
+#define ZT_FEW_SEGMENTS 4
+
+/* The usual gathering call: a few segments of which everything is wanted. All of the array is read
+ * at once, into where the header will be. */
+static __always_inline void zt_emit_few(const struct zt_call *call,
+					struct zt_connection *connection, const zt_u32 room)
+{
+	struct zt_data_event *event = bpf_ringbuf_reserve(&events, sizeof(*event) + 2 * room, 0);
+	if (!event) {
+		zt_record_lost(connection);
+		return;
+	}
+	_Static_assert(sizeof(*event) >= ZT_FEW_SEGMENTS * sizeof(struct user_iovec), "the header's room");
+	volatile struct user_iovec *segments = (volatile struct user_iovec *)event;
+	void *payload = event + 1;
+	zt_u8 flags = call->flags;
+	zt_u32 done = 0;
+	zt_u32 size = call->segments * sizeof(struct user_iovec);
+	zt_barrier_var(size);
+	if (size > ZT_FEW_SEGMENTS * sizeof(struct user_iovec))
+		size = ZT_FEW_SEGMENTS * sizeof(struct user_iovec);
+	bool fault = bpf_probe_read_user(event, size, (void *)call->buffer);
+	for (zt_u32 index = 0; index < ZT_FEW_SEGMENTS; index++) {
+		zt_u32 begin = done;
+		zt_u64 left = call->head - done;
+		zt_u64 part = segments[index].size;
+		if (fault || index >= call->segments || !left)
+			break;
+		if (part > left)
+			part = left;
+		zt_barrier_var(begin);
+		if (begin >= room)
+			break;
+		zt_barrier_var(part);
+		if (part > room)
+			part = room;
+		fault = bpf_probe_read_user(payload + begin, part, (void *)segments[index].base);
+		if (!fault)
+			done = begin + part;
+	}
+	if (done < call->head) {
+		zt_count(ZT_COUNTER_PAYLOAD_FAULT);
+		if (!done)
+			flags |= ZT_DATA_NO_PAYLOAD;
+	}
+	zt_fill(event, call, connection, done, 0, flags);
+	bpf_ringbuf_submit(event, zt_wakeup_at(call->now));
+}
+
+static __noinline int zt_emit_few_segments(const struct zt_call *call,
+					   struct zt_connection *connection)
+{
+	if (call->head <= ZT_PAYLOAD_SMALL)
+		zt_emit_few(call, connection, ZT_PAYLOAD_SMALL);
+	else
+		zt_emit_few(call, connection, ZT_PAYLOAD_MEDIUM);
+	return 0;
 }
 
 /* The usual case: everything is wanted. Small records keep the ring's memory in the caches. */
@@ -243,10 +302,15 @@ static __noinline int zt_emit_segments(const struct zt_call *call, struct zt_con
 }
 
 /* Makes the verifier forget what it knows of the values, so that it need not follow every
- * combination of them: they come back from a helper, the same. */
+ * combination of them: to each comes a 0 of which it does not know that it is one. */
 static __always_inline void zt_forget_values(struct zt_call *call)
 {
-	bpf_probe_read_kernel(call, sizeof(*call), call);
+	zt_u64 zero = *(volatile zt_u64 *)&zt_zero;
+	volatile zt_u64 *words = (volatile zt_u64 *)call;
+	_Static_assert(sizeof(*call) % sizeof(*words) == 0, "zt_call");
+#pragma unroll
+	for (zt_u32 index = 0; index < sizeof(*call) / sizeof(*words); index++)
+		words[index] += zero;
 }
 
 /* The records before the last of a transfer of which more is wanted than one record holds; the last
@@ -349,7 +413,10 @@ static __always_inline void zt_emit_data(struct zt_call *call, struct zt_connect
 	}
 	call->piece = call->length - call->skip;
 	zt_forget_values(call);
-	if (call->segments)
+	if (call->segments && call->segments <= ZT_FEW_SEGMENTS && !call->tail && !call->skip &&
+	    call->head <= ZT_PAYLOAD_MEDIUM)
+		zt_emit_few_segments(call, connection);
+	else if (call->segments)
 		zt_emit_segments(call, connection);
 	else if (call->tail)
 		zt_emit_edges(call, connection);

@@ -13,12 +13,17 @@ const volatile zt_u32 zt_detect_budget __weak =
     4096; /* bytes of each run while nobody has decided yet */
 const volatile zt_u32 zt_detect_edge __weak = 64;
 const volatile zt_u32 zt_ring_bytes __weak = 16 << 20;
+/* The hooks give no registers: each transfer finds those of its task (tier A). */
+const volatile bool zt_finds_registers __weak = false;
 
 /* Set once everything is attached and the sockets that existed before are known: a unix socket first
  * seen later than that is a new one. Transfers are told of from then on, so that the hooks of both
  * directions begin at the same instant: a request whose response fell between the attachments of the
  * two would leave its connection one response short for good. */
 zt_u32 zt_seeded __weak = 0;
+
+/* Always 0, which the verifier cannot know: see zt_forget_values. */
+zt_u64 zt_zero __weak = 0;
 
 enum zt_connection_flags {
 	ZT_CONNECTION_PENDING = 0x01, /* connecting: SYN sent, no sequence numbers yet */
@@ -105,6 +110,15 @@ struct {
 	__type(value, zt_u32); /* enum zt_process_policy */
 } process_policies __weak SEC(".maps");
 
+/* The same by slot, to be had without a call; whoever is not in his slot is looked up above. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, ZT_POLICY_SLOTS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, zt_u32);
+	__type(value, zt_u64); /* zt_policy_word() */
+} policy_slots __weak SEC(".maps");
+
 /* Connections of which zerotap holds one end, as the other end sees them: (its first_out << 32 |
  * its first_in) for TCP, (its inode << 32 | the peer's inode) for AF_UNIX. */
 struct {
@@ -144,8 +158,24 @@ static __always_inline void zt_count(zt_u32 counter)
 
 static __always_inline zt_u32 zt_policy(zt_u32 tgid)
 {
+	zt_u32 slot = zt_policy_slot(tgid);
+	zt_u64 *stored = bpf_map_lookup_elem(&policy_slots, &slot);
+	if (stored) {
+		zt_u64 word = *(volatile zt_u64 *)stored;
+		if (word >> 32 == tgid)
+			return (zt_u32)word;
+	}
 	zt_u32 *policy = bpf_map_lookup_elem(&process_policies, &tgid);
 	return policy ? *policy : 0;
+}
+
+static __always_inline void zt_forget_policy(zt_u32 tgid)
+{
+	zt_u32 slot = zt_policy_slot(tgid);
+	bpf_map_delete_elem(&process_policies, &tgid);
+	zt_u64 *stored = bpf_map_lookup_elem(&policy_slots, &slot);
+	if (stored && *stored >> 32 == tgid)
+		*stored = 0;
 }
 
 /* Waking the reader for each record would cost more than the record: it comes by itself every few
@@ -155,6 +185,13 @@ static __always_inline zt_u64 zt_wakeup(void)
 	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > zt_ring_bytes / 4
 		   ? BPF_RB_FORCE_WAKEUP
 		   : BPF_RB_NO_WAKEUP;
+}
+
+/* For the records of transfers: even to ask costs something, and of the many that fill a ring any
+ * few will do. Every sixteenth microsecond asks. */
+static __always_inline zt_u64 zt_wakeup_at(zt_u64 now)
+{
+	return (now >> 10 & 15) == 0 ? zt_wakeup() : BPF_RB_NO_WAKEUP;
 }
 
 #endif

@@ -150,13 +150,11 @@ static __always_inline void zt_disown(struct zt_call *call, struct zt_connection
 	zt_emit_closed((zt_u64)call->sk, bpf_ktime_get_ns(), 0);
 }
 
-/* The connection to write a record for, with the call's position and times filled in; null if
- * nobody wants one. */
-static __always_inline struct zt_connection *zt_begin(struct zt_call *call, bool own_process)
+/* The state of the transfer's connection; null if nobody wants a record of it, which is counted. */
+static __always_inline struct zt_connection *zt_find_wanted(struct zt_call *call, bool own_process)
 {
 	struct sock *sk = call->sk;
-	struct socket *socket = ZT_READ(struct sock, sk, sk_socket);
-	struct zt_connection *connection = zt_find(call, socket);
+	struct zt_connection *connection = zt_find(call, ZT_READ(struct sock, sk, sk_socket));
 	if (!connection)
 		return 0;
 	if (own_process) {
@@ -172,39 +170,44 @@ static __always_inline struct zt_connection *zt_begin(struct zt_call *call, bool
 		zt_count(ZT_COUNTER_IGNORED_EVENTS);
 		return 0;
 	}
+	return connection;
+}
+
+/* Fills in the transfer's position and times. False: after all nobody wants a record. */
+static __always_inline bool zt_begin(struct zt_call *call, struct zt_connection *connection)
+{
+	struct sock *sk = call->sk;
 	call->now = bpf_ktime_get_ns();
 	zt_place(call, connection);
 	if (!zt_seeded) {
 		connection->flags |= ZT_CONNECTION_MIDSTREAM;
-		return 0;
+		return false;
 	}
 	zt_take_verdict(connection);
 	if (connection->own_checks < ZT_OWN_CHECKS) {
 		connection->own_checks++;
 		if (zt_peer_is_own(sk, connection)) {
 			zt_disown(call, connection);
-			return 0;
+			return false;
 		}
 	}
 	if (connection->mode == ZT_VERDICT_IGNORE) {
 		zt_count(ZT_COUNTER_IGNORED_EVENTS);
-		return 0;
+		return false;
 	}
 	if (!(connection->flags & ZT_CONNECTION_OPENED) &&
 	    !zt_emit_opened((zt_u64)sk, bpf_get_current_task(), bpf_get_current_cgroup_id())) {
 		__sync_fetch_and_add(&connection->lost, 1);
 		__sync_fetch_and_add(&connection->lost_total, 1);
-		return 0;
+		return false;
 	}
-	zt_u64 ids = bpf_get_current_pid_tgid();
-	call->tgid = ids >> 32;
-	call->tid = (zt_u32)ids;
 	zt_time(call, connection);
 	/* A receive comes with its file's O_NONBLOCK among its flags, a send does not. */
 	if ((call->message_flags & MSG_DONTWAIT) ||
-	    (call->direction == ZT_DIRECTION_EGRESS && (zt_file_flags(socket) & O_NONBLOCK)))
+	    (call->direction == ZT_DIRECTION_EGRESS &&
+	     (zt_file_flags(ZT_READ(struct sock, sk, sk_socket)) & O_NONBLOCK)))
 		call->flags |= ZT_DATA_NONBLOCKING;
-	return connection;
+	return true;
 }
 
 static __always_inline void zt_use_segments(struct zt_call *call, zt_u64 array, zt_u64 count)
@@ -307,16 +310,76 @@ static __always_inline bool zt_is_end(struct zt_call *call)
 	       !(call->flags & ZT_DATA_PEEK) && (BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN);
 }
 
+/* The socket behind a descriptor of this task. Read without its locks: that the socket points back
+ * at the file shows that the descriptor was not changed in between. */
+static __always_inline struct socket *zt_socket_of(struct task_struct *task, zt_u32 descriptor,
+						   struct file **file)
+{
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	if (descriptor >= BPF_CORE_READ(table, max_fds))
+		return 0;
+	struct file **files = BPF_CORE_READ(table, fd);
+	if (bpf_probe_read_kernel(file, sizeof(*file), files + descriptor) || !*file)
+		return 0;
+	if ((BPF_CORE_READ(*file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return 0;
+	struct socket *socket = BPF_CORE_READ(*file, private_data);
+	return BPF_CORE_READ(socket, file) == *file ? socket : 0;
+}
+
+/*
+ * Work that io_uring left behind runs when the thread leaves some other system call, whose registers
+ * are not of this transfer. Only threads that use io_uring are asked.
+ */
+static __always_inline bool zt_registers_are_foreign(struct task_struct *task, struct sock *sk,
+						     zt_u32 descriptor)
+{
+	if (!bpf_core_field_exists(struct task_struct, io_uring) || !task->io_uring)
+		return false;
+	struct file *file = 0;
+	struct socket *socket = zt_socket_of(task, descriptor, &file);
+	return !socket || BPF_CORE_READ(socket, sk) != sk;
+}
+
+/* Of which call the transfer is a part, by the registers that its task came into the kernel with.
+ * `task` must be a pointer that the verifier knows. */
+static __always_inline zt_u32 zt_use_registers(struct zt_call *call, struct task_struct *task,
+					       struct zt_syscall *syscall)
+{
+	zt_read_syscall(syscall, (struct pt_regs *)bpf_task_pt_regs(task));
+	zt_u32 kind = zt_call_kind(syscall->number);
+	if (kind != ZT_CALL_OTHER) {
+		if ((task->flags & PF_IO_WORKER) ||
+		    zt_registers_are_foreign(task, call->sk, syscall->argument[0])) {
+			kind = ZT_CALL_OTHER; /* the registers are of no call, or of another */
+		} else if (task->thread_info.ZT_COMPAT_FIELD & ZT_COMPAT_BITS) {
+			kind = ZT_CALL_OTHER;
+			zt_count(ZT_COUNTER_COMPAT_CALL);
+		} else if (!(kind & ZT_CALL_INGRESS) != (call->direction == ZT_DIRECTION_EGRESS)) {
+			kind = ZT_CALL_OTHER;
+			zt_count(ZT_COUNTER_UNKNOWN_CALL);
+		}
+	} else if (!(task->flags & PF_IO_WORKER) &&
+		   (task->thread_info.ZT_COMPAT_FIELD & ZT_COMPAT_BITS)) {
+		zt_count(ZT_COUNTER_COMPAT_CALL);
+	}
+	if (call->direction == ZT_DIRECTION_EGRESS)
+		call->message_flags = zt_call_flags(kind, syscall);
+	return kind & 0xf;
+}
+
 /*
  * One transfer. A global function of numbers, so that it is verified once, whatever its callers
  * know of the values. `what`: kind | direction << 8 | ZT_DATA_* << 16 | ZT_WHAT_* | MSG_* << 32.
  * `sizes`: length | bytes of the same call behind them << 32. `address`, `count`: where the bytes
- * are, as `kind` has it. 1: the socket has no state yet.
+ * are, as `kind` has it. Where zt_finds_registers is set, kind, address and count come from there,
+ * once it is known that anybody wants them. 1: the socket has no state yet.
  */
 __noinline int zt_transfer(zt_u64 socket_address, zt_u64 what, zt_u64 sizes, zt_u64 address,
 			   zt_u64 count)
 {
 	struct zt_call call;
+	zt_u32 kind = what & 0xf;
 	__builtin_memset(&call, 0, sizeof(call));
 	call.sk = (struct sock *)socket_address;
 	call.direction = (what >> 8) & 1;
@@ -324,10 +387,29 @@ __noinline int zt_transfer(zt_u64 socket_address, zt_u64 what, zt_u64 sizes, zt_
 	call.message_flags = what >> 32;
 	call.length = sizes;
 	call.behind = sizes >> 32;
-	struct zt_connection *connection = zt_begin(&call, what & ZT_WHAT_OWN_PROCESS);
+	struct zt_connection *connection = zt_find_wanted(&call, what & ZT_WHAT_OWN_PROCESS);
 	if (!connection)
 		return call.unknown;
-	switch (what & 0xf) {
+	if (zt_finds_registers) {
+		struct task_struct *task = bpf_get_current_task_btf();
+		struct zt_syscall syscall;
+		kind = zt_use_registers(&call, task, &syscall);
+		address = syscall.argument[1];
+		count = syscall.argument[2];
+		call.tgid = task->tgid;
+		call.tid = task->pid;
+		/* An empty message counts among the others of its call. */
+		if (!call.length && call.direction == ZT_DIRECTION_EGRESS &&
+		    kind != ZT_CALL_MESSAGES)
+			return 0;
+	} else {
+		zt_u64 ids = bpf_get_current_pid_tgid();
+		call.tgid = ids >> 32;
+		call.tid = (zt_u32)ids;
+	}
+	if (!zt_begin(&call, connection))
+		return 0;
+	switch (kind) {
 	case ZT_CALL_BYTES:
 		call.buffer = address;
 		call.empty_request = !count;

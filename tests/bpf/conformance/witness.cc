@@ -1,0 +1,118 @@
+#include "tests/bpf/conformance/witness.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+namespace zerotap::conformance {
+namespace {
+
+// TCP: the ports, in one network namespace; a server's end has no inode before it is accepted.
+uint64_t KeyOf(uint8_t family, uint32_t netns, uint16_t local, uint16_t remote, uint64_t inode) {
+  if (family == ZT_FAMILY_UNIX) return inode;
+  return uint64_t{netns} << 32 | uint64_t{local} << 16 | remote | uint64_t{1} << 63;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Witness>> Witness::Create(CaptureTier tier) {
+  CaptureOptions options;
+  options.tier = tier;
+  options.exclude_self = false;
+  // Everything is wanted: content is judged byte by byte.
+  options.detect_budget_kib = 1024 * 1024;
+  auto capture = BpfCapture::Create(options);
+  if (!capture) return tl::unexpected(capture.error());
+  struct stat status {};
+  if (::stat("/proc/self/ns/net", &status) != 0) return FailErrno("/proc/self/ns/net");
+  std::unique_ptr<Witness> witness(
+      new Witness(std::move(*capture), static_cast<uint32_t>(status.st_ino)));
+  witness->Collect();
+  if (!witness->ends_.empty()) witness->last_old_ = witness->ends_.rbegin()->first;
+  return witness;
+}
+
+void Witness::Take(ByteSpan record) {
+  ++records_;
+  const auto* header = reinterpret_cast<const zt_event_header*>(record.data());
+  switch (header->kind) {
+    case ZT_EVENT_CONNECTION_OPENED: {
+      const auto* event = reinterpret_cast<const zt_connection_opened_event*>(record.data());
+      SeenEnd& end = ends_[event->connection_id];
+      if (!end.data.empty() && end.opened_count == 0 && event->netns == netns_)
+        malformed_.push_back("data came before the opened record");
+      end.opened = *event;
+      ++end.opened_count;
+      uint64_t& newest = newest_[KeyOf(event->family, event->netns, event->local_port,
+                                       event->remote_port, event->socket_inode)];
+      newest = std::max(newest, event->connection_id);
+      break;
+    }
+    case ZT_EVENT_DATA: {
+      const auto* event = reinterpret_cast<const zt_data_event*>(record.data());
+      if (record.size() != sizeof(*event) + event->head + event->tail ||
+          uint64_t{event->head} + event->tail > event->length) {
+        malformed_.push_back("a data record whose sizes contradict each other");
+        break;
+      }
+      ends_[event->connection_id].data.push_back(
+          {*event, std::string(reinterpret_cast<const char*>(event + 1),
+                               record.size() - sizeof(*event))});
+      break;
+    }
+    case ZT_EVENT_CONNECTION_SHUTDOWN: {
+      const auto* event = reinterpret_cast<const zt_connection_shutdown_event*>(record.data());
+      ends_[event->connection_id].shutdowns.push_back(*event);
+      break;
+    }
+    case ZT_EVENT_CONNECTION_CLOSED: {
+      const auto* event = reinterpret_cast<const zt_connection_closed_event*>(record.data());
+      ends_[event->connection_id].closed.push_back(*event);
+      break;
+    }
+    case ZT_EVENT_PROCESS_EXEC:
+      ++exec_records_;
+      break;
+    case ZT_EVENT_PROCESS_FORK:
+    case ZT_EVENT_PROCESS_EXIT:
+      break;
+    default:
+      malformed_.push_back("a record of kind " + std::to_string(header->kind));
+  }
+}
+
+void Witness::Collect() {
+  while (true) {
+    auto count = capture_->Drain(0, [this](ByteSpan record) { Take(record); });
+    if (!count) Die(count.error().message);
+    if (*count == 0) return;
+  }
+}
+
+const SeenEnd* Witness::Find(const End& end) const {
+  auto found = newest_.find(
+      KeyOf(end.told_family, netns_, end.local_port, end.remote_port, end.inode));
+  return found == newest_.end() ? nullptr : &ends_.at(found->second);
+}
+
+void Witness::Clear() {
+  Collect();
+  ends_.erase(ends_.upper_bound(last_old_), ends_.end());
+  for (auto entry = newest_.begin(); entry != newest_.end();)
+    entry = entry->second > last_old_ ? newest_.erase(entry) : std::next(entry);
+}
+
+size_t Witness::CountOwn() const {
+  uint32_t own = static_cast<uint32_t>(::getpid());
+  size_t count = 0;
+  for (auto entry = ends_.upper_bound(last_old_); entry != ends_.end(); ++entry) {
+    const zt_connection_opened_event& opened = entry->second.opened;
+    if (entry->second.opened_count == 0) continue;
+    bool ours = opened.family == ZT_FAMILY_UNIX ? opened.tgid == own : opened.netns == netns_;
+    count += ours ? 1 : 0;
+  }
+  return count;
+}
+
+}  // namespace zerotap::conformance

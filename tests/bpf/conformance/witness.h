@@ -1,0 +1,64 @@
+// What the agent saw: its capture room watching this process, with the records sorted by connection.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "agent/capture/bpf_capture.h"
+#include "tests/bpf/conformance/link.h"
+
+namespace zerotap::conformance {
+
+struct SeenData {
+  zt_data_event event;
+  std::string payload;
+};
+
+// One end of a connection, as told.
+struct SeenEnd {
+  zt_connection_opened_event opened{};
+  int opened_count = 0;
+  std::vector<SeenData> data;
+  std::vector<zt_connection_shutdown_event> shutdowns;
+  std::vector<zt_connection_closed_event> closed;
+};
+
+class Witness {
+ public:
+  static Result<std::unique_ptr<Witness>> Create(CaptureTier tier);
+
+  BpfCapture& capture() { return *capture_; }
+  CaptureTier tier() const { return capture_->report().tier; }
+  // Takes in all that was written until now.
+  void Collect();
+  // The newest connection with this end's addresses and inode, or null.
+  const SeenEnd* Find(const End& end) const;
+  // Forgets what belongs to earlier rows, but not the sockets that existed before the capture.
+  void Clear();
+  // How many ends of this process and its network were told of since.
+  size_t CountOwn() const;
+
+  uint64_t records() const { return records_; }
+  uint64_t exec_records() const { return exec_records_; }
+  // Records that contradict the format; none is right.
+  const std::vector<std::string>& malformed() const { return malformed_; }
+
+ private:
+  Witness(std::unique_ptr<BpfCapture> capture, uint32_t netns)
+      : capture_(std::move(capture)), netns_(netns) {}
+  void Take(ByteSpan record);
+
+  std::unique_ptr<BpfCapture> capture_;
+  uint32_t netns_;
+  std::map<uint64_t, SeenEnd> ends_;  // by connection id: grows with time
+  std::unordered_map<uint64_t, uint64_t> newest_;  // by what an end is found by
+  uint64_t last_old_ = 0;
+  std::vector<std::string> malformed_;
+  uint64_t records_ = 0;
+  uint64_t exec_records_ = 0;
+};
+
+}  // namespace zerotap::conformance

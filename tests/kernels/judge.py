@@ -34,7 +34,7 @@ def text_of(*path):
     try:
         with open(os.path.join(*path), errors="replace") as file:
             return file.read()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ""
 
 

@@ -64,12 +64,15 @@ Outcome Load(const char* path, const std::string& name, int log_level) {
   return outcome;
 }
 
-// The tracepoint in "tp_btf/NAME" must be in the kernel's BTF; other kinds of program name no hook
-// that can be missing before they are attached.
-bool HasHook(const btf* kernel, const char* section) {
-  constexpr char kPrefix[] = "tp_btf/";
-  if (std::strncmp(section, kPrefix, sizeof(kPrefix) - 1) != 0) return true;
-  const std::string type = std::string("btf_trace_") + (section + sizeof(kPrefix) - 1);
+// The tracepoint in "tp_btf/NAME" must be in the kernel's BTF; so must those of the programs that
+// find theirs at run time.
+bool HasHook(const btf* kernel, const std::string& name, const std::string& section) {
+  const size_t slash = section.find('/');
+  std::string tracepoint;
+  if (section.compare(0, slash, "tp_btf") == 0) tracepoint = section.substr(slash + 1);
+  if (name.compare(0, 7, "tier_a_") == 0) tracepoint = "sock_send_length";
+  if (tracepoint.empty()) return true;
+  const std::string type = "btf_trace_" + tracepoint;
   return btf__find_by_name_kind(kernel, type.c_str(), BTF_KIND_TYPEDEF) > 0;
 }
 
@@ -118,7 +121,7 @@ int main(int argc, char** argv) {
   bpf_object__for_each_program(program, object.get()) {
     const std::string name = bpf_program__name(program);
     const char* section = bpf_program__section_name(program);
-    if (!HasHook(kernel.get(), section)) {
+    if (!HasHook(kernel.get(), name, section)) {
       Print(name, section, {}, "no such hook in this kernel");
       continue;
     }

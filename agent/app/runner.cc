@@ -159,7 +159,8 @@ HealthReport Agent::Report() const {
     report.reason = "the pipeline's thread has been stuck for more than 30 s";
   } else {
     report.live = true;
-    report.ready = true;
+    report.ready = loop->has_ticked();
+    if (!report.ready) report.reason = "the open sockets are being taken in";
   }
   return report;
 }
@@ -286,7 +287,13 @@ int Agent::Wait() {
 
 void Agent::Stop() {
   LetSignalsKill();
-  if (loop_) loop_->Stop();
+  if (loop_) {
+    loop_->Stop();
+    for (const ProgramStatistics& program : capture_->ReadCounters().programs) {
+      spdlog::debug("program {}: {} instructions verified, {} recursion misses", program.name,
+                    program.verified_instructions, program.recursion_misses);
+    }
+  }
   if (exporters_) exporters_->Shutdown(std::chrono::steady_clock::now() + kFlushDeadline);
   running_ = nullptr;
   health_.reset();

@@ -92,7 +92,8 @@ constexpr std::pair<zt_counter, std::string_view> kLossCounters[] = {
     {ZT_COUNTER_NO_PAYLOAD, "no_payload"},
     {ZT_COUNTER_UNKNOWN_CALL, "unknown_call"},
     {ZT_COUNTER_IOVEC_TRUNCATED, "iovec_truncated"},
-    {ZT_COUNTER_COMPAT_CALL, "compat_call"}};
+    {ZT_COUNTER_COMPAT_CALL, "compat_call"},
+    {ZT_COUNTER_UNSEEN_CALL, "unseen_call"}};
 
 class Collector {
  public:

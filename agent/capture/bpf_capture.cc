@@ -71,6 +71,17 @@ struct BpfCapture::State {
   const std::function<void(ByteSpan)>* handler = nullptr;
   size_t drained = 0;
   uint64_t malformed_records = 0;
+  bool excludes_self = false;
+
+  // Records come from the caches of the CPUs that wrote them: the next is fetched while this one is
+  // handled. The memory behind the ring's end is the ring again.
+  static void PrefetchAfter(const void* data, size_t size) {
+    constexpr size_t kRecordHeader = BPF_RINGBUF_HDR_SZ;
+    constexpr size_t kCacheLine = 64;
+    constexpr size_t kLines = 5;  // a data record and a short message
+    const char* next = static_cast<const char*>(data) + ((size + kRecordHeader + 7) & ~size_t{7});
+    for (size_t line = 0; line < kLines; ++line) __builtin_prefetch(next + line * kCacheLine);
+  }
 
   static int OnRecord(void* context, void* data, size_t size) {
     State* state = static_cast<State*>(context);
@@ -80,6 +91,7 @@ struct BpfCapture::State {
       ++state->malformed_records;
       return 0;
     }
+    PrefetchAfter(data, size);
     (*state->handler)(ByteSpan(static_cast<const std::byte*>(data), header->size));
     return ++state->drained < kMaxRecordsPerDrain ? 0 : -ECANCELED;
   }
@@ -118,6 +130,8 @@ const char* CounterName(zt_counter counter) {
       return "iovec_truncated";
     case ZT_COUNTER_COMPAT_CALL:
       return "compat_call";
+    case ZT_COUNTER_UNSEEN_CALL:
+      return "unseen_call";
     case ZT_COUNTER_COUNT:
       break;
   }
@@ -154,6 +168,7 @@ Result<std::unique_ptr<BpfCapture>> BpfCapture::Create(const CaptureOptions& opt
   if (!state->ring) return FailErrno("cannot map the ring buffer");
 
   std::unique_ptr<BpfCapture> capture(new BpfCapture(std::move(state)));
+  capture->state_->excludes_self = options.exclude_self;
   if (options.exclude_self) {
     capture->SetProcessPolicy(static_cast<uint32_t>(::getpid()), ZT_PROCESS_SELF);
   }
@@ -197,6 +212,7 @@ void BpfCapture::SetVerdict(uint64_t connection_id, const zt_verdict& verdict) {
 }
 
 void BpfCapture::SetProcessPolicy(uint32_t tgid, zt_process_policy policy) {
+  if (state_->excludes_self && tgid == static_cast<uint32_t>(::getpid())) policy = ZT_PROCESS_SELF;
   uint32_t value = policy;
   bpf_map_update_elem(bpf_map__fd(state_->probes.skeleton->maps.process_policies), &tgid, &value,
                       BPF_ANY);

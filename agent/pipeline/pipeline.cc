@@ -161,9 +161,9 @@ const Pipeline::State::Process& Pipeline::State::ProcessOf(uint32_t tgid) {
     process.identity.resource = std::move(resource);
   }
   process.identity.tgid = tgid;
-  if (!process.identity.traced) {
-    control.SetProcessPolicy(tgid, ZT_PROCESS_IGNORE);
-  } else {
+  // The kernel side finds out about those faster of which it was told something.
+  control.SetProcessPolicy(tgid, process.identity.traced ? ZT_PROCESS_TRACE : ZT_PROCESS_IGNORE);
+  if (process.identity.traced) {
     process.service_key = HashText(process.identity.resource->service_name);
   }
   return processes.emplace(tgid, std::move(process)).first->second;

@@ -243,9 +243,14 @@ enum zt_call_kind {
 	ZT_CALL_MESSAGES, /* (fd, mmsghdr, count, flags) */
 	ZT_CALL_SENDFILE, /* (out, in, offset, count) */
 	ZT_CALL_SPLICE,	  /* (in, offset, out, offset) */
+	ZT_CALL_COMPAT,	  /* a 32-bit caller's */
 };
 #define ZT_CALL_INGRESS 0x10
 #define ZT_CALL_HAS_FLAGS 0x20
+#define ZT_CALL_NATIVE 0x3f
+/* What the number is to a 32-bit caller; both: socketcall. */
+#define ZT_CALL_COMPAT_SEND 0x40
+#define ZT_CALL_COMPAT_RECEIVE 0x80
 
 /* A table, not a switch: one load, and the verifier does not follow each kind on its own. */
 #define ZT_MAX_CALL_NUMBER 512
@@ -264,11 +269,29 @@ const volatile zt_u8 zt_call_kinds[ZT_MAX_CALL_NUMBER] __weak = {
     [NR_SENDMMSG] = ZT_CALL_MESSAGES | ZT_CALL_HAS_FLAGS,
     [NR_SENDFILE] = ZT_CALL_SENDFILE,
     [NR_SPLICE] = ZT_CALL_SPLICE,
+#if defined(__TARGET_ARCH_x86)
+    [NR_COMPAT_READ] = ZT_CALL_COMPAT_RECEIVE,
+    [NR_COMPAT_WRITE] = ZT_CALL_COMPAT_SEND,
+    [NR_COMPAT_SOCKETCALL] = ZT_CALL_COMPAT_RECEIVE | ZT_CALL_COMPAT_SEND,
+    [NR_COMPAT_READV] = ZT_CALL_COMPAT_RECEIVE,
+    [NR_COMPAT_WRITEV] = ZT_CALL_COMPAT_SEND,
+    [NR_COMPAT_SENDFILE] = ZT_CALL_COMPAT_SEND,
+    [NR_COMPAT_SENDFILE64] = ZT_CALL_COMPAT_SEND,
+    [NR_COMPAT_SENDTO] = ZT_CALL_COMPAT_SEND,
+    [NR_COMPAT_SENDMSG] = ZT_CALL_COMPAT_SEND,
+    [NR_COMPAT_RECVFROM] = ZT_CALL_COMPAT_RECEIVE,
+    [NR_COMPAT_RECVMSG] = ZT_CALL_COMPAT_RECEIVE,
+#endif
 };
+
+static __always_inline zt_u32 zt_call_entry(zt_u64 number)
+{
+	return number < ZT_MAX_CALL_NUMBER ? zt_call_kinds[number] : 0;
+}
 
 static __always_inline zt_u32 zt_call_kind(zt_u64 number)
 {
-	return number < ZT_MAX_CALL_NUMBER ? zt_call_kinds[number] : ZT_CALL_OTHER;
+	return zt_call_entry(number) & ZT_CALL_NATIVE;
 }
 
 static __always_inline zt_u32 zt_call_flags(zt_u32 kind, const struct zt_syscall *syscall)
@@ -372,8 +395,8 @@ static __always_inline zt_u32 zt_use_registers(struct zt_call *call, struct task
  * One transfer. A global function of numbers, so that it is verified once, whatever its callers
  * know of the values. `what`: kind | direction << 8 | ZT_DATA_* << 16 | ZT_WHAT_* | MSG_* << 32.
  * `sizes`: length | bytes of the same call behind them << 32. `address`, `count`: where the bytes
- * are, as `kind` has it. Where zt_finds_registers is set, kind, address and count come from there,
- * once it is known that anybody wants them. 1: the socket has no state yet.
+ * are, as `kind` has it; where zt_finds_registers is set it asks the registers itself, once it is
+ * known that anybody wants to hear of it. 1: the socket has no state yet.
  */
 __noinline int zt_transfer(zt_u64 socket_address, zt_u64 what, zt_u64 sizes, zt_u64 address,
 			   zt_u64 count)
@@ -431,7 +454,8 @@ __noinline int zt_transfer(zt_u64 socket_address, zt_u64 what, zt_u64 sizes, zt_
 			return 0;
 		call.flags |= ZT_DATA_EOF;
 		call.flags &= ~ZT_DATA_NO_PAYLOAD;
-	} else if (call.direction == ZT_DIRECTION_INGRESS && (call.message_flags & MSG_TRUNC)) {
+	} else if (call.direction == ZT_DIRECTION_INGRESS && (call.message_flags & MSG_TRUNC) &&
+		   connection->family != AF_UNIX) {
 		call.flags |= ZT_DATA_NO_PAYLOAD; /* TCP threw the bytes away */
 	}
 	zt_emit_data(&call, connection);

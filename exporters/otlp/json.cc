@@ -71,9 +71,17 @@ class JsonWriter {
     auto result = std::to_chars(digits, digits + sizeof(digits), value);
     out_.append(digits, result.ptr);
   }
+  static bool IsPlain(char character) {
+    return character >= 0x20 && character < 0x7f && character != '"' && character != '\\';
+  }
   void Escape(std::string_view text) {
     constexpr char kHex[] = "0123456789abcdef";
-    while (!text.empty()) {
+    while (true) {
+      size_t plain = 0;
+      while (plain < text.size() && IsPlain(text[plain])) ++plain;
+      out_.append(text.substr(0, plain));
+      text.remove_prefix(plain);
+      if (text.empty()) return;
       auto byte = static_cast<uint8_t>(text.front());
       size_t length = 1;
       if (byte == '"' || byte == '\\') {
@@ -83,8 +91,6 @@ class JsonWriter {
         out_ += "\\u00";
         out_ += kHex[byte >> 4];
         out_ += kHex[byte & 15];
-      } else if (byte < 0x80) {
-        out_ += static_cast<char>(byte);
       } else if (DecodeUtf8(text, length) == kInvalidCodePoint) {
         out_ += "\xEF\xBF\xBD";
       } else {

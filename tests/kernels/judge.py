@@ -106,6 +106,8 @@ def agent_is_well(folder):
     if len(losses) < 3:
         problems.append(f"/metrics has no kernel losses:\n{metrics[:300]}")
     problems += [f"{name} {value}" for name, value in losses if float(value) != 0]
+    problems += [f"program {name} missed {count} events" for name, count in
+                 re.findall(r"program (\S+): \d+ instructions verified, ([1-9]\d*) recursion misses", log)]
     try:
         rows = json.loads(text_of(folder, "ledger.json"))["rows"]
     except ValueError:
@@ -298,7 +300,7 @@ def start_up_log(results):
 def odd(results, case, version):
     series = tuple(int(n) for n in re.findall(r"\d+", version)[:2])
     if case == "tracefs_none":
-        wanted = ["(BTF tracepoint)"] + (["tracefs is not mounted and cannot be"] if series >= (6, 3) else [])
+        wanted = ["(raw tracepoint)", "tracefs is not mounted and cannot be"] if series >= (6, 3) else ["(BTF tracepoint)"]
         return one_conversation(results, case) + says(results, case, *wanted)
     if case == "tracefs_detached":
         wanted = ["an instance of our own"] if series >= (6, 3) else []

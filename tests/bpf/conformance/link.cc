@@ -212,6 +212,8 @@ void DescribeEnd(End& end, bool is_client) {
 }
 
 void FinishDescription(Link& link) {
+  link.client.peer = &link.server;
+  link.server.peer = &link.client;
   if (link.client.stream[0] == 0) {
     link.client.stream[0] = link.server.stream[1] = NewStream();
     link.client.stream[1] = link.server.stream[0] = NewStream();

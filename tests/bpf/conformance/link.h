@@ -57,6 +57,7 @@ struct Transfer {
 struct End {
   UniqueFd fd;
   bool client = false;
+  const End* peer = nullptr;
   uint64_t stream[2] = {};    // by zt_direction: what its bytes are made of
   uint64_t position[2] = {};  // by zt_direction
   uint64_t start[2] = {};     // where the streams stood when the agent came
@@ -100,7 +101,8 @@ struct Link {
   bool listened = true;   // false: a socketpair
   bool seeded = false;    // existed before the agent
   bool concurrent = false;   // its ends are used at the same time
-  bool judge_close = true;   // the order of the last events is the judge's business
+  bool judge_close = true;
+  bool peer_may_go = false;  // an end may be closed before the other's first record is written
   bool shared_opening = false;  // who opened an end is not for certain
 
   End& Of(bool client_end) { return client_end ? client : server; }

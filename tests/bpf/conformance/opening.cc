@@ -112,7 +112,8 @@ void Reconnect(Row& row) {
   sockaddr nowhere{};
   nowhere.sa_family = AF_UNSPEC;
   Must(::connect(first.client.fd.get(), &nowhere, sizeof(nowhere)) == 0, "connect to nowhere");
-  first.client.close_error = -1;
+  first.client.close_error = -1;  // the kernel ends such a connection with a reset
+  first.server.close_error = -1;
   Link& second = row.NewLink();
   second.client.fd = std::move(first.client.fd);
   Connect(second, listener);
@@ -271,6 +272,31 @@ void Storm(Row& row, int rounds) {
 void ReusedDescriptors(Row& row) { Storm(row, 8); }
 void ReuseStorm(Row& row) { Storm(row, 1000); }
 
+// The same addresses and ports at once again.
+void ReusedAddresses(Row& row) {
+  Listener listener = Listen(row.family);
+  Listener own = Listen(row.family);  // for its port
+  sockaddr_storage address = own.address;
+  own.fd.Reset();
+  int one = 1;
+  linger hard{1, 0};
+  for (int round = 0; round < 20; ++round) {
+    Link& link = row.NewLink();
+    link.client.fd = Socket(row.family);
+    ::setsockopt(link.client.fd.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    Must(::bind(link.client.fd.get(), reinterpret_cast<sockaddr*>(&address), own.size) == 0,
+         "bind");
+    Connect(link, listener);
+    Talk(link);
+    // Nothing waits for stragglers then.
+    ::setsockopt(link.client.fd.get(), SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+    link.client.fd.Reset();
+    link.server.fd.Reset();
+    link.client.close_error = -1;
+    link.server.close_error = -1;
+  }
+}
+
 // Made by MakeOldLinks; by family, one that carried something and one that did not.
 std::vector<std::unique_ptr<Link>> old_links;
 
@@ -345,6 +371,7 @@ std::vector<Variant> OpeningVariants() {
       {"shutdown_halves", kAll, ShutdownHalves},
       {"reset", kTcp, Reset},
       {"fd_reuse", kAll, ReusedDescriptors},
+      {"address_reuse", kTcp, ReusedAddresses},
       {"reuse_storm", kAll, ReuseStorm},
       {"not_streams", kOnlyUnix, NotStreams},
   };

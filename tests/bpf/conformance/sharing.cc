@@ -204,6 +204,8 @@ void Prefork(Row& row) {
   for (int i = 0; i < kProcesses * kEach; ++i) {
     Link& link = row.NewLink();
     link.path = listener.path;
+    link.concurrent = true;
+    link.peer_may_go = true;
     link.client.fd = Socket(row.family);
     link.client.stream[0] = link.server.stream[1] = 3001;
     link.client.stream[1] = link.server.stream[0] = kStream;

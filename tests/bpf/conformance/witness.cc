@@ -8,10 +8,14 @@
 namespace zerotap::conformance {
 namespace {
 
-// TCP: the ports, in one network namespace; a server's end has no inode before it is accepted.
-uint64_t KeyOf(uint8_t family, uint32_t netns, uint16_t local, uint16_t remote, uint64_t inode) {
-  if (family == ZT_FAMILY_UNIX) return inode;
-  return uint64_t{netns} << 32 | uint64_t{local} << 16 | remote | uint64_t{1} << 63;
+// An end that opened, or that a unix socket is, by its socket and ports: a socket can connect more than once.
+uint64_t KeyOf(uint64_t inode, uint16_t local, uint16_t remote) {
+  return inode << 32 | uint64_t{local} << 16 | remote;
+}
+
+// A TCP server's end has no inode before it is accepted, and ports come again: by its sequence numbers.
+uint64_t PairOf(uint32_t first_out, uint32_t first_in) {
+  return uint64_t{first_out} << 32 | first_in;
 }
 
 }  // namespace
@@ -44,9 +48,13 @@ void Witness::Take(ByteSpan record) {
         malformed_.push_back("data came before the opened record");
       end.opened = *event;
       ++end.opened_count;
-      uint64_t& newest = newest_[KeyOf(event->family, event->netns, event->local_port,
-                                       event->remote_port, event->socket_inode)];
-      newest = std::max(newest, event->connection_id);
+      uint64_t id = event->connection_id;
+      uint64_t& socket =
+          by_socket_[KeyOf(event->socket_inode, event->local_port, event->remote_port)];
+      socket = std::max(socket, id);
+      if (event->family == ZT_FAMILY_UNIX || event->netns != netns_) break;
+      uint64_t& pair = by_pair_[PairOf(event->first_out, event->first_in)];
+      pair = std::max(pair, id);
       break;
     }
     case ZT_EVENT_DATA: {
@@ -91,16 +99,23 @@ void Witness::Collect() {
 }
 
 const SeenEnd* Witness::Find(const End& end) const {
-  auto found = newest_.find(
-      KeyOf(end.told_family, netns_, end.local_port, end.remote_port, end.inode));
-  return found == newest_.end() ? nullptr : &ends_.at(found->second);
+  if (end.client || end.told_family == ZT_FAMILY_UNIX) {
+    auto found = by_socket_.find(KeyOf(end.inode, end.local_port, end.remote_port));
+    return found == by_socket_.end() ? nullptr : &ends_.at(found->second);
+  }
+  const SeenEnd* client = Find(*end.peer);
+  if (client == nullptr) return nullptr;
+  auto found = by_pair_.find(PairOf(client->opened.first_in, client->opened.first_out));
+  return found == by_pair_.end() ? nullptr : &ends_.at(found->second);
 }
 
 void Witness::Clear() {
   Collect();
   ends_.erase(ends_.upper_bound(last_old_), ends_.end());
-  for (auto entry = newest_.begin(); entry != newest_.end();)
-    entry = entry->second > last_old_ ? newest_.erase(entry) : std::next(entry);
+  for (auto* index : {&by_socket_, &by_pair_}) {
+    for (auto entry = index->begin(); entry != index->end();)
+      entry = entry->second > last_old_ ? index->erase(entry) : std::next(entry);
+  }
 }
 
 size_t Witness::CountOwn() const {

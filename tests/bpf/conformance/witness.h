@@ -34,7 +34,7 @@ class Witness {
   CaptureTier tier() const { return capture_->report().tier; }
   // Takes in all that was written until now.
   void Collect();
-  // The newest connection with this end's addresses and inode, or null.
+  // What was told of this end, or null.
   const SeenEnd* Find(const End& end) const;
   // Forgets what belongs to earlier rows, but not the sockets that existed before the capture.
   void Clear();
@@ -54,7 +54,8 @@ class Witness {
   std::unique_ptr<BpfCapture> capture_;
   uint32_t netns_;
   std::map<uint64_t, SeenEnd> ends_;  // by connection id: grows with time
-  std::unordered_map<uint64_t, uint64_t> newest_;  // by what an end is found by
+  // The newest connection by what its end is found by.
+  std::unordered_map<uint64_t, uint64_t> by_socket_, by_pair_;
   uint64_t last_old_ = 0;
   std::vector<std::string> malformed_;
   uint64_t records_ = 0;

@@ -13,7 +13,8 @@ BUILD = os.environ.get("ZEROTAP_BUILD", os.path.join(ROOT, "build", "release"))
 BUSYBOX = "/bin/busybox"
 QEMU = "qemu-system-x86_64"
 # Name in the guest: where it is built. The peers have several names, because a service is named by its program.
-PROGRAMS = {"zerotap": "zerotap", "zerotap.bpf.o": "bpf/zerotap.bpf.o", "load_programs": "kernel_load_programs",
+PROGRAMS = {"zerotap": "zerotap", "clang-14.o": "bpf/zerotap.bpf.o", "clang-19.o": "bpf/clang-19/zerotap.bpf.o",
+            "load_programs": "kernel_load_programs",
             "odd_host": "kernel_odd_host", "conformance": "conformance",
             **{name: "kernel_peers" for name in ("web_server", "web_client", "old_client", "brief_client", "load_client",
                                                  "sql_server", "sql_client")}}

@@ -123,12 +123,22 @@ def server_pid(results, name="web_server"):
     return json_lines(results, name)[0][0]["pid"]
 
 
-def load(results, label, budgets, kernel):
-    """Every program of the agent's object loads where it should, for no more than its budget and a fifth."""
-    programs, others = json_lines(results, "load", "programs")
-    if not programs or others:
-        return [f"load_programs: {others or text_of(results, 'load', 'log')}"]
-    return over_budget(programs, budgets, kernel)
+COMPILERS = ("clang-14", "clang-19")
+
+
+def programs_of(results, compiler=COMPILERS[0]):
+    return json_lines(results, "load", compiler)[0]
+
+
+def load(results, budgets, kernel):
+    """Every program of both compilers' objects loads where it should, for no more than its budget and a fifth."""
+    problems = []
+    for compiler in COMPILERS:
+        programs, others = json_lines(results, "load", compiler)
+        if not programs or others:
+            problems.append(f"{compiler}: load_programs: {others or text_of(results, 'load', 'log')}")
+        problems += [f"{compiler}: {problem}" for problem in over_budget(programs, budgets.get(compiler, {}), kernel)]
+    return problems
 
 
 def over_budget(programs, budgets, kernel):

@@ -15,7 +15,7 @@ def record_of(planned, judge):
     rows = []
     for boot in planned:
         tier, form = judge.watching(boot.results)
-        programs = judge.json_lines(boot.results, "load", "programs")[0]
+        programs = judge.programs_of(boot.results)
         rows.append({
             "guest": boot.name, "version": boot.version, "tier": tier, "form": form,
             "largest": max((p["instructions"] for p in programs if p["loaded"]), default=None),

@@ -63,8 +63,9 @@ talk() {
 
 case_load() {
   mkdir -p $results/load
-  /t/load_programs /t/zerotap.bpf.o > $results/load/programs 2> $results/load/log
-  echo $? > $results/load/status
+  for compiler in clang-14 clang-19; do
+    /t/load_programs /t/$compiler.o > $results/load/$compiler 2> $results/load/log
+  done
 }
 
 case_conformance() {

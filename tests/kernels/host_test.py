@@ -29,7 +29,7 @@ def main():
         result = subprocess.run([os.path.join(build, "kernel_load_programs"), path], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                 check=False)
         programs = [json.loads(line) for line in result.stdout.decode().splitlines()]
-        for program in programs:
+        for program in (line for line in programs if "program" in line):
             print(f"{compiler} {program['program']:20} {program['instructions']:8} {'' if program['loaded'] else 'does not load'}")
         problems = judge.over_budget(programs, budgets[compiler], platform.release()) if programs else ["load_programs said nothing"]
         for problem in problems:

@@ -127,7 +127,7 @@ COMPILERS = ("clang-14", "clang-19")
 
 
 def programs_of(results, compiler=COMPILERS[0]):
-    return json_lines(results, "load", compiler)[0]
+    return [line for line in json_lines(results, "load", compiler)[0] if "program" in line]
 
 
 def load(results, budgets, kernel):
@@ -141,9 +141,12 @@ def load(results, budgets, kernel):
     return problems
 
 
-def over_budget(programs, budgets, kernel):
+def over_budget(lines, budgets, kernel):
     budget = budget_for(budgets, kernel)
-    problems = []
+    programs = [line for line in lines if "program" in line]
+    # From 7.0 on a program can be preempted by another, or by itself, that uses the same scratch. Adding one to a counter
+    # that is this CPU's own does no harm.
+    problems = [f"the map {line['map']} is one for each CPU" for line in lines if line.get("per_cpu") and line["map"] != "counters"]
     for program in programs:
         name, wanted = program["program"], budget.get(program["program"], 0)
         if wanted is None:

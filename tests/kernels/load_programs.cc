@@ -1,5 +1,6 @@
 // Loads every program of a BPF object on its own and prints what the verifier says of it, one JSON
-// object a line: {"program", "loaded", "instructions", "why"}. On its own, because one program that
+// object a line: {"program", "loaded", "instructions", "why"}; before them its maps: {"map",
+// "per_cpu"}. On its own, because one program that
 // a kernel refuses must not hide the others; by the verifier's statistics, because kernels before
 // 5.16 do not keep the count.
 //
@@ -115,6 +116,14 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "%s: %s\n", object ? "/sys/kernel/btf/vmlinux" : argv[1],
                  std::strerror(errno));
     return 2;
+  }
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, object.get()) {
+    const bpf_map_type type = bpf_map__type(map);
+    const bool per_cpu = type == BPF_MAP_TYPE_PERCPU_ARRAY || type == BPF_MAP_TYPE_PERCPU_HASH ||
+                         type == BPF_MAP_TYPE_LRU_PERCPU_HASH;
+    std::printf("{\"map\": %s, \"per_cpu\": %s}\n", Json(bpf_map__name(map)).c_str(),
+                per_cpu ? "true" : "false");
   }
   int refused = 0;
   bpf_program* program = nullptr;

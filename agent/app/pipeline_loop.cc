@@ -122,6 +122,7 @@ void PipelineLoop::Run() {
     const uint64_t end_ns = MonotonicNs();
     pause_ns = PauseAfter(*drained, end_ns - std::exchange(turn_ns, end_ns));
     Tick(end_ns);
+    has_ticked_.store(true, std::memory_order_relaxed);
   }
   // Traffic does not stop because we do: this ends with an empty ring or with the time for it.
   const uint64_t drain_until_ns = MonotonicNs() + kLastDrainNs;

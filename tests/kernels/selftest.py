@@ -51,7 +51,7 @@ def build(folder):
 
 
 def problems_of(case, results, budgets, version):
-    return judge.load(results, budgets, version) if case == "load" else judge.conformance(results, "auto")
+    return judge.load(results, budgets, version) if case == "load" else judge.conformance(results, "auto", version)
 
 
 def run(budgets, total):

@@ -49,7 +49,7 @@ uint64_t InFlight(const LedgerCounts& counts) {
   return counts.seen > ended ? counts.seen - ended : 0;
 }
 
-std::string LedgerJson(const std::vector<LedgerRow>& rows) {
+std::string LedgerJson(const std::vector<LedgerRow>& rows, uint64_t unseen_bytes) {
   Json list = Json::array();
   LedgerCounts total;
   for (const LedgerRow& row : rows) {
@@ -65,6 +65,7 @@ std::string LedgerJson(const std::vector<LedgerRow>& rows) {
   Json result;
   result["rows"] = std::move(list);
   PutCounts(total, result["total"]);
+  result["unseen_bytes"] = unseen_bytes;
   // Names come from other programs' environments: what is not UTF-8 is replaced, not thrown at.
   return result.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
 }

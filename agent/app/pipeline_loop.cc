@@ -24,7 +24,7 @@ constexpr uint64_t kWallRefreshNs = 10 * kSecond;
 constexpr uint32_t kRecordsPerClock = 256;
 // Whoever watches a busy host shares a CPU with what he watches: many short turns hold the others up less than a few long
 // ones, since those use what queues meanwhile. So a turn is meant to find about so many records, within bounds.
-constexpr uint64_t kRecordsPerTurn = 256;
+constexpr uint64_t kRecordsPerTurn = 512;
 constexpr uint64_t kShortestPauseNs = 200'000;
 
 // How long to wait after a turn that found `records` in `elapsed_ns` since the one before; kTickNs
@@ -247,6 +247,7 @@ void PipelineLoop::TakeSnapshot() {
   snapshot.pipeline = pipeline_->stats();
   snapshot.pipeline_memory_bytes = pipeline_->MemorySize();
   snapshot.requests = pipeline_->ledger().Total();
+  snapshot.unseen_bytes = pipeline_->ledger().unseen_bytes();
   if (self_.kernel) snapshot.kernel = self_.kernel();
   if (self_.exporters) snapshot.exporters = self_.exporters();
   snapshot.resident_bytes = ResidentBytes();

@@ -177,7 +177,8 @@ void Agent::StartHealthServer() {
   };
   callbacks.ledger = [this] {
     PipelineLoop* loop = running_.load();
-    return LedgerJson(loop == nullptr ? std::vector<LedgerRow>() : loop->ledger().Snapshot());
+    if (loop == nullptr) return LedgerJson({}, 0);
+    return LedgerJson(loop->ledger().Snapshot(), loop->ledger().unseen_bytes());
   };
   Result<std::unique_ptr<HealthServer>> server =
       HealthServer::Start(*address, std::move(callbacks));

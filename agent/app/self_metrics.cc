@@ -44,6 +44,9 @@ constexpr MetricDescriptor kMalformedRecords = Counter(
 constexpr MetricDescriptor kLostEvents =
     Counter("zerotap.pipeline.lost_events", "{event}",
             "Events of known connections that found the ring full");
+constexpr MetricDescriptor kUnseenBytes =
+    Counter("zerotap.pipeline.unseen", "By",
+            "Bytes of followed streams that passed without a record");
 constexpr MetricDescriptor kConnectionsOpened =
     Counter("zerotap.connections.opened", "{connection}", "Connections that appeared");
 constexpr MetricDescriptor kConnectionsEvicted =
@@ -128,6 +131,7 @@ void AddPipeline(const SelfSnapshot& snapshot, Collector& out) {
   out.Add(kRecords, stats.records);
   out.Add(kMalformedRecords, stats.malformed_records + snapshot.kernel.malformed_records);
   out.Add(kLostEvents, stats.lost_events);
+  out.Add(kUnseenBytes, snapshot.unseen_bytes);
   out.Add(kConnectionsOpened, stats.connections_opened);
   out.Add(kConnectionsEvicted, stats.connections_evicted);
   out.Add(kConnectionsIgnored, stats.connections_ignored);

@@ -46,6 +46,7 @@ struct SelfSnapshot {
   uint64_t pipeline_memory_bytes = 0;
   KernelCounts kernel;
   LedgerCounts requests;
+  uint64_t unseen_bytes = 0;
   std::vector<ExporterCounts> exporters;
   uint64_t resident_bytes = 0;
   double cpu_seconds = 0;

@@ -65,6 +65,11 @@ class Ledger {
     }
   }
 
+  // Bytes of followed streams that passed without a record. What requests were in them nobody knows, so they stand
+  // beside the rows and not in them.
+  void Unseen(uint64_t bytes) { unseen_bytes_.fetch_add(bytes, std::memory_order_relaxed); }
+  uint64_t unseen_bytes() const { return unseen_bytes_.load(std::memory_order_relaxed); }
+
   // Any thread.
   std::vector<LedgerRow> Snapshot() const;
   LedgerCounts Total() const;
@@ -99,6 +104,7 @@ class Ledger {
 
   std::array<std::atomic<Row*>, kMaxRows / kChunkRows> chunks_{};
   std::atomic<uint32_t> count_{0};  // rows published
+  Counter unseen_bytes_{0};
   std::unordered_map<std::string, uint32_t> index_;  // pipeline thread only, like key_
   std::string key_;
 };

@@ -102,6 +102,7 @@ struct Pipeline::State final : RequestListener {
   void EndExchange(Connection& connection, const Exchange& exchange) override;
   void DropRequest(Connection& connection, WorkId work, DropReason reason) override;
   void OnProtocolKnown(Connection& connection, const Protocol* protocol) override;
+  void OnUnseen(Connection&, uint64_t bytes) override { ledger.Unseen(bytes); }
 
   void OnOpened(const zt_connection_opened_event& opened);
   void OnData(const zt_data_event& data, ByteSpan head, ByteSpan tail);

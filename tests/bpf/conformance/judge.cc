@@ -299,6 +299,32 @@ bool JudgeClosed(const Link& link, const Witness& witness, Findings& findings) {
   return true;
 }
 
+uint64_t RightUnseenBytes(const Link& link) {
+  uint64_t jumps = 0;
+  uint64_t seen[2] = {};  // from client to server: sent, read
+  bool end_was_read = false;
+  for (const End* end : {&link.client, &link.server}) {
+    uint64_t open[2] = {};
+    for (const Transfer& transfer : end->transfers) {
+      if ((transfer.note.flags & ZT_DATA_PEEK) != 0) continue;
+      bool to_server = end->client == (transfer.direction == ZT_DIRECTION_EGRESS);
+      if (!IsSeen(transfer)) {
+        open[transfer.direction] += transfer.length;
+        continue;
+      }
+      if ((transfer.note.flags & ZT_DATA_EOF) != 0) {
+        end_was_read |= to_server;
+        continue;
+      }
+      if (to_server) seen[end->client ? 0 : 1] += transfer.length;
+      jumps += open[transfer.direction];
+      open[transfer.direction] = 0;
+    }
+  }
+  if (IsTcp(link.family)) return jumps;
+  return end_was_read ? std::max(seen[0], seen[1]) - std::min(seen[0], seen[1]) : 0;
+}
+
 void JudgeCrowd(const Link& link, const Crowd& crowd, const Witness& witness, Findings& findings) {
   const SeenEnd* client = witness.Find(link.client);
   const SeenEnd* server = witness.Find(link.server);

@@ -117,7 +117,7 @@ void Settle(Row& row, Witness& witness) {
     } else {
       for (const auto& link : row.links) JudgeLink(*link, witness, found);
     }
-    if (size_t strays = CountStrays(row, witness); strays != 0 && !row.strays_allowed)
+    if (size_t strays = CountStrays(row, witness); strays != 0)
       found.Problem(std::to_string(strays) + " connections that are none of the row's");
     if (found.problems.empty()) break;
     ::usleep(kSettleUs);
@@ -144,11 +144,23 @@ void Settle(Row& row, Witness& witness) {
   }
 }
 
+// What was not seen must be in the agent's own books.
+void JudgeUnseen(Row& row, Witness& witness, uint64_t before) {
+  witness.SettleStreams();
+  uint64_t counted = witness.unseen_bytes() - before;
+  uint64_t right = 0;
+  for (const auto& link : row.links) right += RightUnseenBytes(*link);
+  if (row.count_unseen && counted != right)
+    row.findings.Problem("the agent counted " + std::to_string(counted) + " unseen bytes, not " +
+                         std::to_string(right));
+}
+
 RowResult RunRow(const Variant& variant, Family family, Witness& witness) {
   std::snprintf(current_row, sizeof(current_row), "%s %s", variant.name, Name(family));
   witness.Clear();
   Row row(family, witness, IsBlind(witness.tier(), variant, family));
   size_t malformed = witness.malformed().size();
+  uint64_t unseen = witness.unseen_bytes();
   variant.run(row);
   RowResult result{variant.name, Name(family), "ok", ""};
   if (!row.absent.empty()) {
@@ -157,6 +169,7 @@ RowResult RunRow(const Variant& variant, Family family, Witness& witness) {
     return result;
   }
   Settle(row, witness);
+  JudgeUnseen(row, witness, unseen);
   for (size_t i = malformed; i < witness.malformed().size(); ++i)
     row.findings.Problem(witness.malformed()[i]);
   if (row.blind && row.findings.unseen_bytes == 0)

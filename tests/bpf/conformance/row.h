@@ -42,7 +42,7 @@ class Row {
   std::vector<std::unique_ptr<Link>> links;
   // Instead of the links' comparison, where order is not certain.
   std::function<void(Findings&)> judge;
-  bool strays_allowed = false;  // connections beside the links
+  bool count_unseen = true;  // false: writers whose order is not known may leave holes for a while
   Findings findings;
   std::string absent;
   std::string remark;  // for the row's last column

@@ -37,6 +37,7 @@ void OneSocket(Row& row) {
   }
   for (std::thread& writer : writers) writer.join();
   link.judge_close = false;
+  row.count_unseen = false;
   row.judge = [&row, &link, crowd](Findings& findings) {
     JudgeCrowd(link, crowd, row.witness, findings);
   };

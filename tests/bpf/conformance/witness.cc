@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "agent/base/clock.h"
+
 namespace zerotap::conformance {
 namespace {
 
@@ -18,7 +20,50 @@ uint64_t PairOf(uint32_t first_out, uint32_t first_in) {
   return uint64_t{first_out} << 32 | first_in;
 }
 
+// A protocol that takes whatever comes, so that every stream is followed to its end.
+class Follower final : public Parser {
+ public:
+  ParseStatus OnData(Direction, const Chunk&) override { return ParseStatus::kOk; }
+  ParseStatus OnGap(Direction, const Gap&) override { return ParseStatus::kOk; }
+  void OnEnd(Direction, EndReason, uint64_t) override {}
+  void OnClose(EndReason, uint64_t) override {}
+  void Abandon(DropReason) override {}
+  size_t MemorySize() const override { return sizeof(*this); }
+};
+
+constexpr Protocol kAnything = {
+    "anything", [](const DetectInput&) { return DetectResult{Match::kYes, Role::kClient}; },
+    [](Role, bool, const ParserOptions&, ExchangeSink&) -> std::unique_ptr<Parser> {
+      return std::make_unique<Follower>();
+    },
+    {}};
+const Protocol* const kProtocols[] = {&kAnything};
+constexpr uint64_t kLongAgoNs = 1'000'000'000;
+
 }  // namespace
+
+Witness::Witness(std::unique_ptr<BpfCapture> capture, uint32_t netns)
+    : capture_(std::move(capture)),
+      tracker_(std::make_unique<ConnectionTracker>(TrackerOptions{}, kProtocols, parser_options_,
+                                                   listener_)),
+      netns_(netns) {}
+
+bool Witness::IsOwn(const zt_connection_opened_event& opened) const {
+  if (opened.family != ZT_FAMILY_UNIX) return opened.netns == netns_;
+  std::string name = "@conformance-" + std::to_string(::getpid()) + "-";
+  return opened.tgid == static_cast<uint32_t>(::getpid()) ||
+         name.compare(0, name.size(), opened.unix_path, name.size()) == 0;
+}
+
+void Witness::TakeData(const zt_data_event& event) {
+  ByteSpan payload(reinterpret_cast<const std::byte*>(&event + 1), event.head + event.tail);
+  if (tracker_->FindExisting(event.connection_id) == nullptr) return;  // of another program
+  Connection& connection = tracker_->Find(event.connection_id, event.header.time_ns);
+  connection.OnRecord(event, payload.first(event.head), payload.subspan(event.head));
+  tracker_->AfterRecord(connection);
+  if ((event.flags & ZT_DATA_EOF) != 0)
+    tracker_->OnEndOfStream(connection, event.header.time_ns);
+}
 
 Result<std::unique_ptr<Witness>> Witness::Create(CaptureTier tier) {
   CaptureOptions options;
@@ -46,6 +91,7 @@ void Witness::Take(ByteSpan record) {
       SeenEnd& end = ends_[event->connection_id];
       if (!end.data.empty() && end.opened_count == 0 && event->netns == netns_)
         malformed_.push_back("data came before the opened record");
+      if (IsOwn(*event)) tracker_->OnOpened(*event);
       end.opened = *event;
       ++end.opened_count;
       uint64_t id = event->connection_id;
@@ -64,6 +110,7 @@ void Witness::Take(ByteSpan record) {
         malformed_.push_back("a data record whose sizes contradict each other");
         break;
       }
+      TakeData(*event);
       ends_[event->connection_id].data.push_back(
           {*event, std::string(reinterpret_cast<const char*>(event + 1),
                                record.size() - sizeof(*event))});
@@ -71,11 +118,13 @@ void Witness::Take(ByteSpan record) {
     }
     case ZT_EVENT_CONNECTION_SHUTDOWN: {
       const auto* event = reinterpret_cast<const zt_connection_shutdown_event*>(record.data());
+      tracker_->OnShutdown(*event);
       ends_[event->connection_id].shutdowns.push_back(*event);
       break;
     }
     case ZT_EVENT_CONNECTION_CLOSED: {
       const auto* event = reinterpret_cast<const zt_connection_closed_event*>(record.data());
+      tracker_->OnClosed(*event);
       ends_[event->connection_id].closed.push_back(*event);
       break;
     }
@@ -111,12 +160,15 @@ const SeenEnd* Witness::Find(const End& end) const {
 
 void Witness::Clear() {
   Collect();
+  SettleStreams();
   ends_.erase(ends_.upper_bound(last_old_), ends_.end());
   for (auto* index : {&by_socket_, &by_pair_}) {
     for (auto entry = index->begin(); entry != index->end();)
       entry = entry->second > last_old_ ? index->erase(entry) : std::next(entry);
   }
 }
+
+void Witness::SettleStreams() { tracker_->Advance(MonotonicNs() + kLongAgoNs); }
 
 size_t Witness::CountOwn() const {
   uint32_t own = static_cast<uint32_t>(::getpid());

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "agent/capture/bpf_capture.h"
+#include "agent/connection/connection_tracker.h"
 #include "tests/bpf/conformance/link.h"
 
 namespace zerotap::conformance {
@@ -38,20 +39,38 @@ class Witness {
   const SeenEnd* Find(const End& end) const;
   // Forgets what belongs to earlier rows, but not the sockets that existed before the capture.
   void Clear();
+  // All that will come is here: no hole will be filled any more.
+  void SettleStreams();
   // How many ends of this process and its network were told of since.
   size_t CountOwn() const;
 
   uint64_t records() const { return records_; }
   uint64_t exec_records() const { return exec_records_; }
+  // What the agent's connection room finds to have passed without a record.
+  uint64_t unseen_bytes() const { return listener_.unseen_bytes; }
   // Records that contradict the format; none is right.
   const std::vector<std::string>& malformed() const { return malformed_; }
 
  private:
-  Witness(std::unique_ptr<BpfCapture> capture, uint32_t netns)
-      : capture_(std::move(capture)), netns_(netns) {}
+  Witness(std::unique_ptr<BpfCapture> capture, uint32_t netns);
   void Take(ByteSpan record);
+  void TakeData(const zt_data_event& event);
+  bool IsOwn(const zt_connection_opened_event& opened) const;
+
+  // Nobody asks for requests here.
+  struct Listener final : RequestListener {
+    WorkId BeginRequest(Connection&, const RequestStart&) override { return {}; }
+    void EndExchange(Connection&, const Exchange&) override {}
+    void DropRequest(Connection&, WorkId, DropReason) override {}
+    void OnProtocolKnown(Connection&, const Protocol*) override {}
+    void OnUnseen(Connection&, uint64_t bytes) override { unseen_bytes += bytes; }
+    uint64_t unseen_bytes = 0;
+  };
 
   std::unique_ptr<BpfCapture> capture_;
+  Listener listener_;
+  ParserOptions parser_options_;
+  std::unique_ptr<ConnectionTracker> tracker_;
   uint32_t netns_;
   std::map<uint64_t, SeenEnd> ends_;  // by connection id: grows with time
   // The newest connection by what its end is found by.

@@ -287,6 +287,62 @@ TEST_F(PipelineTest, AnAnswerLostJustBeforeTheCloseIsNoFailure) {
   EXPECT_EQ(pipeline_->ledger().Total().dropped_total(), 1u);
 }
 
+TEST_F(PipelineTest, BytesThatPassedUnseenAreCounted) {
+  Start();
+  ConnectionEnd server = Server();
+  Feed(server.Opened(1));
+  Feed(server.Read(10, kRequest));
+  Feed(server.Send(20, kResponse));
+  server.received += 500;
+  Feed(server.Read(30, kRequest));
+  pipeline_->Advance(100 * kMs);
+  EXPECT_EQ(pipeline_->ledger().unseen_bytes(), 500u);
+  Feed(server.Send(110 * kMs, kResponse));
+  pipeline_->Advance(200 * kMs);
+  EXPECT_EQ(pipeline_->ledger().unseen_bytes(), 500u);
+}
+
+TEST_F(PipelineTest, LostRecordsAreNotCountedAsUnseen) {
+  Start();
+  ConnectionEnd server = Server();
+  Feed(server.Opened(1));
+  Feed(server.Read(10, kRequest));
+  // The record that was lost was one of the other direction than the one that says so.
+  server.received += 500;
+  Record sent = server.Send(20, kResponse);
+  sent.As<zt_data_event>().lost_before = 1;
+  Feed(sent);
+  Feed(server.Read(30, kRequest));
+  pipeline_->Advance(100 * kMs);
+  EXPECT_EQ(pipeline_->ledger().unseen_bytes(), 0u);
+  Feed(server.Send(110 * kMs, kResponse));
+  server.received += 70;
+  Feed(server.Read(120 * kMs, kRequest));
+  pipeline_->Advance(200 * kMs);
+  EXPECT_EQ(pipeline_->ledger().unseen_bytes(), 70u);
+}
+
+TEST_F(PipelineTest, TheEndsOfAUnixConnectionDifferByWhatWasUnseen) {
+  Start();
+  ConnectionEnd client = Client(), server = Server();
+  for (ConnectionEnd* end : {&client, &server}) {
+    Record opened = end->Opened(1);
+    auto& event = opened.As<zt_connection_opened_event>();
+    event.family = ZT_FAMILY_UNIX;
+    event.socket_inode = end->id + 1000;
+    event.peer_inode = (end == &client ? server.id : client.id) + 1000;
+    event.first_out = event.first_in = event.local_port = event.remote_port = 0;
+    Feed(opened);
+  }
+  Feed(client.Send(10, kRequest));
+  Feed(server.Read(20, kRequest));
+  Feed(client.Send(30, "0123456789"));  // read by nobody that was seen
+  Record end = server.Read(40, "");
+  end.As<zt_data_event>().flags = ZT_DATA_EOF;
+  Feed(end);
+  EXPECT_EQ(pipeline_->ledger().unseen_bytes(), 10u);
+}
+
 TEST_F(PipelineTest, AProcessThatCannotBeResolvedStillGetsItsSpan) {
   unknown_[200] = true;
   Start();

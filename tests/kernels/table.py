@@ -29,7 +29,7 @@ def record_of(planned, judge):
 def counts(numbers):
     if not numbers:
         return "–"
-    text = f"{numbers['pass']} of {numbers['pass'] + numbers['fail']}"
+    text = f"{numbers['ok']} of {numbers['ok'] + numbers['FAIL']}"
     return text + (f", {numbers['blind']} blind" if numbers["blind"] else "")
 
 

@@ -32,8 +32,10 @@ void LinkDeleter::operator()(bpf_link* link) const { bpf_link__destroy(link); }
 namespace {
 
 struct Tracepoint {
+  const char* program;
   const char* group;
   const char* name;
+  uint64_t cookie = 0;
 };
 
 // One way to see the bytes of sockets: a set of programs and how they are attached. Directly costs
@@ -44,31 +46,49 @@ struct Variant {
   const char* attach_form;
   std::vector<const char*> programs;
   std::vector<const char*> hooks;       // what the kernel must have
-  std::vector<Tracepoint> tracepoints;  // to attach the one program to; the cookie is the index
+  std::vector<Tracepoint> tracepoints;  // to attach to by perf
   enum { kDirect, kDirectAnyway, kByPerf } way;
 };
 
+// Where programs that are attached directly can be preempted, those of processes would miss events too.
+std::vector<Tracepoint> ByPerf(std::vector<Tracepoint> tracepoints) {
+  tracepoints.push_back({"process_exec_perf", "sched", "sched_process_exec"});
+  tracepoints.push_back({"process_fork_perf", "sched", "sched_process_fork"});
+  tracepoints.push_back({"process_exit_perf", "sched", "sched_process_exit"});
+  return tracepoints;
+}
+
 const std::vector<Variant>& Variants() {
+  using Tier = CaptureTier;
   static const std::vector<const char*> lengths = {"sock_send_length", "sock_recv_length"};
+  static const std::vector<const char*> direct = {"tier_a_send", "tier_a_receive"};
   static const std::vector<Variant> variants = {
-      {CaptureTier::kA, "raw tracepoint", {"tier_a_send", "tier_a_receive"}, lengths, {}, Variant::kDirect},
-      {CaptureTier::kA,
-       "tracepoint",
-       {"tier_a_length"},
-       lengths,
-       {{"sock", "sock_send_length"}, {"sock", "sock_recv_length"}},
+      {Tier::kA, "raw tracepoint", direct, lengths, {}, Variant::kDirect},
+      {Tier::kA, "tracepoint", {}, lengths,
+       ByPerf({{"tier_a_length", "sock", "sock_send_length", 0}, {"tier_a_length", "sock", "sock_recv_length", 1}}),
        Variant::kByPerf},
-      {CaptureTier::kA, "raw tracepoint", {"tier_a_send", "tier_a_receive"}, lengths, {}, Variant::kDirectAnyway},
-      {CaptureTier::kB, "BTF tracepoint", {"tier_b_exit_btf"}, {"sys_exit"}, {}, Variant::kDirect},
-      {CaptureTier::kB, "tracepoint", {"tier_b_exit"}, {}, {{"raw_syscalls", "sys_exit"}}, Variant::kByPerf},
-      {CaptureTier::kB, "BTF tracepoint", {"tier_b_exit_btf"}, {"sys_exit"}, {}, Variant::kDirectAnyway},
+      {Tier::kA, "raw tracepoint", direct, lengths, {}, Variant::kDirectAnyway},
+      {Tier::kB, "BTF tracepoint", {"tier_b_exit_btf"}, {"sys_exit"}, {}, Variant::kDirect},
+      {Tier::kB, "tracepoint", {}, {}, ByPerf({{"tier_b_exit", "raw_syscalls", "sys_exit"}}), Variant::kByPerf},
+      {Tier::kB, "BTF tracepoint", {"tier_b_exit_btf"}, {"sys_exit"}, {}, Variant::kDirectAnyway},
   };
   return variants;
 }
 
 const std::vector<const char*>& AlwaysLoaded() {
-  static const std::vector<const char*> names = {"tcp_state", "tcp_destroyed", "seed_sockets",
-                                                 "process_exec", "process_fork"};
+  static const std::vector<const char*> names = {"tcp_state", "tcp_destroyed", "seed_sockets"};
+  return names;
+}
+
+// `exit_says_last`: the hook of an exit tells whether it was the last thread's.
+std::vector<const char*> ProgramsOf(const Variant& variant, bool exit_says_last) {
+  std::vector<const char*> names = AlwaysLoaded();
+  names.insert(names.end(), variant.programs.begin(), variant.programs.end());
+  for (const Tracepoint& tracepoint : variant.tracepoints) names.push_back(tracepoint.program);
+  if (variant.way != Variant::kByPerf) {
+    for (const char* name : {"process_exec", "process_fork"}) names.push_back(name);
+    names.push_back(exit_says_last ? "process_exit_group" : "process_exit");
+  }
   return names;
 }
 
@@ -171,13 +191,13 @@ Result<SkeletonPtr> TryLoad(const CaptureOptions& options, size_t ring_bytes,
                             const Variant& variant, bool exit_says_last) {
   SkeletonPtr skeleton(zerotap_bpf__open());
   if (!skeleton) return FailErrno("cannot open the BPF object");
+  const std::vector<const char*> wanted = ProgramsOf(variant, exit_says_last);
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, skeleton->obj) {
     const char* name = bpf_program__name(program);
-    bool wanted = std::strcmp(name, exit_says_last ? "process_exit_group" : "process_exit") == 0;
-    for (const char* other : AlwaysLoaded()) wanted = wanted || std::strcmp(name, other) == 0;
-    for (const char* other : variant.programs) wanted = wanted || std::strcmp(name, other) == 0;
-    bpf_program__set_autoload(program, wanted);
+    bpf_program__set_autoload(program, std::any_of(wanted.begin(), wanted.end(), [name](const char* other) {
+                                return std::strcmp(name, other) == 0;
+                              }));
   }
   bpf_map__set_max_entries(skeleton->maps.events, static_cast<uint32_t>(ring_bytes));
   bpf_map__set_max_entries(skeleton->maps.connections,
@@ -216,15 +236,15 @@ Result<LinkPtr> AttachToEvent(bpf_program* program, uint64_t event_id, uint64_t 
   return link;
 }
 
-Result<std::vector<uint64_t>> EventIds(const Variant& variant, const Result<Tracefs>& tracefs) {
-  std::vector<uint64_t> ids;
+Result<std::vector<Attachment>> AttachmentsOf(const Variant& variant, const Result<Tracefs>& tracefs) {
+  std::vector<Attachment> attachments;
   for (const Tracepoint& tracepoint : variant.tracepoints) {
     if (!tracefs) return tl::unexpected(tracefs.error());
     Result<uint64_t> id = tracefs->EventId(tracepoint.group, tracepoint.name);
     if (!id) return tl::unexpected(id.error());
-    ids.push_back(*id);
+    attachments.push_back({tracepoint.program, *id, tracepoint.cookie});
   }
-  return ids;
+  return attachments;
 }
 
 void AddOnce(std::vector<std::string>& texts, const std::string& text) {
@@ -263,9 +283,9 @@ Result<LoadedProbes> LoadProbes(const CaptureOptions& options) {
         DirectProgramsArePreemptible(kernel, variant.hooks.front())) {
       continue;
     }
-    Result<std::vector<uint64_t>> ids = EventIds(variant, tracefs);
-    if (!ids) {
-      last_error = ids.error();
+    Result<std::vector<Attachment>> attachments = AttachmentsOf(variant, tracefs);
+    if (!attachments) {
+      last_error = attachments.error();
       AddOnce(probes.report.remarks, last_error.message);
       continue;
     }
@@ -285,8 +305,8 @@ Result<LoadedProbes> LoadProbes(const CaptureOptions& options) {
           "lost, which recursion_misses counts. Mount tracefs to avoid it");
     }
     probes.report.unseen = BlindSpots(variant.tier);
-    probes.event_ids = std::move(*ids);
-    if (!probes.event_ids.empty() && tracefs->detached()) {
+    probes.attachments = std::move(*attachments);
+    if (!probes.attachments.empty() && tracefs->detached()) {
       probes.report.remarks.push_back(
           "tracefs is not mounted on this host; using an instance of our own");
     }
@@ -305,17 +325,16 @@ Status AttachProbes(LoadedProbes& probes) {
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, probes.skeleton->obj) {
     if (!bpf_program__autoload(program) || program == probes.skeleton->progs.seed_sockets) continue;
-    if (bpf_program__type(program) == BPF_PROG_TYPE_TRACEPOINT) {
-      for (size_t i = 0; i < probes.event_ids.size(); ++i) {
-        Result<LinkPtr> link = AttachToEvent(program, probes.event_ids[i], i);
-        if (!link) return tl::unexpected(link.error());
-        probes.links.push_back(std::move(*link));
-      }
-      continue;
-    }
+    if (bpf_program__type(program) == BPF_PROG_TYPE_TRACEPOINT) continue;
     LinkPtr link(bpf_program__attach(program));
     if (!link) return FailErrno(std::string("cannot attach ") + bpf_program__section_name(program));
     probes.links.push_back(std::move(link));
+  }
+  for (const Attachment& attachment : probes.attachments) {
+    program = bpf_object__find_program_by_name(probes.skeleton->obj, attachment.program.c_str());
+    Result<LinkPtr> perf_link = AttachToEvent(program, attachment.event_id, attachment.cookie);
+    if (!perf_link) return tl::unexpected(perf_link.error());
+    probes.links.push_back(std::move(*perf_link));
   }
   return {};
 }

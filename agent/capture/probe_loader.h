@@ -23,11 +23,18 @@ struct LinkDeleter {
 using SkeletonPtr = std::unique_ptr<zerotap_bpf, SkeletonDeleter>;
 using LinkPtr = std::unique_ptr<bpf_link, LinkDeleter>;
 
+// A program that is attached to a tracepoint by the tracepoint's number; it is told `cookie`.
+struct Attachment {
+  std::string program;
+  uint64_t event_id = 0;
+  uint64_t cookie = 0;
+};
+
 // Links go before the skeleton that they point into.
 struct LoadedProbes {
   SkeletonPtr skeleton;
   std::vector<LinkPtr> links;
-  std::vector<uint64_t> event_ids;  // of the tracepoints to attach by number
+  std::vector<Attachment> attachments;
   CaptureReport report;
   size_t ring_bytes = 0;
 };

@@ -64,7 +64,8 @@ talk() {
 case_load() {
   mkdir -p $results/load
   for compiler in clang-14 clang-19; do
-    /t/load_programs /t/$compiler.o > $results/load/$compiler 2> $results/load/log
+    # Its status says that a program was refused, which some are on purpose: the judge knows which.
+    /t/load_programs /t/$compiler.o > $results/load/$compiler 2> $results/load/log || true
   done
 }
 

@@ -39,8 +39,8 @@ int main(int argc, char** argv) {
       Print(stdout, PrintYamlConfig(loaded->config));
       return kExitOk;
     case CommandLine::Command::kReplay:
-      return RunReplay(line.replay_path, loaded->config, line.replay_metrics, stdout);
+      return RunReplay(line.replay, loaded->config, stdout);
     default:
-      return RunAgent(loaded->config, {line.record_path, line.duration_seconds});
+      return RunAgent(loaded->config, {line.record_path, line.record_payload, line.duration_seconds});
   }
 }

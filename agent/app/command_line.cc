@@ -24,9 +24,33 @@ constexpr const char* kFooter =
     "  zerotap --exporter otlp,console --sampler parentbased_traceidratio=0.1\n"
     "  zerotap run --record /tmp/today.ztrec          keep what the kernel sent\n"
     "  zerotap replay /tmp/today.ztrec                its spans again, without root\n"
+    "  zerotap replay /tmp/today.pcap                 the spans of what tcpdump -w captured\n"
     "\n"
     "Exit codes: 0 ended as asked, 1 failed while running, 2 wrong configuration or usage,\n"
     "            3 a privilege or a kernel feature is missing\n";
+
+// An option that takes one of a few words.
+template <typename Value>
+void AddChoice(CLI::App& app, const std::string& name, Value& value,
+               const std::vector<std::pair<std::string, Value>>& choices,
+               const std::string& description) {
+  std::vector<std::string> words;
+  std::string shown;
+  for (const auto& [word, meaning] : choices) {
+    words.push_back(word);
+    shown += (shown.empty() ? "" : "|") + word;
+  }
+  app.add_option_function<std::string>(
+         name,
+         [&value, choices](const std::string& given) {
+           for (const auto& [word, meaning] : choices) {
+             if (word == given) value = meaning;
+           }
+         },
+         description)
+      ->check(CLI::IsMember(words).description(""))
+      ->type_name(shown);
+}
 
 // What every command reads.
 void AddCommonOptions(CLI::App& app, ConfigOverrides& overrides) {
@@ -68,8 +92,15 @@ void AddRunOptions(CLI::App& app, CommandLine& line) {
   app.add_option("--record", line.record_path,
                  "Also write what the kernel sent to FILE, for zerotap replay; it holds payload "
                  "bytes, so only its "
-                 "owner may read it")
+                 "owner may read it; see --record-payload")
       ->type_name("FILE");
+  AddChoice(app, "--record-payload", line.record_payload,
+            {{"all", RecordedPayload::kAll},
+             {"redacted", RecordedPayload::kRedacted},
+             {"none", RecordedPayload::kNone}},
+            "What of requests and responses the recording holds: all; redacted, which replays to "
+            "the same requests and holds no values, names or arguments; none, which replays to "
+            "nothing");
   app.add_option("--duration", line.duration_seconds,
                  "Stop after so many seconds; without it at SIGINT or SIGTERM")
       ->check(CLI::Validator(
@@ -82,6 +113,22 @@ void AddRunOptions(CLI::App& app, CommandLine& line) {
           },
           ""))
       ->type_name("SECONDS");
+}
+
+void AddReplayOptions(CLI::App& app, CommandLine& line) {
+  app.add_option("FILE", line.replay.files,
+                 "Files written by --record, or pcap and pcapng captures (tcpdump -w); - for "
+                 "standard input")
+      ->required();
+  app.add_flag("--metrics", line.replay.metrics, "Also print the RED metrics, after the spans");
+  AddChoice(app, "--ends", line.replay.ends,
+            {{"auto", EndChoice::kAuto},
+             {"both", EndChoice::kBoth},
+             {"client", EndChoice::kClient},
+             {"server", EndChoice::kServer}},
+            "Of captures: whose spans. auto: both where both are on one host, else the end of the "
+            "capturing host, else the server's");
+  AddCommonOptions(app, line.overrides);
 }
 
 CommandLine Exit(std::string output, int code) {
@@ -106,12 +153,10 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
         "run", "Watch this host until stopped (the default command; needs root)");
     AddRunOptions(*run, line);
     CLI::App* replay = app.add_subcommand("replay",
-                                          "Put a recording through the same pipeline, without "
-                                          "root: OTLP JSON lines on standard output");
-    replay->add_option("FILE", line.replay_path, "A file written by --record")->required();
-    replay->add_flag("--metrics", line.replay_metrics,
-                     "Also print the RED metrics, after the spans");
-    AddCommonOptions(*replay, line.overrides);
+                                          "Put recordings and packet captures through the same "
+                                          "pipeline, without root: OTLP JSON lines on standard "
+                                          "output");
+    AddReplayOptions(*replay, line);
     CLI::App* print = app.add_subcommand(
         "print-config", "Show the settings in force as YAML, with secrets masked, and end");
     AddConfigOptions(*print, line.overrides);
@@ -121,6 +166,9 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
       line.command = CommandLine::Command::kReplay;
     } else if (*print) {
       line.command = CommandLine::Command::kPrintConfig;
+    }
+    if (line.record_path.empty() && line.record_payload != RecordedPayload::kAll) {
+      return Exit("zerotap: --record-payload goes with --record only\n", kExitBadConfig);
     }
     if (line.command != CommandLine::Command::kRun &&
         (!line.record_path.empty() || line.duration_seconds != 0)) {

@@ -6,6 +6,8 @@
 #include <string>
 
 #include "agent/app/config.h"
+#include "agent/app/replay_command.h"
+#include "agent/redaction/record_redactor.h"
 
 namespace zerotap {
 
@@ -27,8 +29,8 @@ struct CommandLine {
   Command command = Command::kRun;
   ConfigOverrides overrides;
   std::string record_path;
-  std::string replay_path;
-  bool replay_metrics = false;
+  RecordedPayload record_payload = RecordedPayload::kAll;
+  ReplayOptions replay;
   uint64_t duration_seconds = 0;  // 0: until a signal
   std::string output;
   int exit_code = kExitOk;

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <utility>
 
@@ -39,6 +40,23 @@ void SleepNs(uint64_t ns) {
   ::clock_nanosleep(CLOCK_MONOTONIC, 0, &time, nullptr);
 }
 
+// Of a process that a redacted recording names: what it is, not where it runs, for whom and with which arguments.
+Resource WithoutPrivateParts(const Resource& resource) {
+  constexpr std::array<std::string_view, 9> kKept = {
+      semconv::kServiceName,          semconv::kProcessPid,        semconv::kProcessRuntimeName,
+      semconv::kProcessRuntimeVersion, semconv::kOsType,            semconv::kTelemetrySdkName,
+      semconv::kTelemetrySdkLanguage, semconv::kTelemetrySdkVersion, semconv::kTelemetryDistroName};
+  Resource kept;
+  kept.service_name = resource.service_name;
+  kept.pid = resource.pid;
+  for (size_t i = 0; i < resource.attributes.size(); ++i) {
+    Attribute attribute = resource.attributes[i];
+    if (std::find(kKept.begin(), kKept.end(), attribute.key) == kKept.end()) continue;
+    kept.attributes.AddOwnedKeyOf(std::string(attribute.key), attribute.value);
+  }
+  return kept;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<PipelineLoop>> PipelineLoop::Create(
@@ -67,6 +85,7 @@ PipelineLoop::PipelineLoop(const PipelineLoopOptions& options, EventSource& sour
       self_(std::move(self)),
       recording_(std::move(recording)),
       recorded_(recording_ != nullptr),
+      redactor_(options.recorded_payload, options.redaction_key),
       self_metrics_(options.agent_resource, options.self_temporality) {}
 
 PipelineLoop::~PipelineLoop() { Stop(); }
@@ -150,8 +169,11 @@ std::optional<TracedProcess> PipelineLoop::Resolve(uint32_t tgid) {
     resource->attributes.Add(semconv::kProcessPid, int64_t{tgid});
     process = TracedProcess{tgid, true, std::move(resource)};
   }
-  const std::string resource =
-      process->resource ? ResourceToJson(*process->resource) : std::string("[]");
+  std::string resource("[]");
+  if (process->resource) {
+    const bool whole = options_.recorded_payload == RecordedPayload::kAll;
+    resource = ResourceToJson(whole ? *process->resource : WithoutPrivateParts(*process->resource));
+  }
   recording_->WriteProcess({tgid, process->traced, resource});
   return process;
 }
@@ -165,7 +187,7 @@ void PipelineLoop::HandleRecord(ByteSpan record) {
   pipeline_->HandleRecord(record);
   // After the pipeline: a process that it asked for on seeing the record stands before the record,
   // as replay needs it.
-  if (recording_) recording_->WriteRecord(record);
+  if (recording_) recording_->WriteRecord(redactor_.Redact(record));
   if (++records_since_clock_ >= kRecordsPerClock) {
     records_since_clock_ = 0;
     const uint64_t now_ns = MonotonicNs();

@@ -18,6 +18,7 @@
 #include "agent/events/event.h"
 #include "agent/events/event_source.h"
 #include "agent/events/recording.h"
+#include "agent/redaction/record_redactor.h"
 #include "agent/pipeline/pipeline.h"
 
 namespace zerotap {
@@ -50,6 +51,8 @@ struct PipelineLoopOptions {
   Temporality self_temporality = Temporality::kCumulative;
   uint32_t own_pid = 0;
   int64_t wall_offset_ns = 0;  // of the recording, when there is one
+  RecordedPayload recorded_payload = RecordedPayload::kAll;
+  uint64_t redaction_key = 0;
   uint32_t eager_resolves_per_second = 100;
 };
 
@@ -104,6 +107,7 @@ class PipelineLoop {
   const SelfSources self_;
   std::unique_ptr<RecordingWriter> recording_;  // gone after a write error
   const bool recorded_;
+  RecordRedactor redactor_;
   std::unique_ptr<Pipeline> pipeline_;
 
   // Of the pipeline's thread.

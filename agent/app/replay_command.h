@@ -1,15 +1,23 @@
-// `zerotap replay`.
+// `zerotap replay`: recordings and packet captures through the pipeline of the live agent.
 #pragma once
 
 #include <cstdio>
 #include <string>
+#include <vector>
 
 #include "agent/app/config.h"
+#include "agent/packets/packet_tracker.h"
 
 namespace zerotap {
 
-// Writes the spans of a recording to `out`, as they come, in OTLP JSON lines; with `metrics` the
-// RED metrics of all of it at the end. Returns an ExitCode.
-int RunReplay(const std::string& path, const Config& config, bool metrics, std::FILE* out);
+struct ReplayOptions {
+  std::vector<std::string> files;  // "-" is standard input
+  bool metrics = false;            // the RED metrics too, after the spans
+  EndChoice ends = EndChoice::kAuto;
+};
+
+// Writes the spans to `out`, as they come, in OTLP JSON lines. What can be read of damaged files
+// is; the ExitCode tells.
+int RunReplay(const ReplayOptions& options, const Config& config, std::FILE* out);
 
 }  // namespace zerotap

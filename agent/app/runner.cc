@@ -212,6 +212,8 @@ int Agent::Build() {
       config_.metrics.temporality == "delta" ? Temporality::kDelta : Temporality::kCumulative;
   loop.own_pid = static_cast<uint32_t>(::getpid());
 
+  loop.recorded_payload = options_.record_payload;
+  loop.redaction_key = RandomSeed();
   std::unique_ptr<RecordingWriter> recording;
   if (!options_.record_path.empty()) {
     loop.wall_offset_ns = RealtimeMinusMonotonicNs();

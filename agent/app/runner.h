@@ -6,11 +6,13 @@
 #include <string>
 
 #include "agent/app/config.h"
+#include "agent/redaction/record_redactor.h"
 
 namespace zerotap {
 
 struct RunOptions {
   std::string record_path;
+  RecordedPayload record_payload = RecordedPayload::kAll;
   uint64_t duration_seconds = 0;  // 0: until SIGINT or SIGTERM
 };
 

@@ -66,6 +66,8 @@ struct BpfCapture::State {
   std::unique_ptr<ring_buffer, RingDeleter> ring;
   Mapping verdicts;
   Mapping policy_slots;
+  Mapping counters;
+  size_t cpus = 0;
   Mapping consumer_position;
   Mapping producer_position;
   const std::function<void(ByteSpan)>* handler = nullptr;
@@ -161,6 +163,10 @@ Result<std::unique_ptr<BpfCapture>> BpfCapture::Create(const CaptureOptions& opt
   state->policy_slots = Mapping(bpf_map__fd(maps.policy_slots), ZT_POLICY_SLOTS * sizeof(uint64_t),
                                 PROT_READ | PROT_WRITE, 0);
   if (state->policy_slots.As<void>() == nullptr) return FailErrno("cannot map the policies");
+  state->cpus = bpf_map__max_entries(maps.counters);
+  state->counters =
+      Mapping(bpf_map__fd(maps.counters), state->cpus * sizeof(zt_counters), PROT_READ, 0);
+  if (state->counters.As<void>() == nullptr) return FailErrno("cannot map the counters");
   int ring_fd = bpf_map__fd(maps.events);
   state->consumer_position = Mapping(ring_fd, page, PROT_READ, 0);
   state->producer_position = Mapping(ring_fd, page, PROT_READ, static_cast<off_t>(page));
@@ -240,12 +246,11 @@ int BpfCapture::ring_fd() const { return bpf_map__fd(state_->probes.skeleton->ma
 CaptureCounters BpfCapture::ReadCounters() const {
   CaptureCounters counters;
   zerotap_bpf* skeleton = state_->probes.skeleton.get();
-  int cpus = libbpf_num_possible_cpus();
-  std::vector<uint64_t> per_cpu(cpus > 0 ? static_cast<size_t>(cpus) : 0);
-  for (uint32_t index = 0; index < ZT_COUNTER_COUNT && !per_cpu.empty(); ++index) {
-    if (bpf_map_lookup_elem(bpf_map__fd(skeleton->maps.counters), &index, per_cpu.data()) != 0)
-      continue;
-    for (uint64_t value : per_cpu) counters.kernel[index] += value;
+  for (size_t cpu = 0; cpu < state_->cpus; ++cpu) {
+    const auto& line = state_->counters.As<zt_counters>()[cpu];
+    for (size_t index = 0; index < ZT_COUNTER_COUNT; ++index) {
+      counters.kernel[index] += __atomic_load_n(&line.value[index], __ATOMIC_RELAXED);
+    }
   }
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, skeleton->obj) {

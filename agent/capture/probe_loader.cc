@@ -202,6 +202,9 @@ Result<SkeletonPtr> TryLoad(const CaptureOptions& options, size_t ring_bytes,
   bpf_map__set_max_entries(skeleton->maps.events, static_cast<uint32_t>(ring_bytes));
   bpf_map__set_max_entries(skeleton->maps.connections,
                            static_cast<uint32_t>(options.max_connections));
+  int cpus = libbpf_num_possible_cpus();
+  if (cpus < 1) return FailErrno("cannot count the CPUs", -cpus);
+  bpf_map__set_max_entries(skeleton->maps.counters, static_cast<uint32_t>(cpus));
   skeleton->rodata->zt_detect_budget = options.detect_budget_kib * 1024;
   skeleton->rodata->zt_detect_edge = options.detect_edge_bytes;
   skeleton->rodata->zt_ring_bytes = static_cast<uint32_t>(ring_bytes);

@@ -140,14 +140,26 @@ Status RecordingWriter::Flush() {
 Result<std::unique_ptr<RecordingReader>> RecordingReader::Open(const std::string& path) {
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd) return FailErrno("cannot open the recording " + path);
+  return Open(std::move(fd), path, {});
+}
+
+bool RecordingReader::HasMagic(ByteSpan first_bytes) {
+  return first_bytes.size() >= sizeof(kMagic) &&
+         std::memcmp(first_bytes.data(), kMagic, sizeof(kMagic) - 1) == 0;
+}
+
+Result<std::unique_ptr<RecordingReader>> RecordingReader::Open(UniqueFd fd, const std::string& name,
+                                                               std::string_view already_read) {
   std::array<std::byte, kFileHeaderSize> bytes;
-  Result<size_t> got = ReadFully(fd.get(), bytes);
+  const size_t taken = std::min(already_read.size(), bytes.size());
+  std::copy_n(AsBytes(already_read).begin(), taken, bytes.begin());
+  Result<size_t> got = ReadFully(fd.get(), std::span(bytes).subspan(taken));
   if (!got) return tl::unexpected<Error>(got.error());
-  if (*got < bytes.size() || std::memcmp(bytes.data(), kMagic, sizeof(kMagic) - 1) != 0) {
-    return Fail(path + " is not a zerotap recording");
+  if (taken + *got < bytes.size() || !HasMagic(bytes)) {
+    return Fail(name + " is not a zerotap recording");
   }
   if (std::memcmp(bytes.data(), kMagic, sizeof(kMagic)) != 0) {
-    return Fail(path + " was written in recording format " +
+    return Fail(name + " was written in recording format " +
                 std::to_string(std::to_integer<int>(bytes[sizeof(kMagic) - 1])) +
                 "; this zerotap reads format 1");
   }

@@ -57,7 +57,12 @@ struct RecordingCallbacks {
 
 class RecordingReader {
  public:
+  // True for the first bytes of a recording, of whatever format version.
+  static bool HasMagic(ByteSpan first_bytes);
   static Result<std::unique_ptr<RecordingReader>> Open(const std::string& path);
+  // The same from what is open already; `already_read` was taken from it.
+  static Result<std::unique_ptr<RecordingReader>> Open(UniqueFd fd, const std::string& name,
+                                                       std::string_view already_read);
   const RecordingHeader& header() const { return header_; }
   // Reads to the end. A record cut short at the end of the file is not an error (the agent may have been killed).
   Status ReadAll(const RecordingCallbacks& callbacks);

@@ -2,73 +2,11 @@
 
 #include <cstring>
 #include <nlohmann/json.hpp>
-#include <unordered_map>
 
 #include "agent/telemetry/semconv.h"
 
 namespace zerotap {
 namespace {
-
-// In a replay nobody listens.
-class NoControl final : public CaptureControl {
- public:
-  void SetVerdict(uint64_t, const zt_verdict&) override {}
-  void SetProcessPolicy(uint32_t, zt_process_policy) override {}
-  void ForgetProcess(uint32_t) override {}
-};
-
-class Replayer {
- public:
-  static Result<std::unique_ptr<Replayer>> Create(
-      const RecordingHeader& header, PipelineOptions options,
-      const std::function<void(std::vector<Span>&&)>& on_spans) {
-    options.id_seed = header.id_seed;
-    auto replayer = std::unique_ptr<Replayer>(new Replayer(on_spans));
-    Replayer* self = replayer.get();
-    auto pipeline = Pipeline::Create(options, self->control_, [self](uint32_t tgid) {
-      auto found = self->processes_.find(tgid);
-      return found == self->processes_.end() ? std::nullopt : std::optional(found->second);
-    });
-    if (!pipeline) return tl::unexpected<Error>(pipeline.error());
-    replayer->pipeline_ = std::move(*pipeline);
-    replayer->pipeline_->SetWallOffset(header.realtime_minus_monotonic_ns);
-    return replayer;
-  }
-
-  void OnRecord(ByteSpan bytes) {
-    zt_event_header header{};
-    if (bytes.size() >= sizeof(header)) std::memcpy(&header, bytes.data(), sizeof(header));
-    if (header.time_ns > now_ns_) now_ns_ = header.time_ns;
-    pipeline_->HandleRecord(bytes);
-  }
-  void OnProcess(TracedProcess process) { processes_[process.tgid] = std::move(process); }
-  void OnClock(uint64_t now_ns) {
-    if (now_ns > now_ns_) now_ns_ = now_ns;
-    pipeline_->Advance(now_ns);
-    GiveSpans();
-  }
-  void Finish(const std::function<void(Pipeline&)>& on_end) {
-    pipeline_->Finish(now_ns_);
-    GiveSpans();
-    if (on_end) on_end(*pipeline_);
-  }
-
- private:
-  explicit Replayer(const std::function<void(std::vector<Span>&&)>& on_spans)
-      : on_spans_(on_spans) {}
-
-  void GiveSpans() {
-    std::vector<Span> spans;
-    pipeline_->TakeSpans(spans);
-    if (!spans.empty()) on_spans_(std::move(spans));
-  }
-
-  const std::function<void(std::vector<Span>&&)>& on_spans_;
-  NoControl control_;
-  std::unordered_map<uint32_t, TracedProcess> processes_;
-  std::unique_ptr<Pipeline> pipeline_;
-  uint64_t now_ns_ = 0;
-};
 
 Result<TracedProcess> ProcessOf(const RecordedProcess& recorded) {
   TracedProcess process;
@@ -82,6 +20,50 @@ Result<TracedProcess> ProcessOf(const RecordedProcess& recorded) {
 }
 
 }  // namespace
+
+Result<std::unique_ptr<Replayer>> Replayer::Create(const RecordingHeader& header,
+                                                   PipelineOptions options, OnSpans on_spans,
+                                                   ResolveProcess resolve) {
+  options.id_seed = header.id_seed;
+  auto replayer = std::unique_ptr<Replayer>(new Replayer(std::move(on_spans), std::move(resolve)));
+  Replayer* self = replayer.get();
+  auto pipeline = Pipeline::Create(options, self->control_, [self](uint32_t tgid) {
+    auto found = self->processes_.find(tgid);
+    if (found != self->processes_.end()) return std::optional(found->second);
+    return self->resolve_ ? self->resolve_(tgid) : std::nullopt;
+  });
+  if (!pipeline) return tl::unexpected<Error>(pipeline.error());
+  replayer->pipeline_ = std::move(*pipeline);
+  replayer->pipeline_->SetWallOffset(header.realtime_minus_monotonic_ns);
+  return replayer;
+}
+
+void Replayer::OnRecord(ByteSpan bytes) {
+  zt_event_header header{};
+  if (bytes.size() >= sizeof(header)) std::memcpy(&header, bytes.data(), sizeof(header));
+  if (header.time_ns > now_ns_) now_ns_ = header.time_ns;
+  pipeline_->HandleRecord(bytes);
+}
+
+void Replayer::OnProcess(TracedProcess process) { processes_[process.tgid] = std::move(process); }
+
+void Replayer::OnClock(uint64_t now_ns) {
+  if (now_ns > now_ns_) now_ns_ = now_ns;
+  pipeline_->Advance(now_ns);
+  GiveSpans();
+}
+
+void Replayer::Finish(const OnEnd& on_end) {
+  pipeline_->Finish(now_ns_);
+  GiveSpans();
+  if (on_end) on_end(*pipeline_);
+}
+
+void Replayer::GiveSpans() {
+  std::vector<Span> spans;
+  pipeline_->TakeSpans(spans);
+  if (!spans.empty()) on_spans_(std::move(spans));
+}
 
 std::string ResourceToJson(const Resource& resource) {
   nlohmann::json pairs = nlohmann::json::array();
@@ -196,7 +178,13 @@ Status ReplayFile(const std::string& path, PipelineOptions options,
                   const std::function<void(Pipeline&)>& on_end) {
   Result<std::unique_ptr<RecordingReader>> reader = RecordingReader::Open(path);
   if (!reader) return tl::unexpected<Error>(reader.error());
-  auto replayer = Replayer::Create((*reader)->header(), std::move(options), on_spans);
+  return ReplayReader(**reader, std::move(options), on_spans, on_end);
+}
+
+Status ReplayReader(RecordingReader& reader, PipelineOptions options,
+                    const std::function<void(std::vector<Span>&&)>& on_spans,
+                    const std::function<void(Pipeline&)>& on_end) {
+  auto replayer = Replayer::Create(reader.header(), std::move(options), on_spans);
   if (!replayer) return tl::unexpected<Error>(replayer.error());
   Status broken;
   RecordingCallbacks callbacks;
@@ -210,7 +198,7 @@ Status ReplayFile(const std::string& path, PipelineOptions options,
     }
   };
   callbacks.on_clock = [&replayer](uint64_t now_ns) { (*replayer)->OnClock(now_ns); };
-  Status read = (*reader)->ReadAll(callbacks);
+  Status read = reader.ReadAll(callbacks);
   (*replayer)->Finish(on_end);
   return read ? broken : read;
 }

@@ -146,6 +146,41 @@ class Recording(Case):
             self.assertEqual(span.resource["service.name"], by_id[span.span_id].resource["service.name"])
 
 
+    def test_redacted_recording(self):
+        """It replays to the same requests, and of what was said it holds nothing."""
+        server, port = self.start_app("http_server.py")
+        canary = "canary4711secret"
+        spans, recordings = {}, {}
+        for payload in ("redacted", "none"):
+            recordings[payload] = self.workspace.file(f"{payload}.ztrec")
+            agent = Agent(self.workspace, arguments=["--record", recordings[payload], "--record-payload", payload])
+            client = Client(self.workspace)
+            n = client.connect(["127.0.0.1", port])
+            client.exchange(n, "GET", f"/ok?key={canary}", f"Cookie: a={canary}\r\nX-{canary}: {canary}\r\n")
+            client.exchange(n, "POST", f"/{canary}/orders", f"Content-Length: {len(canary)}\r\n", canary)
+            for path in ("/chunked", "/status/503", "/by/bytes"):
+                client.exchange(n, "GET", path)
+            client.close(n)
+            # One whose arguments hold a secret, and that talks.
+            load = self.workspace.start([SYSTEM_PYTHON, os.path.join(APPS, "load.py"), "127.0.0.1", port, f"/{canary}", 3, 1], "load")
+            self.assertEqual(load.wait(30), 0, tail(load.log_path))
+            pids = {server.pid, client.pid, load.pid}
+            spans[payload] = agent.expect(lambda s: s.pid in pids, 16)
+            self.assertEqual(agent.stop(), 0)
+            with open(recordings[payload], "rb") as file:
+                self.assertNotIn(canary.encode(), file.read())
+        status, output, errors = zerotap("replay", recordings["redacted"])
+        self.assertEqual(status, 0, errors)
+        pids = {s.pid for s in spans["redacted"]}
+        replayed = [s for s in read_spans(output.encode().splitlines()) if s.pid in pids]
+        skeleton = lambda s: (s.span_id, s.trace_id, s.parent, s.kind, s.start, s.end, s.status, s.http_status, s.service,  # noqa: E731
+                              s.attributes["http.request.method"], s.attributes.get("http.request.body.size"),
+                              s.attributes.get("http.response.body.size"))
+        self.assertEqual(sorted(map(skeleton, replayed)), sorted(map(skeleton, spans["redacted"])))
+        status, output, errors = zerotap("replay", recordings["none"])
+        self.assertEqual((status, output), (0, ""), errors)
+
+
 class Names(Case):
     """service.name of real programs."""
 

@@ -21,9 +21,9 @@ MUTATIONS = {
         "bpf/lib/maps.h", "? BPF_RB_FORCE_WAKEUP\n\t\t   : BPF_RB_NO_WAKEUP;", "? BPF_RB_FORCE_WAKEUP\n\t\t   : BPF_RB_FORCE_WAKEUP;",
         "newest", "conformance", "wakeups"),
     "a scratch buffer for each CPU": (
-        "bpf/lib/maps.h", "struct {\n\t__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);",
-        "struct {\n\t__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);\n\t__uint(max_entries, 1);\n\t__type(key, zt_u32);\n"
-        "\t__type(value, struct zt_connection);\n} scratch __weak SEC(\".maps\");\n\nstruct {\n\t__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);",
+        "bpf/lib/maps.h", "} exits __weak SEC(\".maps\");",
+        "} exits __weak SEC(\".maps\");\n\nstruct {\n\t__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);\n\t__uint(max_entries, 1);\n"
+        "\t__type(key, zt_u32);\n\t__type(value, struct zt_connection);\n} scratch __weak SEC(\".maps\");",
         "newest", "load", "scratch"),
     "the first CPU target": ("bpf/CMakeLists.txt", "-mcpu=v3", "-mcpu=v1", "5.10", "load", "is refused"),
     "direct attachment where it is preempted": (

@@ -18,8 +18,7 @@
 #include <sstream>
 
 #include "agent/pipeline/replay.h"
-#include "agent/telemetry/semconv.h"
-#include "exporters/otlp/json.h"
+#include "tests/replay/claims.h"
 
 namespace zerotap {
 namespace {
@@ -34,11 +33,6 @@ std::vector<std::string> Scenarios() {
   std::sort(found.begin(), found.end());
   return found;
 }
-
-struct Outcome {
-  std::vector<Span> spans;
-  LedgerCounts ledger;
-};
 
 Outcome Play(const RecordingHeader& header, const std::vector<RecordedItem>& items) {
   Outcome outcome;
@@ -55,55 +49,6 @@ Outcome Play(const RecordingHeader& header, const std::vector<RecordedItem>& ite
     return std::tie(a.start_unix_ns, a.span_id.value) < std::tie(b.start_unix_ns, b.span_id.value);
   });
   return outcome;
-}
-
-std::string Json(const std::vector<Span>& spans) {
-  std::string text;
-  for (const Span& span : spans) text += otlp::EncodeTracesJson(std::span<const Span>(&span, 1)) + "\n";
-  return text;
-}
-
-// What a span claims, without what a hole in the capture may rightly change (ids of parents, sizes, end).
-std::string Claim(const Span& span) {
-  std::ostringstream out;
-  out << static_cast<int>(span.kind) << ' ' << span.resource->service_name;
-  for (std::string_view key :
-       {semconv::kHttpRequestMethod, semconv::kUrlPath, semconv::kUrlFull, semconv::kDbQueryText,
-        semconv::kDbResponseStatusCode}) {
-    out << '|' << span.attributes.FindText(key);
-  }
-  for (size_t i = 0; i < span.attributes.size(); ++i) {
-    Attribute attribute = span.attributes[i];
-    if (attribute.key == semconv::kHttpResponseStatusCode) out << std::get<int64_t>(attribute.value);
-  }
-  return out.str();
-}
-
-// The claim with its statement text taken out: joining late, the text of a prepared statement is unknown.
-std::string ClaimWithoutText(const Span& span) {
-  std::string claim = Claim(span);
-  std::string_view text = span.attributes.FindText(semconv::kDbQueryText);
-  if (!text.empty()) claim.erase(claim.find(text), text.size());
-  return claim;
-}
-
-void ExpectNothingFalse(const Outcome& truth, const Outcome& degraded, const std::string& what) {
-  std::multiset<std::string> claims, without_text;
-  for (const Span& span : truth.spans) {
-    claims.insert(Claim(span));
-    without_text.insert(ClaimWithoutText(span));
-  }
-  for (const Span& span : degraded.spans) {
-    EXPECT_GE(span.end_unix_ns, span.start_unix_ns);
-    if (span.attributes.Has(semconv::kErrorType) && span.status == SpanStatus::kError &&
-        span.attributes.FindText(semconv::kErrorType).find('_') != std::string_view::npos) {
-      continue;  // a transport failure: the connection ended before its answer was seen
-    }
-    bool known = claims.contains(Claim(span)) ||
-                 (span.attributes.FindText(semconv::kDbQueryText).empty() &&
-                  without_text.contains(ClaimWithoutText(span)));
-    EXPECT_TRUE(known) << what << ": invented " << Claim(span);
-  }
 }
 
 // The same record as two, cut after `at` bytes of its captured head.

@@ -64,8 +64,26 @@ TEST(CommandLine, RunOptionsWithAndWithoutTheCommand) {
 TEST(CommandLine, Replay) {
   CommandLine line = Parse({"replay", "--metrics", "file.ztrec"});
   EXPECT_EQ(line.command, Command::kReplay);
-  EXPECT_EQ(line.replay_path, "file.ztrec");
-  EXPECT_TRUE(line.replay_metrics);
+  EXPECT_EQ(line.replay.files, std::vector<std::string>{"file.ztrec"});
+  EXPECT_TRUE(line.replay.metrics);
+  EXPECT_EQ(line.replay.ends, EndChoice::kAuto);
+}
+
+TEST(CommandLine, ReplayOfCaptures) {
+  CommandLine line = Parse({"replay", "--ends", "both", "a.pcap", "b.pcapng", "-"});
+  EXPECT_EQ(line.replay.files, (std::vector<std::string>{"a.pcap", "b.pcapng", "-"}));
+  EXPECT_EQ(line.replay.ends, EndChoice::kBoth);
+  EXPECT_EQ(Parse({"replay", "--ends", "most", "a"}).exit_code, kExitBadConfig);
+  EXPECT_EQ(Parse({"replay"}).exit_code, kExitBadConfig);
+}
+
+TEST(CommandLine, RecordedPayload) {
+  EXPECT_EQ(Parse({"run", "--record", "r"}).record_payload, RecordedPayload::kAll);
+  EXPECT_EQ(Parse({"--record", "r", "--record-payload", "none"}).record_payload, RecordedPayload::kNone);
+  EXPECT_EQ(Parse({"run", "--record", "r", "--record-payload", "redacted"}).record_payload,
+            RecordedPayload::kRedacted);
+  EXPECT_EQ(Parse({"run", "--record-payload", "redacted"}).exit_code, kExitBadConfig);
+  EXPECT_EQ(Parse({"run", "--record", "r", "--record-payload", "some"}).exit_code, kExitBadConfig);
 }
 
 TEST(CommandLine, PrintConfig) {

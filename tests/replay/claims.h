@@ -1,0 +1,79 @@
+// What the tests of replays compare: spans as text, and whether a damaged input made them say something new.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+#include <span>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "agent/pipeline/ledger.h"
+#include "agent/telemetry/semconv.h"
+#include "agent/telemetry/span.h"
+#include "exporters/otlp/json.h"
+
+namespace zerotap {
+
+struct Outcome {
+  std::vector<Span> spans;
+  LedgerCounts ledger;
+};
+
+inline std::string Json(const std::vector<Span>& spans) {
+  std::string text;
+  for (const Span& span : spans) text += otlp::EncodeTracesJson(std::span<const Span>(&span, 1)) + "\n";
+  return text;
+}
+
+// What a span claims, without what a hole in the capture may rightly change (ids of parents, sizes, end).
+inline std::string Claim(const Span& span) {
+  std::ostringstream out;
+  out << static_cast<int>(span.kind) << ' ' << span.resource->service_name;
+  for (std::string_view key :
+       {semconv::kHttpRequestMethod, semconv::kUrlPath, semconv::kUrlFull, semconv::kDbQueryText,
+        semconv::kDbResponseStatusCode}) {
+    out << '|' << span.attributes.FindText(key);
+  }
+  for (size_t i = 0; i < span.attributes.size(); ++i) {
+    Attribute attribute = span.attributes[i];
+    if (attribute.key == semconv::kHttpResponseStatusCode) out << std::get<int64_t>(attribute.value);
+  }
+  return out.str();
+}
+
+// The claim with its statement text taken out: joining late, the text of a prepared statement is unknown, and where bytes are
+// missing the text ends there.
+inline std::string ClaimWithoutText(const Span& span) {
+  std::string claim = Claim(span);
+  std::string_view text = span.attributes.FindText(semconv::kDbQueryText);
+  if (!text.empty()) claim.erase(claim.find(text), text.size());
+  return claim;
+}
+
+inline void ExpectNothingFalse(const Outcome& truth, const Outcome& degraded, const std::string& what,
+                               bool failures_too = false) {
+  std::multiset<std::string> claims;
+  std::multimap<std::string, std::string> texts;
+  for (const Span& span : truth.spans) {
+    claims.insert(Claim(span));
+    texts.emplace(ClaimWithoutText(span), span.attributes.FindText(semconv::kDbQueryText));
+  }
+  for (const Span& span : degraded.spans) {
+    EXPECT_GE(span.end_unix_ns, span.start_unix_ns);
+    if (!failures_too && span.attributes.Has(semconv::kErrorType) && span.status == SpanStatus::kError &&
+        span.attributes.FindText(semconv::kErrorType).find('_') != std::string_view::npos) {
+      continue;  // a transport failure: the connection ended before its answer was seen
+    }
+    bool known = claims.contains(Claim(span));
+    auto [from, to] = texts.equal_range(ClaimWithoutText(span));
+    for (auto text = from; text != to && !known; ++text) {
+      known = text->second.starts_with(span.attributes.FindText(semconv::kDbQueryText));
+    }
+    EXPECT_TRUE(known) << what << ": invented " << Claim(span);
+  }
+}
+
+}  // namespace zerotap

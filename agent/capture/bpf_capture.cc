@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <mutex>
+#include <unordered_set>
 
 #include "agent/capture/probe_loader.h"
 #include "bpf/abi/control.h"
@@ -70,6 +72,10 @@ struct BpfCapture::State {
   size_t cpus = 0;
   Mapping consumer_position;
   Mapping producer_position;
+  // Who has an entry in the hash. A change by bpf(2) keeps all perf-attached programs from running on its CPU, for as long
+  // as the kernel may have stopped it right there: none is made that tells the kernel side nothing.
+  std::mutex listed_mutex;
+  std::unordered_set<uint32_t> listed;
   const std::function<void(ByteSpan)>* handler = nullptr;
   size_t drained = 0;
   uint64_t malformed_records = 0;
@@ -83,6 +89,18 @@ struct BpfCapture::State {
     constexpr size_t kLines = 5;  // a data record and a short message
     const char* next = static_cast<const char*>(data) + ((size + kRecordHeader + 7) & ~size_t{7});
     for (size_t line = 0; line < kLines; ++line) __builtin_prefetch(next + line * kCacheLine);
+  }
+
+  // Being traced is what happens without an entry, too.
+  bool MustBeListed(uint32_t tgid, zt_process_policy policy) {
+    std::lock_guard lock(listed_mutex);
+    if (policy == ZT_PROCESS_TRACE) return listed.count(tgid) != 0;
+    listed.insert(tgid);
+    return true;
+  }
+  bool Unlist(uint32_t tgid) {
+    std::lock_guard lock(listed_mutex);
+    return listed.erase(tgid) != 0;
   }
 
   static int OnRecord(void* context, void* data, size_t size) {
@@ -219,9 +237,11 @@ void BpfCapture::SetVerdict(uint64_t connection_id, const zt_verdict& verdict) {
 
 void BpfCapture::SetProcessPolicy(uint32_t tgid, zt_process_policy policy) {
   if (state_->excludes_self && tgid == static_cast<uint32_t>(::getpid())) policy = ZT_PROCESS_SELF;
-  uint32_t value = policy;
-  bpf_map_update_elem(bpf_map__fd(state_->probes.skeleton->maps.process_policies), &tgid, &value,
-                      BPF_ANY);
+  if (state_->MustBeListed(tgid, policy)) {
+    uint32_t value = policy;
+    bpf_map_update_elem(bpf_map__fd(state_->probes.skeleton->maps.process_policies), &tgid, &value,
+                        BPF_ANY);
+  }
   // After the hash: a slot never says what the hash does not.
   __atomic_store_n(state_->policy_slots.As<uint64_t>() + zt_policy_slot(tgid),
                    zt_policy_word(tgid, policy), __ATOMIC_RELEASE);
@@ -232,6 +252,7 @@ void BpfCapture::ForgetProcess(uint32_t tgid) {
   if (__atomic_load_n(slot, __ATOMIC_RELAXED) >> 32 == tgid) {
     __atomic_store_n(slot, uint64_t{0}, __ATOMIC_RELEASE);
   }
+  if (!state_->Unlist(tgid)) return;
   bpf_map_delete_elem(bpf_map__fd(state_->probes.skeleton->maps.process_policies), &tgid);
 }
 

@@ -28,6 +28,7 @@ struct ExporterCounts {
   uint64_t dropped = 0;  // from a full queue
   uint64_t retries = 0;
   uint64_t bytes_sent = 0;
+  std::map<std::string, uint64_t> losses;  // of rejected and failed, by reason
 };
 
 struct KernelCounts {
@@ -36,6 +37,13 @@ struct KernelCounts {
   uint64_t malformed_records = 0;
   uint64_t ring_bytes = 0;
   uint64_t ring_used_bytes = 0;
+};
+
+// SIGHUPs by what became of them.
+struct ReloadCounts {
+  uint64_t applied = 0;
+  uint64_t unchanged = 0;
+  uint64_t refused = 0;
 };
 
 // Everything at one moment; a plain copy that may go to other threads.
@@ -48,6 +56,7 @@ struct SelfSnapshot {
   LedgerCounts requests;
   uint64_t unseen_bytes = 0;
   std::vector<ExporterCounts> exporters;
+  ReloadCounts reloads;
   uint64_t resident_bytes = 0;
   double cpu_seconds = 0;
 };

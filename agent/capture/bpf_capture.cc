@@ -3,13 +3,13 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstring>
 #include <mutex>
 #include <unordered_set>
 
+#include "agent/capture/capture_check.h"
 #include "agent/capture/probe_loader.h"
 #include "bpf/abi/control.h"
 // The skeleton's types come from the ABI headers.
@@ -51,15 +51,6 @@ class Mapping {
   size_t size_ = 0;
   void* address_ = nullptr;
 };
-
-// The programs see process numbers of the initial namespace, whose inode is fixed (include/linux/proc_ns.h,
-// PROC_PID_INIT_INO).
-bool InInitialPidNamespace() {
-  constexpr ino_t kInitialPidNamespace = 0xEFFFFFFC;
-  struct stat namespace_file {};
-  return ::stat("/proc/self/ns/pid", &namespace_file) != 0 ||
-         namespace_file.st_ino == kInitialPidNamespace;
-}
 
 }  // namespace
 

@@ -259,6 +259,22 @@ void Connection::Ignore(DropReason reason) {
   state_ = State::kIgnored;
 }
 
+void Connection::Reconsider() {
+  if (state_ == State::kParsing) return;
+  egress_ = ByteStream(Direction::kEgress);
+  ingress_ = ByteStream(Direction::kIngress);
+  state_ = State::kDetecting;
+  protocol_ = nullptr;
+  role_ = Role::kUnknown;
+  midstream_ = true;
+  from_first_byte_ = false;
+  positions_from_zero_ = false;
+  any_chunk_ = false;
+  skip_run_ = false;
+  unknown_runs_ = 0;
+  invalid_streams_ = 0;
+}
+
 WorkId Connection::BeginRequest(const RequestStart& start) {
   ++in_flight;
   return listener_.BeginRequest(*this, start);

@@ -58,6 +58,8 @@ class Connection final : private StreamConsumer, private ExchangeSink {
   void Expire(uint64_t now_ns);
   // Gives up what is in flight and everything that follows.
   void Ignore(DropReason reason);
+  // Looks anew at what the connection carries, as if it was joined in its middle now. Not while it is parsed.
+  void Reconsider();
 
   uint64_t id() const { return id_; }
   State state() const { return state_; }
@@ -67,6 +69,8 @@ class Connection final : private StreamConsumer, private ExchangeSink {
   Role socket_role() const { return socket_role_; }  // who connected
   bool described() const { return described_; }
   bool midstream() const { return midstream_; }
+  // Nothing of it was seen yet.
+  bool untouched() const { return state_ == State::kDetecting && !any_chunk_ && !waiting(); }
   uint64_t opened_ns() const { return opened_ns_; }
   uint8_t family() const { return family_; }
   const Endpoint& local() const { return local_; }
@@ -90,6 +94,7 @@ class Connection final : private StreamConsumer, private ExchangeSink {
   uint32_t last_tgid = 0;
   uint32_t records_since_verdict = 0;
   uint32_t in_flight = 0;            // requests begun and not ended
+  bool left_out = false;             // ignored because rules say so
   uint32_t ledger_row = 0;           // of (ledger_tgid, protocol, role)
   uint32_t ledger_tgid = 0;
   uint64_t begin_offset = ~0ull;     // of the latest request, to tell requests that share an offset apart

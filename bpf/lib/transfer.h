@@ -164,9 +164,16 @@ static __always_inline struct zt_connection *zt_find_wanted(struct zt_call *call
 		}
 		return 0;
 	}
+	/* Rules may have changed since: what was left out by them comes back with a new verdict. */
+	if (connection->mode == ZT_VERDICT_IGNORE && !(connection->flags & ZT_CONNECTION_OWN))
+		zt_take_verdict(connection);
 	if (connection->mode == ZT_VERDICT_IGNORE || (connection->flags & ZT_CONNECTION_CLOSED)) {
-		if (!(call->flags & ZT_DATA_PEEK))
+		if (!(call->flags & ZT_DATA_PEEK)) {
 			__sync_fetch_and_add(&connection->bytes[call->direction & 1], call->length);
+			if (connection->family == AF_UNIX)
+				__sync_fetch_and_add(&connection->next[call->direction & 1],
+						     call->length);
+		}
 		zt_count(ZT_COUNTER_IGNORED_EVENTS);
 		return 0;
 	}

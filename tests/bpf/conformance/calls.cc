@@ -1,4 +1,5 @@
-// The system calls that carry bytes to and from a socket, each in sizes of every class, both ends judged.
+// The system calls that carry bytes to and from a socket, each in sizes of every class, both ends
+// judged.
 #include <sys/mman.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -129,8 +130,8 @@ void OneSegment(Row& row) {
       });
 }
 
-// Messages of these sizes, of two segments each, in one sendmmsg, taken by one recvmmsg. Each is a transfer, but of those
-// behind the first `told` only the sum is told.
+// Messages of these sizes, of two segments each, in one sendmmsg, taken by one recvmmsg. Each is a
+// transfer, but of those behind the first `told` only the sum is told.
 void ExchangeMessages(Row& row, Link& link, const std::vector<size_t>& sizes, size_t told) {
   size_t total = 0;
   for (size_t size : sizes) total += size;
@@ -141,10 +142,10 @@ void ExchangeMessages(Row& row, Link& link, const std::vector<size_t>& sizes, si
   size_t at = 0;
   for (size_t size : sizes) {
     size_t cut = size / 2;
-    for (iovec segment : {iovec{bytes.data() + at, cut}, iovec{bytes.data() + at + cut, size - cut}})
-      out.push_back(segment);
-    for (iovec segment : {iovec{room.data() + at, cut}, iovec{room.data() + at + cut, size - cut}})
-      in.push_back(segment);
+    out.push_back({bytes.data() + at, cut});
+    out.push_back({bytes.data() + at + cut, size - cut});
+    in.push_back({room.data() + at, cut});
+    in.push_back({room.data() + at + cut, size - cut});
     at += size;
   }
   for (size_t i = 0; i < sizes.size(); ++i) {

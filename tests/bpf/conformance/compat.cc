@@ -1,5 +1,6 @@
-// 32-bit system calls from a 64-bit process (int 0x80): other numbers, other structures. Lengths at most are told, and a
-// number that means something else for 64-bit callers is never read as that.
+// 32-bit system calls from a 64-bit process (int 0x80): other numbers, other structures. Lengths at
+// most are told, and a number that means something else for 64-bit callers is never read as that.
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 

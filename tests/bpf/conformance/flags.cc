@@ -2,7 +2,6 @@
 #include <poll.h>
 
 #include <cerrno>
-#include <cstring>
 
 #include "tests/bpf/conformance/row.h"
 
@@ -50,7 +49,7 @@ void PeekOffset(Row& row) {
   link.client.Send(100);
   server.Peeked(Recv(server, room, 30, MSG_PEEK));
   ssize_t second = Recv(server, room, 30, MSG_PEEK);
-  row.Expect(second == 30 && std::memcmp(room.data(), Pattern(server.stream[1], 30, 30).data(), 30) == 0,
+  row.Expect(second == 30 && room.compare(0, 30, Pattern(server.stream[1], 30, 30)) == 0,
              "the second look did not begin where the first ended");
   server.Peeked(second);
   server.Received(Recv(server, room, 40, 0), room.data());

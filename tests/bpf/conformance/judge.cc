@@ -53,7 +53,6 @@ uint8_t RightRole(const Link& link, const End& end) {
 
 void JudgeOpener(const Link& link, const End& end, const zt_connection_opened_event& opened,
                  Comparison& compare) {
-  if (link.shared_opening) return;
   if (link.seeded) {
     compare.Equal("opener's tgid", opened.tgid, end.tgid);
   } else if (IsTcp(link.family)) {

@@ -25,12 +25,12 @@ void JudgeLink(const Link& link, const Witness& witness, Findings& findings);
 // After both ends were closed: TCP says so once, with the right totals. False while it has not yet.
 bool JudgeClosed(const Link& link, const Witness& witness, Findings& findings);
 
-// What the agent should count as unseen: on TCP what a stream's position jumped by, on AF_UNIX what the two ends differ
-// by once the end was read.
+// What the agent should count as unseen: on TCP what a stream's position jumped by, on AF_UNIX what
+// the two ends differ by once the end was read.
 uint64_t RightUnseenBytes(const Link& link);
 
-// Many threads wrote `records` of `size` bytes each to one socket, each filled with the writer's own pattern (stream =
-// base + thread, position = 0): nothing is lost, doubled or mixed.
+// Many threads wrote `records` of `size` bytes each to one socket, each filled with the writer's
+// own pattern (stream = base + thread, position = 0): nothing is lost, doubled or mixed.
 struct Crowd {
   uint64_t base = 0;
   int threads = 0;

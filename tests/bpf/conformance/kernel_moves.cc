@@ -1,4 +1,5 @@
-// Bytes that a program moves without having them in its own memory, or that the kernel moves on its behalf.
+// Bytes that a program moves without having them in its own memory, or that the kernel moves on its
+// behalf.
 #include <fcntl.h>
 #include <linux/errqueue.h>
 #include <netinet/in.h>
@@ -222,7 +223,8 @@ void RunRing(Row& row, uint32_t setup, uint8_t flags, bool receive_first) {
     link.client.Send(20);
     Must(link.server.Receive(20), "read");
   }
-  // On AF_UNIX, where no position jumps, it is all there is to know. The kernel's own thread makes no call.
+  // On AF_UNIX, where no position jumps, it is all there is to know. The kernel's own thread makes
+  // no call.
   uint64_t after = row.witness.capture().ReadCounters().kernel[ZT_COUNTER_UNSEEN_CALL];
   uint64_t calls = receive_first ? 2 : 4;
   if (row.blind && (setup & IORING_SETUP_SQPOLL) == 0)

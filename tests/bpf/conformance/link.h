@@ -1,7 +1,9 @@
-// The workload's side of the truth: connections of our own, and a list of every transfer that was made at each end.
+// The workload's side of the truth: connections of our own, and a list of every transfer that was
+// made at each end.
 //
-// The bytes of a stream are a function of the stream and the position, so that a captured byte can come from one
-// place only: not from another connection, another direction or a few bytes further on.
+// The bytes of a stream are a function of the stream and the position, so that a captured byte can
+// come from one place only: not from another connection, another direction or a few bytes further
+// on.
 #pragma once
 
 #include <sys/socket.h>
@@ -29,7 +31,7 @@ enum class Sight : uint8_t {
   kBytes,
   kLength,
   kUnseen,
-  kAside,  // the program got them outside of the stream: told of by nobody, but they have a place in it
+  kAside,  // the program got them outside of the stream, in which they have a place all the same
 };
 
 // Of a call up to so many bytes are captured whatever its form.
@@ -88,7 +90,7 @@ struct End {
   // Everything, in as many calls as it takes.
   bool Receive(size_t size);
 
-  bool wrong_bytes = false;  // the program itself received something else: then nothing can be judged
+  bool wrong_bytes = false;  // the program itself received something else: nothing can be judged
 
  private:
   ssize_t Moved(zt_direction direction, ssize_t result, Note note);
@@ -103,7 +105,6 @@ struct Link {
   bool concurrent = false;   // its ends are used at the same time
   bool judge_close = true;
   bool peer_may_go = false;  // an end may be closed before the other's first record is written
-  bool shared_opening = false;  // who opened an end is not for certain
 
   End& Of(bool client_end) { return client_end ? client : server; }
 };

@@ -1,6 +1,6 @@
-// Capture conformance: one static program that moves bytes through sockets in every way there is, lets the agent's own
-// capture room watch, and judges each record against what was done. Runs in a network namespace of its own; needs root,
-// /proc and /sys, and nothing else.
+// Capture conformance: one static program that moves bytes through sockets in every way there is,
+// lets the agent's own capture room watch, and judges each record against what was done. Runs in a
+// network namespace of its own; needs root, /proc and /sys, and nothing else.
 #include <fcntl.h>
 #include <net/if.h>
 #include <sched.h>
@@ -22,7 +22,8 @@ namespace {
 
 constexpr char kUsage[] =
     "usage: conformance [--tier a|b|auto] [--json FILE|-] [--only TEXT] [--list]\n"
-    "Prints one line for each row: ok|blind|absent|FAIL, variant, family, detail. Exit status 0: no FAIL.\n";
+    "Prints one line for each row: ok|blind|absent|FAIL, variant, family, detail.\n"
+    "Exit status: 0 no FAIL, 1 some, 2 it could not be run, 3 it hung.\n";
 // Guests are many times slower than any host.
 constexpr unsigned kWatchdogSeconds = 540;
 constexpr int kSettleRounds = 30;
@@ -36,7 +37,9 @@ struct Arguments {
   bool list = false;
 };
 
-// What a tier is known not to see. A row of these that is seen is a failure, like any other that is not.
+// What a tier is known not to see: bytes that leave a socket without a receive (tier A), io_uring
+// (tier B), and what the kernel maps into the program's memory. A row of these that is seen is a
+// failure, like any other that is not.
 struct BlindRow {
   CaptureTier tier;
   const char* variant;

@@ -1,5 +1,5 @@
-// How connections begin and end: every way to connect and accept, data in the SYN, connections older than the agent,
-// halves that are closed one by one, resets, and thousands of short ones.
+// How connections begin and end: every way to connect and accept, data in the SYN, connections
+// older than the agent, halves that are closed one by one, resets, and thousands of short ones.
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -198,7 +198,8 @@ void FastOpen(Row& row, bool by_option, bool waiting) {
   Accept(link, listener);
   Must(link.server.Receive(90), "read");
   Talk(link);
-  row.remark = (info.tcpi_options & TCPI_OPT_SYN_DATA) != 0 ? "data in the SYN" : "data after the SYN";
+  bool in_syn = (info.tcpi_options & TCPI_OPT_SYN_DATA) != 0;
+  row.remark = in_syn ? "data in the SYN" : "data after the SYN";
 }
 
 void FastOpenSendto(Row& row) { FastOpen(row, false, true); }

@@ -54,8 +54,8 @@ struct Variant {
   void (*run)(Row&);
 };
 
-constexpr unsigned kTcp = static_cast<unsigned>(Family::kTcp4) | static_cast<unsigned>(Family::kTcp6);
 constexpr unsigned kOnlyTcp4 = static_cast<unsigned>(Family::kTcp4);
+constexpr unsigned kTcp = kOnlyTcp4 | static_cast<unsigned>(Family::kTcp6);
 constexpr unsigned kOnlyUnix = static_cast<unsigned>(Family::kUnix);
 constexpr unsigned kAll = kTcp | kOnlyUnix;
 

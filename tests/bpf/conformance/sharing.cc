@@ -1,4 +1,5 @@
-// A connection is its socket, whoever uses it by whatever descriptor; each record names the process that did it.
+// A connection is its socket, whoever uses it by whatever descriptor; each record names the process
+// that did it.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>

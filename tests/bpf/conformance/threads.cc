@@ -1,5 +1,5 @@
-// Many at once. These rows lose records or mix bytes when a program can be preempted in the middle of its work, shares a
-// buffer with another or wakes its reader for each record.
+// Many at once. These rows lose records or mix bytes when a program can be preempted in the middle
+// of its work, shares a buffer with another or wakes its reader for each record.
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>

@@ -1,5 +1,6 @@
-// How many instructions the verifier went through for each program. Kernels since 5.16 say so of a loaded program;
-// before, it is only in the verifier's log, so the programs are loaded once more with that log.
+// How many instructions the verifier went through for each program. Kernels since 5.16 say so of a
+// loaded program; before, it is only in the verifier's log, so the programs are loaded once more
+// with that log.
 #pragma once
 
 #include <map>

@@ -10,12 +10,14 @@
 namespace zerotap::conformance {
 namespace {
 
-// An end that opened, or that a unix socket is, by its socket and ports: a socket can connect more than once.
+// An end that opened, or that a unix socket is, by its socket and ports: a socket can connect more
+// than once.
 uint64_t KeyOf(uint64_t inode, uint16_t local, uint16_t remote) {
   return inode << 32 | uint64_t{local} << 16 | remote;
 }
 
-// A TCP server's end has no inode before it is accepted, and ports come again: by its sequence numbers.
+// A TCP server's end has no inode before it is accepted, and ports come again: by its sequence
+// numbers.
 uint64_t PairOf(uint32_t first_out, uint32_t first_in) {
   return uint64_t{first_out} << 32 | first_in;
 }

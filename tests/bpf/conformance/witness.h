@@ -1,4 +1,5 @@
-// What the agent saw: its capture room watching this process, with the records sorted by connection.
+// What the agent saw: its capture room watching this process, with the records sorted by
+// connection.
 #pragma once
 
 #include <map>

@@ -100,6 +100,25 @@ TEST_F(PipelineTest, ServerRequestBecomesASpanAndAMetric) {
   EXPECT_NEAR(metrics[0].histograms[0].sum, 0.003, 1e-9);
 }
 
+TEST_F(PipelineTest, AttributesBeyondTheLimitAreLeftOutAndCounted) {
+  Start();
+  Feed(Server().Opened(1 * kMs));
+  Feed(Server().Read(2 * kMs, kRequest));
+  Feed(Server().Send(5 * kMs, kResponse));
+  const Span whole = Spans().at(0);
+  EXPECT_EQ(whole.dropped_attributes, 0u);
+  PipelineOptions options;
+  options.attribute_count_limit = 3;
+  Start(options);
+  Feed(Server().Opened(1 * kMs));
+  Feed(Server().Read(2 * kMs, kRequest));
+  Feed(Server().Send(5 * kMs, kResponse));
+  const Span cut = Spans().at(0);
+  ASSERT_EQ(cut.attributes.size(), 3u);
+  EXPECT_EQ(cut.dropped_attributes, whole.attributes.size() - 3);
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(cut.attributes[i].key, whole.attributes[i].key);
+}
+
 TEST_F(PipelineTest, BothEndsOfOneConnectionAreOneTrace) {
   Start();
   ConnectionEnd client = Client(), server = Server();

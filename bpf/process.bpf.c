@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR MIT)
 /* Processes as they begin, change their program and end. A process may be gone before user space
- * can look into /proc, so what names it travels with the event. */
+ * can look into /proc, so what names it travels with the event.
+ *
+ * Attached by BTF, or by perf where BTF-attached programs can be preempted, and skipped meanwhile. */
 #include "bpf/lib/maps.h"
 
-SEC("tp_btf/sched_process_exec")
-int process_exec(zt_u64 *arguments)
+static __always_inline int zt_on_exec(struct task_struct *task, const void *filename)
 {
-	struct task_struct *task = (struct task_struct *)arguments[0];
-	struct linux_binprm *program = (struct linux_binprm *)arguments[2];
 	struct zt_process_exec_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 	if (!event) {
 		zt_count(ZT_COUNTER_RING_FULL);
@@ -24,8 +23,7 @@ int process_exec(zt_u64 *arguments)
 	event->reserved = 0;
 	BPF_CORE_READ_INTO(&event->comm, task, comm);
 	__builtin_memset(event->filename, 0, sizeof(event->filename));
-	bpf_probe_read_kernel_str(event->filename, sizeof(event->filename),
-				  BPF_CORE_READ(program, filename));
+	bpf_probe_read_kernel_str(event->filename, sizeof(event->filename), filename);
 	__builtin_memset(event->args, 0, sizeof(event->args));
 	zt_u64 begin = BPF_CORE_READ(task, mm, arg_start);
 	zt_u64 size = BPF_CORE_READ(task, mm, arg_end) - begin;
@@ -42,11 +40,22 @@ int process_exec(zt_u64 *arguments)
 	return 0;
 }
 
-SEC("tp_btf/sched_process_fork")
-int process_fork(zt_u64 *arguments)
+SEC("tp_btf/sched_process_exec")
+int process_exec(zt_u64 *arguments)
 {
-	struct task_struct *parent = (struct task_struct *)arguments[0];
-	struct task_struct *child = (struct task_struct *)arguments[1];
+	struct linux_binprm *program = (struct linux_binprm *)arguments[2];
+	return zt_on_exec((struct task_struct *)arguments[0], BPF_CORE_READ(program, filename));
+}
+
+SEC("tracepoint")
+int process_exec_perf(struct trace_event_raw_sched_process_exec *record)
+{
+	return zt_on_exec((struct task_struct *)bpf_get_current_task(),
+			  (void *)record + (record->__data_loc_filename & 0xffff));
+}
+
+static __always_inline int zt_on_fork(struct task_struct *parent, struct task_struct *child)
+{
 	zt_u32 tgid = BPF_CORE_READ(child, tgid);
 	if (tgid != (zt_u32)BPF_CORE_READ(child, pid)) /* a thread */
 		return 0;
@@ -63,6 +72,24 @@ int process_fork(zt_u64 *arguments)
 	event->child_tgid = tgid;
 	bpf_ringbuf_submit(event, zt_wakeup());
 	return 0;
+}
+
+SEC("tp_btf/sched_process_fork")
+int process_fork(zt_u64 *arguments)
+{
+	return zt_on_fork((struct task_struct *)arguments[0], (struct task_struct *)arguments[1]);
+}
+
+/* The record does not say whether it was a thread: a process is the newest of its parent's children. */
+SEC("tracepoint")
+int process_fork_perf(struct trace_event_raw_sched_process_fork *record)
+{
+	struct task_struct *parent = (struct task_struct *)bpf_get_current_task();
+	void *newest = BPF_CORE_READ(parent, children.prev);
+	struct task_struct *child = newest - bpf_core_field_offset(struct task_struct, sibling);
+	if (BPF_CORE_READ(child, pid) != record->child_pid)
+		return 0;
+	return zt_on_fork(parent, child);
 }
 
 static __always_inline void zt_emit_exit(struct task_struct *task)
@@ -93,10 +120,8 @@ int process_exit_group(zt_u64 *arguments)
 }
 
 /* Elsewhere several threads can see the count of the living at 0. */
-SEC("tp_btf/sched_process_exit")
-int process_exit(zt_u64 *arguments)
+static __always_inline int zt_on_exit_of_one(struct task_struct *task)
 {
-	struct task_struct *task = (struct task_struct *)arguments[0];
 	if (BPF_CORE_READ(task, signal, live.counter))
 		return 0;
 	struct zt_exit_key key = {.start_ns = BPF_CORE_READ(task, group_leader, start_boottime),
@@ -106,4 +131,16 @@ int process_exit(zt_u64 *arguments)
 		return 0;
 	zt_emit_exit(task);
 	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int process_exit(zt_u64 *arguments)
+{
+	return zt_on_exit_of_one((struct task_struct *)arguments[0]);
+}
+
+SEC("tracepoint")
+int process_exit_perf(void *record)
+{
+	return zt_on_exit_of_one((struct task_struct *)bpf_get_current_task());
 }

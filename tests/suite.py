@@ -12,7 +12,7 @@ import time
 import xml.etree.ElementTree
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-PARTS = ("unit", "replay", "bpf", "layering", "sanitize", "fuzz", "tsan", "integration")
+PARTS = ("unit", "replay", "bpf", "layering", "sanitize", "fuzz", "tsan", "integration", "kernels")
 # Where threads meet: queue and log (base), the export threads, the ledger that they and the pipeline write, the agent's own
 # loop and health server.
 TSAN_TARGETS = ("base_test", "exporters_test", "pipeline_test", "app_test")
@@ -87,9 +87,9 @@ class Suite:
 
     def release(self):
         parts = [p for p in ("unit", "replay", "bpf", "layering") if self.wants(p)]
-        if not parts and not self.wants("integration"):
+        if not parts and not self.wants("integration") and not self.wants("kernels"):
             return
-        targets = () if parts else ("zerotap",)
+        targets = () if parts or self.wants("kernels") else ("zerotap",)
         if not self.build("release", targets):
             return
         if set(parts) == {"unit", "replay", "bpf", "layering"}:
@@ -99,6 +99,8 @@ class Suite:
                 self.ctest(part, "build/release", ["-R", "^layering$"] if part == "layering" else ["-L", f"^{part}"])
         if self.wants("integration"):
             self.integration()
+        if self.wants("kernels"):
+            self.program("kernels", ["tests/kernels/run"])
 
     def instrumented(self):
         """One build with clang serves the sanitizers and the fuzzers: everything that needs no root, under
@@ -152,21 +154,25 @@ class Suite:
         if os.geteuid() != 0:
             self.failed.append("integration: needs root, run: sudo tests/run")
             return
-        summary = os.path.join(ROOT, "build", "integration.json")
-        if os.path.exists(summary):
-            os.unlink(summary)
-        command = [sys.executable, os.path.join(ROOT, "tests/integration/run"), "--summary", summary]
+        command = ["tests/integration/run"]
         command += ["--quick"] if self.arguments.quick else []
         command += ["--keep"] if self.arguments.keep else []
-        status = self.run(command)
+        self.program("integration", command)
+
+    def program(self, part, command):
+        """Runs a part that counts its cases itself and adds up what it writes."""
+        summary = os.path.join(ROOT, "build", f"{part}.json")
+        if os.path.exists(summary):
+            os.unlink(summary)
+        status = self.run([sys.executable, *command, "--summary", summary])
         if not os.path.exists(summary):
-            self.failed.append(f"integration: ended with status {status} before its end")
+            self.failed.append(f"{part}: ended with status {status} before its end")
             return
         with open(summary) as file:
             result = json.load(file)
         self.passed += result["passed"]
-        self.failed += [f"integration: {name}" for name in result["failures"]]
-        self.skipped += [(f"integration: {name}", reason) for name, reason in result["skipped"]]
+        self.failed += [f"{part}: {name}" for name in result["failures"]]
+        self.skipped += [(f"{part}: {name}", reason) for name, reason in result["skipped"]]
 
     def finish(self):
         unknown = [(name, reason) for name, reason in self.skipped

@@ -159,6 +159,7 @@ void PipelineLoop::Run() {
     pause_ns = PauseAfter(*drained, end_ns - std::exchange(turn_ns, end_ns));
     if (has_change_) TakeChange();
     Tick(end_ns);
+    has_ticked_.store(true, std::memory_order_relaxed);
   }
   {
     std::lock_guard lock(mutex_);

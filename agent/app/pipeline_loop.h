@@ -90,6 +90,8 @@ class PipelineLoop {
   SelfSnapshot Snapshot() const;
   // CLOCK_MONOTONIC time at which the thread was last seen going round.
   uint64_t last_tick_ns() const { return last_tick_ns_.load(std::memory_order_relaxed); }
+  // What was there at the start has been taken in.
+  bool has_ticked() const { return has_ticked_.load(std::memory_order_relaxed); }
   // Why the thread ended by itself; empty as long as it did not.
   std::optional<Error> failure() const;
 
@@ -142,6 +144,7 @@ class PipelineLoop {
 
   std::atomic<bool> stopping_{false};
   std::atomic<uint64_t> last_tick_ns_{0};
+  std::atomic<bool> has_ticked_{false};
   mutable std::mutex mutex_;  // guards what follows
   SelfSnapshot snapshot_;
   std::optional<Error> failure_;

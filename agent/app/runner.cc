@@ -203,7 +203,8 @@ HealthReport Agent::Report() const {
     report.reason = "the pipeline's thread has been stuck for more than 30 s";
   } else {
     report.live = true;
-    report.ready = true;
+    report.ready = loop->has_ticked();
+    if (!report.ready) report.reason = "the open sockets are being taken in";
   }
   return report;
 }
@@ -324,7 +325,9 @@ void Agent::LogStart() const {
   spdlog::info("zerotap {} watches this host: tier {} ({})", kVersion,
                report.tier == CaptureTier::kB ? "b" : "a", report.attach_form);
   for (const std::string& remark : report.remarks) spdlog::info("{}", remark);
-  for (const std::string& unseen : report.unseen) spdlog::debug("not seen: {}", unseen);
+  std::string unseen;
+  for (const std::string& one : report.unseen) unseen += (unseen.empty() ? "" : "; ") + one;
+  spdlog::info("not seen: {}", unseen);
 }
 
 int Agent::Wait() {
@@ -409,7 +412,13 @@ Status Agent::Apply(const ConfigChange& change) {
 
 void Agent::Stop() {
   LetSignalsKill();
-  if (loop_) loop_->Stop();
+  if (loop_) {
+    loop_->Stop();
+    for (const ProgramStatistics& program : capture_->ReadCounters().programs) {
+      spdlog::debug("program {}: {} instructions verified, {} recursion misses", program.name,
+                    program.verified_instructions, program.recursion_misses);
+    }
+  }
   if (exporters_) exporters_->Shutdown(std::chrono::steady_clock::now() + kFlushDeadline);
   running_ = nullptr;
   health_.reset();

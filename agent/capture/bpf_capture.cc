@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <mutex>
+#include <unordered_set>
 
 #include "agent/capture/capture_check.h"
 #include "agent/capture/probe_loader.h"
@@ -57,8 +59,14 @@ struct BpfCapture::State {
   std::unique_ptr<ring_buffer, RingDeleter> ring;
   Mapping verdicts;
   Mapping policy_slots;
+  Mapping counters;
+  size_t cpus = 0;
   Mapping consumer_position;
   Mapping producer_position;
+  // Who has an entry in the hash. A change by bpf(2) keeps all perf-attached programs from running on its CPU, for as long
+  // as the kernel may have stopped it right there: none is made that tells the kernel side nothing.
+  std::mutex listed_mutex;
+  std::unordered_set<uint32_t> listed;
   const std::function<void(ByteSpan)>* handler = nullptr;
   size_t drained = 0;
   uint64_t malformed_records = 0;
@@ -74,6 +82,18 @@ struct BpfCapture::State {
     constexpr size_t kLines = 5;  // a data record and a short message
     const char* next = static_cast<const char*>(data) + ((size + kRecordHeader + 7) & ~size_t{7});
     for (size_t line = 0; line < kLines; ++line) __builtin_prefetch(next + line * kCacheLine);
+  }
+
+  // Being traced is what happens without an entry, too.
+  bool MustBeListed(uint32_t tgid, zt_process_policy policy) {
+    std::lock_guard lock(listed_mutex);
+    if (policy == ZT_PROCESS_TRACE) return listed.count(tgid) != 0;
+    listed.insert(tgid);
+    return true;
+  }
+  bool Unlist(uint32_t tgid) {
+    std::lock_guard lock(listed_mutex);
+    return listed.erase(tgid) != 0;
   }
 
   static int OnRecord(void* context, void* data, size_t size) {
@@ -166,6 +186,10 @@ Result<std::unique_ptr<BpfCapture>> BpfCapture::Create(const CaptureOptions& opt
   state->policy_slots = Mapping(bpf_map__fd(maps.policy_slots), ZT_POLICY_SLOTS * sizeof(uint64_t),
                                 PROT_READ | PROT_WRITE, 0);
   if (state->policy_slots.As<void>() == nullptr) return FailErrno("cannot map the policies");
+  state->cpus = bpf_map__max_entries(maps.counters);
+  state->counters =
+      Mapping(bpf_map__fd(maps.counters), state->cpus * sizeof(zt_counters), PROT_READ, 0);
+  if (state->counters.As<void>() == nullptr) return FailErrno("cannot map the counters");
   int ring_fd = bpf_map__fd(maps.events);
   state->consumer_position = Mapping(ring_fd, page, PROT_READ, 0);
   state->producer_position = Mapping(ring_fd, page, PROT_READ, static_cast<off_t>(page));
@@ -218,9 +242,11 @@ void BpfCapture::SetVerdict(uint64_t connection_id, const zt_verdict& verdict) {
 
 void BpfCapture::SetProcessPolicy(uint32_t tgid, zt_process_policy policy) {
   if (state_->excludes_self && tgid == static_cast<uint32_t>(::getpid())) policy = ZT_PROCESS_SELF;
-  uint32_t value = policy;
-  bpf_map_update_elem(bpf_map__fd(state_->probes.skeleton->maps.process_policies), &tgid, &value,
-                      BPF_ANY);
+  if (state_->MustBeListed(tgid, policy)) {
+    uint32_t value = policy;
+    bpf_map_update_elem(bpf_map__fd(state_->probes.skeleton->maps.process_policies), &tgid, &value,
+                        BPF_ANY);
+  }
   // After the hash: a slot never says what the hash does not.
   __atomic_store_n(state_->policy_slots.As<uint64_t>() + zt_policy_slot(tgid),
                    zt_policy_word(tgid, policy), __ATOMIC_RELEASE);
@@ -231,6 +257,7 @@ void BpfCapture::ForgetProcess(uint32_t tgid) {
   if (__atomic_load_n(slot, __ATOMIC_RELAXED) >> 32 == tgid) {
     __atomic_store_n(slot, uint64_t{0}, __ATOMIC_RELEASE);
   }
+  if (!state_->Unlist(tgid)) return;
   bpf_map_delete_elem(bpf_map__fd(state_->probes.skeleton->maps.process_policies), &tgid);
 }
 
@@ -245,12 +272,11 @@ int BpfCapture::ring_fd() const { return bpf_map__fd(state_->probes.skeleton->ma
 CaptureCounters BpfCapture::ReadCounters() const {
   CaptureCounters counters;
   zerotap_bpf* skeleton = state_->probes.skeleton.get();
-  int cpus = libbpf_num_possible_cpus();
-  std::vector<uint64_t> per_cpu(cpus > 0 ? static_cast<size_t>(cpus) : 0);
-  for (uint32_t index = 0; index < ZT_COUNTER_COUNT && !per_cpu.empty(); ++index) {
-    if (bpf_map_lookup_elem(bpf_map__fd(skeleton->maps.counters), &index, per_cpu.data()) != 0)
-      continue;
-    for (uint64_t value : per_cpu) counters.kernel[index] += value;
+  for (size_t cpu = 0; cpu < state_->cpus; ++cpu) {
+    const auto& line = state_->counters.As<zt_counters>()[cpu];
+    for (size_t index = 0; index < ZT_COUNTER_COUNT; ++index) {
+      counters.kernel[index] += __atomic_load_n(&line.value[index], __ATOMIC_RELAXED);
+    }
   }
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, skeleton->obj) {

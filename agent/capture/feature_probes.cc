@@ -21,7 +21,7 @@ namespace zerotap {
 namespace {
 
 // From 7.2 on programs on syscalls/ events run preemptible and are skipped meanwhile, which nothing
-// but a measurement shows (docs/adr/0008): the one place that asks for a version.
+// but a measurement shows (docs/adr/0009): the one place that asks for a version.
 bool SyscallEventsLose() {
   utsname name{};
   unsigned major = 0, minor = 0;

@@ -5,7 +5,9 @@
 #include <bpf/libbpf.h>
 #include <linux/capability.h>
 #include <linux/perf_event.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,6 +17,7 @@
 
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
+#include "agent/capture/blind_spots.h"
 #include "agent/capture/feature_probes.h"
 #include "agent/capture/preemption.h"
 #include "agent/capture/tracefs.h"
@@ -30,8 +33,10 @@ void LinkDeleter::operator()(bpf_link* link) const { bpf_link__destroy(link); }
 namespace {
 
 struct Tracepoint {
+  const char* program;
   const char* group;
   const char* name;
+  uint64_t cookie = 0;
 };
 
 // One way to see the bytes of sockets: a set of programs and how they are attached. Directly costs
@@ -42,32 +47,70 @@ struct Variant {
   const char* attach_form;
   std::vector<const char*> programs;
   std::vector<const char*> hooks;       // what the kernel must have
-  std::vector<Tracepoint> tracepoints;  // to attach the one program to; the cookie is the index
+  std::vector<Tracepoint> tracepoints;  // to attach to by perf
   enum { kDirect, kDirectAnyway, kByPerf } way;
 };
 
+// Where programs that are attached directly can be preempted, those of processes would miss events too.
+std::vector<Tracepoint> ByPerf(std::vector<Tracepoint> tracepoints) {
+  tracepoints.push_back({"process_exec_perf", "sched", "sched_process_exec"});
+  tracepoints.push_back({"process_fork_perf", "sched", "sched_process_fork"});
+  tracepoints.push_back({"process_exit_perf", "sched", "sched_process_exit"});
+  return tracepoints;
+}
+
 const std::vector<Variant>& Variants() {
+  using Tier = CaptureTier;
   static const std::vector<const char*> lengths = {"sock_send_length", "sock_recv_length"};
+  static const std::vector<const char*> direct = {"tier_a_send", "tier_a_receive"};
   static const std::vector<Variant> variants = {
-      {CaptureTier::kA, "raw tracepoint", {"tier_a_send", "tier_a_receive"}, lengths, {}, Variant::kDirect},
-      {CaptureTier::kA,
-       "tracepoint",
-       {"tier_a_length"},
-       lengths,
-       {{"sock", "sock_send_length"}, {"sock", "sock_recv_length"}},
+      {Tier::kA, "raw tracepoint", direct, lengths, {}, Variant::kDirect},
+      {Tier::kA, "tracepoint", {}, lengths,
+       ByPerf({{"tier_a_length", "sock", "sock_send_length", 0}, {"tier_a_length", "sock", "sock_recv_length", 1}}),
        Variant::kByPerf},
-      {CaptureTier::kA, "raw tracepoint", {"tier_a_send", "tier_a_receive"}, lengths, {}, Variant::kDirectAnyway},
-      {CaptureTier::kB, "BTF tracepoint", {"tier_b_exit_btf"}, {"sys_exit"}, {}, Variant::kDirect},
-      {CaptureTier::kB, "tracepoint", {"tier_b_exit"}, {}, {{"raw_syscalls", "sys_exit"}}, Variant::kByPerf},
-      {CaptureTier::kB, "BTF tracepoint", {"tier_b_exit_btf"}, {"sys_exit"}, {}, Variant::kDirectAnyway},
+      {Tier::kA, "raw tracepoint", direct, lengths, {}, Variant::kDirectAnyway},
+      {Tier::kB, "BTF tracepoint", {"tier_b_exit_btf"}, {"sys_exit"}, {}, Variant::kDirect},
+      {Tier::kB, "tracepoint", {}, {}, ByPerf({{"tier_b_exit", "raw_syscalls", "sys_exit"}}), Variant::kByPerf},
+      {Tier::kB, "BTF tracepoint", {"tier_b_exit_btf"}, {"sys_exit"}, {}, Variant::kDirectAnyway},
   };
   return variants;
 }
 
 const std::vector<const char*>& AlwaysLoaded() {
-  static const std::vector<const char*> names = {"tcp_state", "tcp_destroyed", "seed_sockets",
-                                                 "process_exec", "process_fork"};
+  static const std::vector<const char*> names = {"tcp_state", "tcp_destroyed", "seed_sockets"};
   return names;
+}
+
+// `exit_says_last`: the hook of an exit tells whether it was the last thread's.
+std::vector<const char*> ProgramsOf(const Variant& variant, bool exit_says_last) {
+  std::vector<const char*> names = AlwaysLoaded();
+  names.insert(names.end(), variant.programs.begin(), variant.programs.end());
+  for (const Tracepoint& tracepoint : variant.tracepoints) names.push_back(tracepoint.program);
+  if (variant.way != Variant::kByPerf) {
+    for (const char* name : {"process_exec", "process_fork"}) names.push_back(name);
+    names.push_back(exit_says_last ? "process_exit_group" : "process_exit");
+  }
+  return names;
+}
+
+bool HasCapability(unsigned capability) {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[2] = {};
+  if (::syscall(SYS_capget, &header, data) != 0) return false;
+  return (data[capability / 32].effective >> (capability % 32)) & 1;
+}
+
+// Before 5.11 maps are locked memory.
+std::string LockedMemoryRemedy() {
+  rlimit limit{};
+  constexpr unsigned kCapSysResource = 24;
+  if (HasCapability(kCapSysResource) || ::getrlimit(RLIMIT_MEMLOCK, &limit) != 0 ||
+      limit.rlim_cur == RLIM_INFINITY) {
+    return {};
+  }
+  return "; if this kernel is older than 5.11, the limit on locked memory (" +
+         std::to_string(limit.rlim_cur / 1024) +
+         " KiB) is too low: add CAP_SYS_RESOURCE, or raise it (ulimit -l unlimited, LimitMEMLOCK=infinity)";
 }
 
 thread_local std::string libbpf_output;
@@ -91,11 +134,14 @@ std::string LastLines(const std::string& text, size_t count) {
   return text.substr(begin);
 }
 
-bool HasCapability(unsigned capability) {
-  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
-  __user_cap_data_struct data[2] = {};
-  if (::syscall(SYS_capget, &header, data) != 0) return false;
-  return (data[capability / 32].effective >> (capability % 32)) & 1;
+// libbpf looks on disk too when sysfs does not have it.
+std::string MissingBtf() {
+  utsname names{};
+  ::uname(&names);
+  return "there is no BTF of this kernel (/sys/kernel/btf/vmlinux), which needs CONFIG_DEBUG_INFO_BTF=y, as the "
+         "kernels of Debian 11, Ubuntu 20.10, RHEL 8.2 and later have. In a container mount /sys, or put a copy "
+         "of the host's file at /boot/vmlinux-" +
+         std::string(names.release);
 }
 
 Status CheckRequirements() {
@@ -107,21 +153,15 @@ Status CheckRequirements() {
         "not allowed to load BPF programs; run as root (sudo zerotap), or with the capabilities "
         "CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE");
   }
-  if (::access("/sys/kernel/btf/vmlinux", R_OK) != 0) {
-    return Fail(
-        "this kernel has no BTF (/sys/kernel/btf/vmlinux); it needs CONFIG_DEBUG_INFO_BTF=y, as "
-        "the "
-        "kernels of Debian 11, Ubuntu 20.10, RHEL 8.2 and later have; in a container mount /sys");
-  }
+  if (std::vector<std::string> limits = HostLimits(); !limits.empty()) return Fail(limits.front());
   int ring = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "zt_check", 0, 0, 4096, nullptr);
   if (ring < 0) {
     int error = errno;
     if (error == EPERM) {
       return Fail(
           "the kernel refused a BPF map; check that the container is privileged or has CAP_BPF, "
-          "that its "
-          "seccomp profile allows bpf(2), and that the kernel is not locked down (confidentiality "
-          "mode)");
+          "and that its seccomp profile allows bpf(2)" +
+          LockedMemoryRemedy());
     }
     return Fail("this kernel has no BPF ring buffer (" + std::string(std::strerror(error)) +
                 "); it must be 5.10 or later");
@@ -153,18 +193,21 @@ Result<SkeletonPtr> TryLoad(const CaptureOptions& options, size_t ring_bytes,
                             const FeaturePlan& features) {
   SkeletonPtr skeleton(zerotap_bpf__open());
   if (!skeleton) return FailErrno("cannot open the BPF object");
+  const std::vector<const char*> wanted = ProgramsOf(variant, exit_says_last);
   bpf_program* program = nullptr;
   bpf_object__for_each_program(program, skeleton->obj) {
     const char* name = bpf_program__name(program);
-    bool wanted = std::strcmp(name, exit_says_last ? "process_exit_group" : "process_exit") == 0;
-    for (const char* other : AlwaysLoaded()) wanted = wanted || std::strcmp(name, other) == 0;
-    for (const char* other : variant.programs) wanted = wanted || std::strcmp(name, other) == 0;
-    for (const std::string& other : features.programs) wanted = wanted || other == name;
-    bpf_program__set_autoload(program, wanted);
+    auto is_it = [name](const std::string& other) { return other == name; };
+    bpf_program__set_autoload(program,
+                              std::any_of(wanted.begin(), wanted.end(), is_it) ||
+                                  std::any_of(features.programs.begin(), features.programs.end(), is_it));
   }
   bpf_map__set_max_entries(skeleton->maps.events, static_cast<uint32_t>(ring_bytes));
   bpf_map__set_max_entries(skeleton->maps.connections,
                            static_cast<uint32_t>(options.max_connections));
+  int cpus = libbpf_num_possible_cpus();
+  if (cpus < 1) return FailErrno("cannot count the CPUs", -cpus);
+  bpf_map__set_max_entries(skeleton->maps.counters, static_cast<uint32_t>(cpus));
   skeleton->rodata->zt_detect_budget = options.detect_budget_kib * 1024;
   skeleton->rodata->zt_detect_edge = options.detect_edge_bytes;
   skeleton->rodata->zt_ring_bytes = static_cast<uint32_t>(ring_bytes);
@@ -174,41 +217,33 @@ Result<SkeletonPtr> TryLoad(const CaptureOptions& options, size_t ring_bytes,
   int result = zerotap_bpf__load(skeleton.get());
   if (result != 0) {
     spdlog::debug("loading the BPF programs failed: {}", LastLines(libbpf_output, 20));
-    return FailErrno("the kernel did not accept the BPF programs", -result);
+    Error error = Error::FromErrno("the kernel did not accept the BPF programs", -result);
+    if (result == -EPERM) error.message += LockedMemoryRemedy();
+    return tl::unexpected(error);
   }
   return skeleton;
 }
 
 const char* TierName(CaptureTier tier) { return tier == CaptureTier::kA ? "A" : "B"; }
 
-std::vector<std::string> Unseen(const Variant& variant) {
-  std::vector<std::string> unseen = {
-      "sendfile and splice: lengths and times without the bytes",
-      "calls of 32-bit programs: lengths at most",
-      "MPTCP and SMC sockets",
-  };
-  if (variant.tier == CaptureTier::kA) {
-    unseen.push_back("io_uring: lengths and times without the bytes");
-    unseen.push_back("splice from a socket: a gap in its stream");
-  } else {
-    unseen.push_back("io_uring: nothing, a gap in the stream");
-  }
-  return unseen;
-}
-
-Result<std::vector<uint64_t>> EventIds(const Variant& variant, const Result<Tracefs>& tracefs) {
-  std::vector<uint64_t> ids;
+Result<std::vector<Attachment>> AttachmentsOf(const Variant& variant, const Result<Tracefs>& tracefs) {
+  std::vector<Attachment> attachments;
   for (const Tracepoint& tracepoint : variant.tracepoints) {
     if (!tracefs) return tl::unexpected(tracefs.error());
     Result<uint64_t> id = tracefs->EventId(tracepoint.group, tracepoint.name);
     if (!id) return tl::unexpected(id.error());
-    ids.push_back(*id);
+    attachments.push_back({tracepoint.program, *id, tracepoint.cookie});
   }
-  return ids;
+  return attachments;
+}
+
+void AddOnce(std::vector<std::string>& texts, const std::string& text) {
+  if (std::find(texts.begin(), texts.end(), text) == texts.end()) texts.push_back(text);
 }
 
 }  // namespace
 
+// The program gets `cookie` (0: none) to tell its attachments apart.
 Result<LinkPtr> AttachToEvent(bpf_program* program, uint64_t event_id, uint64_t cookie) {
   perf_event_attr attributes{};
   attributes.type = PERF_TYPE_TRACEPOINT;
@@ -236,7 +271,7 @@ Result<LoadedProbes> LoadProbes(const CaptureOptions& options) {
   libbpf_set_print(CollectLibbpfOutput);
   uint64_t begin = MonotonicNs();
   btf* kernel = btf__load_vmlinux_btf();
-  if (kernel == nullptr) return FailErrno("cannot read the kernel's BTF (/sys/kernel/btf/vmlinux)");
+  if (kernel == nullptr) return Fail(MissingBtf());
   std::unique_ptr<btf, void (*)(btf*)> kernel_owner(kernel, btf__free);
   bool exit_says_last = TracepointParameters(kernel, "sched_process_exit") >= 2;
   Result<Tracefs> tracefs = Tracefs::Open();
@@ -248,18 +283,18 @@ Result<LoadedProbes> LoadProbes(const CaptureOptions& options) {
   for (const Variant& variant : Variants()) {
     if (options.tier != CaptureTier::kAuto && options.tier != variant.tier) continue;
     if (!IsAvailable(kernel, variant)) {
-      probes.report.remarks.push_back(std::string("tier ") + TierName(variant.tier) +
-                                      ": this kernel lacks its hooks");
+      AddOnce(probes.report.remarks,
+              std::string("tier ") + TierName(variant.tier) + ": this kernel lacks its hooks");
       continue;
     }
     if (variant.way == Variant::kDirect &&
         DirectProgramsArePreemptible(kernel, variant.hooks.front())) {
       continue;
     }
-    Result<std::vector<uint64_t>> ids = EventIds(variant, tracefs);
-    if (!ids) {
-      last_error = ids.error();
-      probes.report.remarks.push_back(last_error.message);
+    Result<std::vector<Attachment>> attachments = AttachmentsOf(variant, tracefs);
+    if (!attachments) {
+      last_error = attachments.error();
+      AddOnce(probes.report.remarks, last_error.message);
       continue;
     }
     Result<SkeletonPtr> skeleton =
@@ -290,11 +325,11 @@ Result<LoadedProbes> LoadProbes(const CaptureOptions& options) {
           "attached directly although this kernel preempts such programs, or may: events can be "
           "lost, which recursion_misses counts. Mount tracefs to avoid it");
     }
-    probes.report.unseen = Unseen(variant);
-    probes.event_ids = std::move(*ids);
+    probes.report.unseen = BlindSpots(variant.tier);
+    probes.attachments = std::move(*attachments);
     const std::vector<std::string>& remarks = probes.features.remarks;
     probes.report.remarks.insert(probes.report.remarks.end(), remarks.begin(), remarks.end());
-    if (!probes.event_ids.empty() && tracefs->detached()) {
+    if (!probes.attachments.empty() && tracefs->detached()) {
       probes.report.remarks.push_back(
           "tracefs is not mounted on this host; using an instance of our own");
     }
@@ -316,23 +351,22 @@ Status AttachProbes(LoadedProbes& probes) {
         program == probes.skeleton->progs.survey_sockets) {
       continue;
     }
+    if (bpf_program__type(program) == BPF_PROG_TYPE_TRACEPOINT) continue;
     const char* name = bpf_program__name(program);
     const std::vector<FeatureLink>& features = probes.features.links;
     if (std::any_of(features.begin(), features.end(),
                     [name](const FeatureLink& link) { return link.program == name; })) {
       continue;
     }
-    if (bpf_program__type(program) == BPF_PROG_TYPE_TRACEPOINT) {
-      for (size_t i = 0; i < probes.event_ids.size(); ++i) {
-        Result<LinkPtr> link = AttachToEvent(program, probes.event_ids[i], i);
-        if (!link) return tl::unexpected(link.error());
-        probes.links.push_back(std::move(*link));
-      }
-      continue;
-    }
     LinkPtr link(bpf_program__attach(program));
     if (!link) return FailErrno(std::string("cannot attach ") + bpf_program__section_name(program));
     probes.links.push_back(std::move(link));
+  }
+  for (const Attachment& attachment : probes.attachments) {
+    program = bpf_object__find_program_by_name(probes.skeleton->obj, attachment.program.c_str());
+    Result<LinkPtr> perf_link = AttachToEvent(program, attachment.event_id, attachment.cookie);
+    if (!perf_link) return tl::unexpected(perf_link.error());
+    probes.links.push_back(std::move(*perf_link));
   }
   return AttachFeatures(probes);
 }

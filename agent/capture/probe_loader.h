@@ -23,6 +23,13 @@ struct LinkDeleter {
 using SkeletonPtr = std::unique_ptr<zerotap_bpf, SkeletonDeleter>;
 using LinkPtr = std::unique_ptr<bpf_link, LinkDeleter>;
 
+// A program that is attached to a tracepoint by the tracepoint's number; it is told `cookie`.
+struct Attachment {
+  std::string program;
+  uint64_t event_id = 0;
+  uint64_t cookie = 0;
+};
+
 // A program and the tracepoint that it is attached to by number.
 struct FeatureLink {
   std::string program;
@@ -44,7 +51,7 @@ struct FeaturePlan {
 struct LoadedProbes {
   SkeletonPtr skeleton;
   std::vector<LinkPtr> links;
-  std::vector<uint64_t> event_ids;  // of the tracepoints to attach by number
+  std::vector<Attachment> attachments;
   FeaturePlan features;
   CaptureReport report;
   size_t ring_bytes = 0;

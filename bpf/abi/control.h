@@ -86,4 +86,10 @@ enum zt_counter {
 	ZT_COUNTER_COUNT = 13,
 };
 
+/* What one CPU counted: two cache lines of its own. */
+struct zt_counters {
+	zt_u64 value[16]; /* index: enum zt_counter */
+};
+ZT_STATIC_ASSERT(ZT_COUNTER_COUNT <= 16, "zt_counters");
+
 #endif

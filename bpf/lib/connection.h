@@ -49,6 +49,7 @@ static __always_inline void zt_read_unix_path(char *to, struct unix_address *add
 	zt_barrier_var(size);
 	if (size > ZT_UNIX_PATH_SIZE)
 		size = ZT_UNIX_PATH_SIZE;
+	zt_barrier_var(size); /* clang 19 compares one copy and passes another */
 	if (bpf_probe_read_kernel(to, size, &address->name[0].sun_path))
 		return;
 	if (size > 1 && !to[0])

@@ -239,6 +239,10 @@ struct sched_entity {
 	__u64 prev_sum_exec_runtime; /* at the last arrival */
 };
 
+struct list_head {
+	struct list_head *next, *prev;
+};
+
 struct task_struct {
 	struct thread_info thread_info;
 	unsigned int flags;
@@ -251,6 +255,8 @@ struct task_struct {
 	int pid;
 	int tgid;
 	struct task_struct *real_parent;
+	struct list_head children;
+	struct list_head sibling;
 	struct task_struct *group_leader;
 	__u64 start_boottime;
 	char comm[16];
@@ -277,6 +283,14 @@ struct trace_event_raw_sock_msg_length {
 	__u16 protocol;
 	int ret;
 	int flags;
+};
+
+struct trace_event_raw_sched_process_exec {
+	__u32 __data_loc_filename;
+};
+
+struct trace_event_raw_sched_process_fork {
+	int child_pid;
 };
 
 struct trace_event_raw_sys_exit {

@@ -142,18 +142,23 @@ struct {
 	__type(value, zt_u32);
 } exits __weak SEC(".maps");
 
+/* A line for each CPU, which user space reads in its own memory: a lookup by bpf(2) keeps all perf-attached programs from
+ * running on its CPU, and a kernel that preempts anywhere may stop it right there. One entry for each possible CPU, set
+ * before load. */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, ZT_COUNTER_COUNT);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, zt_u32);
-	__type(value, zt_u64);
+	__type(value, struct zt_counters);
 } counters __weak SEC(".maps");
 
 static __always_inline void zt_count(zt_u32 counter)
 {
-	zt_u64 *value = bpf_map_lookup_elem(&counters, &counter);
-	if (value)
-		(*value)++; /* this CPU's own */
+	zt_u32 cpu = bpf_get_smp_processor_id();
+	struct zt_counters *line = bpf_map_lookup_elem(&counters, &cpu);
+	if (line && counter < ZT_COUNTER_COUNT)
+		line->value[counter]++; /* this CPU's own */
 }
 
 static __always_inline zt_u32 zt_policy(zt_u32 tgid)

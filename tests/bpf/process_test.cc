@@ -147,7 +147,6 @@ TEST(LoaderTest, EveryTierLoadsAndReports) {
     for (const ProgramStatistics& program : counters.programs) {
       std::printf("  %-20s %6u instructions processed\n", program.name.c_str(),
                   program.verified_instructions);
-      EXPECT_LT(program.verified_instructions, 60'000u) << program.name;
       EXPECT_EQ(program.recursion_misses, 0u) << program.name;
     }
   }

@@ -5,6 +5,7 @@
 #include <set>
 #include <string>
 
+#include "agent/capture/blind_spots.h"
 #include "agent/capture/bpf_capture.h"
 #include "agent/capture/feature_probes.h"
 #include "agent/capture/probe_loader.h"
@@ -31,6 +32,23 @@ TEST(CounterNameTest, EveryCounterHasItsOwn) {
     EXPECT_NE(name, "unknown") << counter;
     EXPECT_TRUE(names.insert(name).second) << name;
   }
+}
+
+TEST(BlindSpotsTest, EachTierHasItsOwn) {
+  const std::vector<std::string> a = BlindSpots(CaptureTier::kA);
+  const std::vector<std::string> b = BlindSpots(CaptureTier::kB);
+  auto names = [](const std::vector<std::string>& spots, const std::string& text) {
+    for (const std::string& spot : spots) {
+      if (spot.find(text) != std::string::npos) return true;
+    }
+    return false;
+  };
+  EXPECT_TRUE(names(a, "io_uring: lengths and times"));
+  EXPECT_TRUE(names(a, "splice from a socket"));
+  EXPECT_TRUE(names(b, "io_uring: nothing"));
+  EXPECT_FALSE(names(b, "splice from a socket"));
+  EXPECT_TRUE(names(a, "32-bit"));
+  EXPECT_TRUE(names(b, "32-bit"));
 }
 
 TEST(CaptureCountersTest, MissesAreSummedOverPrograms) {

@@ -454,7 +454,10 @@ void Pipeline::HandleRecord(ByteSpan bytes) {
   } else if (event->exec != nullptr) {
     state.processes.erase(event->exec->tgid);
   } else if (event->fork != nullptr) {
-    state.processes.erase(event->fork->child_tgid);
+    // The number's last owner may have been resolved after its end, when the kernel side had
+    // forgotten what was decided of it.
+    uint32_t tgid = event->fork->child_tgid;
+    if (state.processes.erase(tgid) > 0) state.control.ForgetProcess(tgid);
   } else if (event->exit != nullptr) {
     ForgetProcess(event->exit->tgid);
   }

@@ -7,6 +7,7 @@
 #include "agent/app/command_line.h"
 #include "agent/app/config.h"
 #include "agent/app/config_yaml.h"
+#include "agent/app/doctor.h"
 #include "agent/app/replay_command.h"
 #include "agent/app/runner.h"
 #include "agent/base/log.h"
@@ -36,11 +37,15 @@ int main(int argc, char** argv) {
   for (const std::string& warning : loaded->warnings) spdlog::warn("{}", warning);
   switch (line.command) {
     case CommandLine::Command::kPrintConfig:
-      Print(stdout, PrintYamlConfig(loaded->config));
+      Print(stdout, PrintYamlConfig(loaded->config, &loaded->origins));
       return kExitOk;
+    case CommandLine::Command::kDoctor:
+      return RunDoctor(*loaded, {line.doctor_json, line.doctor_all}, stdout);
     case CommandLine::Command::kReplay:
       return RunReplay(line.replay, loaded->config, stdout);
     default:
-      return RunAgent(loaded->config, {line.record_path, line.record_payload, line.duration_seconds});
+      return RunAgent(*loaded, {line.record_path, line.record_payload, line.duration_seconds, [&line] {
+                                  return LoadConfig(line.overrides, ProcessEnvironment());
+                                }});
   }
 }

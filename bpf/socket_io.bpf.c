@@ -15,13 +15,15 @@
 #include "bpf/lib/transfer.h"
 
 #define ZT_MAX_MESSAGES 16
-#define ZT_MAX_COUNTED_MESSAGES 64
-#define ZT_IGNORED_MESSAGE_FLAGS (MSG_OOB | MSG_ERRQUEUE) /* not bytes of the stream */
+#define ZT_MAX_COUNTED_MESSAGES 1024 /* UIO_MAXIOV: the kernel takes no more */
+/* Of receives: what comes so is aside of the stream. What is sent with MSG_OOB has its place in it. */
+#define ZT_IGNORED_MESSAGE_FLAGS (MSG_OOB | MSG_ERRQUEUE)
 
 static __always_inline int zt_on_length(zt_u64 sk, int result, zt_u32 message_flags,
 					zt_u8 direction)
 {
-	if (result < 0 || (message_flags & ZT_IGNORED_MESSAGE_FLAGS))
+	if (result < 0 ||
+	    (direction == ZT_DIRECTION_INGRESS && (message_flags & ZT_IGNORED_MESSAGE_FLAGS)))
 		return 0;
 	zt_u64 what;
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -87,9 +89,45 @@ __noinline int zt_on_messages(zt_u64 sk, zt_u64 what, zt_u64 array, zt_u64 count
 			zt_hand_over(sk, what, length | left.behind << 32,
 				     (zt_u64)&messages[index], 0);
 	}
-	if (left.count > ZT_MAX_MESSAGES)
+	if (left.count > ZT_MAX_MESSAGES) {
 		zt_count(ZT_COUNTER_IOVEC_TRUNCATED);
+		/* The others together. */
+		zt_transfer(sk, (what & ~0xfull) | ZT_CALL_OTHER, left.behind, 0, 0);
+	}
 	return 0;
+}
+
+/*
+ * A 32-bit caller: other numbers, other registers, other structures. The descriptor is the first
+ * argument, or the first of those that socketcall points to. Of such a call the length is told.
+ */
+static __always_inline zt_u32 zt_use_compat_call(zt_u32 entry, struct pt_regs *registers,
+						 struct zt_syscall *syscall, zt_u32 *message_flags)
+{
+#if defined(__TARGET_ARCH_x86)
+	zt_u32 arguments[4] = {};
+	zt_u64 first = registers->bx;
+	if ((entry & ~ZT_CALL_NATIVE) == (ZT_CALL_COMPAT_SEND | ZT_CALL_COMPAT_RECEIVE)) {
+		zt_u32 call = first;
+		/* send, sendto, sendmsg; recv, recvfrom, recvmsg */
+		bool sends = call == 9 || call == 11 || call == 16;
+		if (!sends && call != 10 && call != 12 && call != 17)
+			return 0;
+		entry = sends ? ZT_CALL_COMPAT_SEND : ZT_CALL_COMPAT_RECEIVE;
+		bpf_probe_read_user(arguments, sizeof(arguments), (void *)(registers->cx & 0xffffffff));
+		first = arguments[0];
+		*message_flags = call >= 16 ? arguments[2] : arguments[3];
+	} else if (syscall->number == NR_COMPAT_RECVFROM) {
+		*message_flags = syscall->argument[1]; /* esi */
+	} else if (syscall->number == NR_COMPAT_RECVMSG) {
+		*message_flags = syscall->argument[2]; /* edx */
+	}
+	syscall->argument[0] = first;
+	zt_count(ZT_COUNTER_COMPAT_CALL);
+	return entry & ZT_CALL_COMPAT_RECEIVE ? ZT_CALL_COMPAT | ZT_CALL_INGRESS : ZT_CALL_COMPAT;
+#else
+	return 0;
+#endif
 }
 
 static __always_inline int zt_on_exit(struct pt_regs *registers, long result)
@@ -98,18 +136,24 @@ static __always_inline int zt_on_exit(struct pt_regs *registers, long result)
 		return 0;
 	struct zt_syscall syscall;
 	zt_read_syscall(&syscall, registers);
-	zt_u32 kind = zt_call_kind(syscall.number);
-	if (kind == ZT_CALL_OTHER || (!result && !(kind & ZT_CALL_INGRESS)))
+	zt_u32 entry = zt_call_entry(syscall.number);
+	if (!entry && syscall.number != NR_IO_URING_ENTER)
 		return 0;
 	zt_u64 what;
 	if (!zt_is_wanted(bpf_get_current_pid_tgid() >> 32, &what))
 		return 0;
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	zt_u32 kind = entry & ZT_CALL_NATIVE;
+	zt_u32 message_flags = 0;
 	if (BPF_CORE_READ(task, thread_info.ZT_COMPAT_FIELD) & ZT_COMPAT_BITS)
+		kind = zt_use_compat_call(entry, registers, &syscall, &message_flags);
+	else
+		message_flags = zt_call_flags(kind, &syscall);
+	if (!entry && result)
+		zt_count(ZT_COUNTER_UNSEEN_CALL);
+	if (!kind || (!result && !(kind & ZT_CALL_INGRESS)))
 		return 0;
-
-	zt_u32 message_flags = zt_call_flags(kind, &syscall);
-	if (message_flags & ZT_IGNORED_MESSAGE_FLAGS)
+	if ((kind & ZT_CALL_INGRESS) && (message_flags & ZT_IGNORED_MESSAGE_FLAGS))
 		return 0;
 	zt_u8 direction = kind & ZT_CALL_INGRESS ? ZT_DIRECTION_INGRESS : ZT_DIRECTION_EGRESS;
 	struct file *file = 0;

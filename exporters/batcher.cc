@@ -60,7 +60,10 @@ void SpanBatcher::Push(std::vector<Span>&& spans) {
     }
   }
   if (must_wake) wake_.notify_one();
-  if (refused) Report(spans, SpanFate::kFailed);
+  if (refused) {
+    stats_->CountLoss("stopped", spans.size());
+    Report(spans, SpanFate::kFailed);
+  }
   Report(dropped, SpanFate::kQueueDropped);
 }
 
@@ -120,6 +123,7 @@ void SpanBatcher::ExportBatch(const std::vector<Span>& batch) {
   std::span<const Span> rest = batch;
   ExportOutcome outcome;
   if (abandoned_.load(std::memory_order_acquire)) {
+    stats_->CountLoss("stopped", batch.size());
     outcome.failed = batch.size();
   } else {
     outcome = exporter_->Export(rest);
@@ -185,6 +189,7 @@ void MetricBatcher::Push(std::vector<Metric>&& metrics) {
   uint64_t points = otlp::CountPoints(metrics);
   if (points == 0) return;
   if (stopping_.load(std::memory_order_acquire)) {
+    stats_->CountLoss("stopped", points);
     Add(stats_->failed, points);
     return;
   }
@@ -201,7 +206,11 @@ void MetricBatcher::ExportCollection(const std::vector<Metric>& metrics) {
   stats_->queued.fetch_sub(points, std::memory_order_relaxed);
   stats_->in_flight.store(points, std::memory_order_relaxed);
   ExportOutcome outcome;
-  if (!abandoned_.load(std::memory_order_acquire)) outcome = exporter_->Export(metrics);
+  if (abandoned_.load(std::memory_order_acquire)) {
+    stats_->CountLoss("stopped", points);
+  } else {
+    outcome = exporter_->Export(metrics);
+  }
   uint64_t exported = std::min(outcome.exported, points);
   uint64_t rejected = std::min(outcome.rejected, points - exported);
   Add(stats_->exported, exported);

@@ -4,8 +4,11 @@
 
 #include <atomic>
 #include <cstdint>
+#include <map>
 #include <mutex>
 #include <string>
+#include <string_view>
+#include <utility>
 
 namespace zerotap {
 
@@ -20,10 +23,14 @@ struct ExportStatsSnapshot {
   uint64_t retries = 0;
   uint64_t bytes_sent = 0;  // bodies, after compression
   std::string last_error;   // empty when there was none
+  // Of rejected and failed, how many for which reason: "http_400", "partial_success", "timeout" ...
+  std::map<std::string, uint64_t, std::less<>> losses;
 };
 
 class ExportStats {
  public:
+  static constexpr size_t kMaxReasons = 32;
+
   std::atomic<uint64_t> queued{0};
   std::atomic<uint64_t> in_flight{0};
   std::atomic<uint64_t> exported{0};
@@ -33,6 +40,18 @@ class ExportStats {
   std::atomic<uint64_t> requests{0};
   std::atomic<uint64_t> retries{0};
   std::atomic<uint64_t> bytes_sent{0};
+
+  // Whoever makes an item rejected or failed says why.
+  void CountLoss(std::string_view reason, uint64_t items) {
+    std::lock_guard lock(mutex_);
+    auto found = losses_.find(reason);
+    if (found == losses_.end()) {
+      // Reasons hold status codes, which come from others.
+      if (losses_.size() >= kMaxReasons) reason = "other";
+      found = losses_.try_emplace(std::string(reason), 0).first;
+    }
+    found->second += items;
+  }
 
   void SetLastError(std::string message) {
     std::lock_guard lock(mutex_);
@@ -52,12 +71,14 @@ class ExportStats {
     result.bytes_sent = bytes_sent.load(std::memory_order_relaxed);
     std::lock_guard lock(mutex_);
     result.last_error = last_error_;
+    result.losses = losses_;
     return result;
   }
 
  private:
   mutable std::mutex mutex_;
   std::string last_error_;
+  std::map<std::string, uint64_t, std::less<>> losses_;
 };
 
 }  // namespace zerotap

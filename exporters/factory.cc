@@ -6,7 +6,9 @@
 
 #include "exporters/file_exporter.h"
 #include "exporters/otlp/endpoint.h"
-#include "exporters/otlp/http_exporter.h"
+#include "exporters/otlp/exporter.h"
+#include "exporters/otlp/grpc_transport.h"
+#include "exporters/otlp/http_transport.h"
 #include "exporters/printable.h"
 
 namespace zerotap {
@@ -22,47 +24,69 @@ otlp::InstrumentationScope Scope(const ExporterFactory& factory) {
   return scope;
 }
 
-// The one place that knows OTLP's transports: another one is another case here with its own sender.
-Status CheckProtocol(const OtlpOptions& options) {
-  if (options.protocol == "http/protobuf") return {};
-  return Fail("the OTLP protocol \"" + Printable(options.protocol, 60) +
-              "\" is not available; use http/protobuf, which collectors take on port 4318");
+struct OtlpSender {
+  std::unique_ptr<otlp::Sender> sender;
+  otlp::BodyFormat format = otlp::BodyFormat::kProtobuf;
+};
+
+HttpClientOptions ClientOptions(const ExporterFactory& factory, const OtlpOptions& options) {
+  const std::string& version = factory.options().agent_version;
+  const std::string suffix = version.empty() ? "" : "/" + version;
+  HttpClientOptions client;
+  client.ca_file = options.ca_file;
+  client.client_certificate_file = options.client_certificate_file;
+  client.client_key_file = options.client_key_file;
+  client.proxy = options.proxy;
+  client.connect_timeout = std::min(client.connect_timeout, options.timeout);
+  client.user_agent = "zerotap" + suffix + " OTel-OTLP-Exporter-Cpp" + suffix;
+  return client;
 }
 
-Result<std::unique_ptr<otlp::HttpSender>> MakeSender(ExporterFactory& factory,
-                                                     const OtlpOptions& options,
-                                                     std::string_view signal, Stats stats) {
-  if (Status status = CheckProtocol(options); !status) {
-    return tl::unexpected<Error>(status.error());
+// The one place that knows OTLP's transports: another one is another case here.
+Result<std::unique_ptr<otlp::Transport>> MakeTransport(const OtlpOptions& options,
+                                                       std::string_view signal,
+                                                       otlp::BodyFormat format,
+                                                       HttpClientOptions client) {
+  if (options.protocol == "grpc") {
+    Result<std::string> url =
+        otlp::GrpcCallUrl(options.endpoint, options.signal_endpoint, options.insecure, signal);
+    if (!url) return tl::unexpected<Error>(url.error());
+    return otlp::GrpcTransport::Create({*url, options.headers, std::move(client)});
+  }
+  if (options.protocol != "http/protobuf" && options.protocol != "http/json") {
+    return Fail("the OTLP protocol \"" + Printable(options.protocol, 60) +
+                "\" is not known; use http/protobuf, http/json or grpc");
   }
   Result<std::string> url = otlp::SignalUrl(options.endpoint, options.signal_endpoint, signal);
   if (!url) return tl::unexpected<Error>(url.error());
-  const std::string& version = factory.options().agent_version;
-  otlp::HttpSenderOptions sender;
-  sender.url = *url;
+  return otlp::HttpTransport::Create({*url, format, options.headers, std::move(client)});
+}
+
+Result<OtlpSender> MakeSender(ExporterFactory& factory, const OtlpOptions& options,
+                              std::string_view signal, Stats stats) {
+  OtlpSender result;
+  if (options.protocol == "http/json") result.format = otlp::BodyFormat::kJson;
+  auto transport = MakeTransport(options, signal, result.format, ClientOptions(factory, options));
+  if (!transport) return tl::unexpected<Error>(transport.error());
+  otlp::SenderOptions sender;
   sender.signal = signal;
-  sender.headers = options.headers;
   sender.timeout = options.timeout;
   sender.gzip = options.gzip;
   sender.retry = options.retry;
-  sender.client.ca_file = options.ca_file;
-  sender.client.client_certificate_file = options.client_certificate_file;
-  sender.client.client_key_file = options.client_key_file;
-  sender.client.connect_timeout = std::min(sender.client.connect_timeout, options.timeout);
-  std::string suffix = version.empty() ? "" : "/" + version;
-  sender.client.user_agent = "zerotap" + suffix + " OTel-OTLP-Exporter-Cpp" + suffix;
-  return otlp::HttpSender::Create(std::move(sender), factory.reachability(), std::move(stats));
+  result.sender = std::make_unique<otlp::Sender>(std::move(sender), std::move(*transport),
+                                                 factory.reachability(), std::move(stats));
+  return result;
 }
 
 SpanExporterResult MakeOtlpSpans(ExporterFactory& factory, Stats stats) {
-  auto sender = MakeSender(factory, factory.options().traces, "traces", std::move(stats));
-  if (!sender) return tl::unexpected<Error>(sender.error());
-  return std::make_unique<otlp::HttpSpanExporter>(std::move(*sender), Scope(factory));
+  auto made = MakeSender(factory, factory.options().traces, "traces", std::move(stats));
+  if (!made) return tl::unexpected<Error>(made.error());
+  return otlp::MakeSpanExporter(std::move(made->sender), made->format, Scope(factory));
 }
 MetricExporterResult MakeOtlpMetrics(ExporterFactory& factory, Stats stats) {
-  auto sender = MakeSender(factory, factory.options().metrics, "metrics", std::move(stats));
-  if (!sender) return tl::unexpected<Error>(sender.error());
-  return std::make_unique<otlp::HttpMetricExporter>(std::move(*sender), Scope(factory));
+  auto made = MakeSender(factory, factory.options().metrics, "metrics", std::move(stats));
+  if (!made) return tl::unexpected<Error>(made.error());
+  return otlp::MakeMetricExporter(std::move(made->sender), made->format, Scope(factory));
 }
 
 SpanExporterResult MakeConsoleSpans(ExporterFactory& factory, Stats) {

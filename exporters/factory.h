@@ -25,15 +25,17 @@ namespace zerotap {
 
 // OTEL_EXPORTER_OTLP_* of one signal; every one of them has a form per signal.
 struct OtlpOptions {
-  std::string endpoint;         // base URL: v1/<signal> is appended; empty: http://localhost:4318
+  std::string endpoint;         // base URL: v1/<signal> is appended; empty: localhost
   std::string signal_endpoint;  // OTEL_EXPORTER_OTLP_<SIGNAL>_ENDPOINT: used verbatim, wins
-  std::string protocol = "http/protobuf";
+  std::string protocol = "http/protobuf";  // or http/json, grpc
+  bool insecure = false;                   // grpc to an endpoint without a scheme: without TLS
   HttpHeaders headers;
   std::chrono::milliseconds timeout{10'000};
   bool gzip = false;
   std::string ca_file;
   std::string client_certificate_file;
   std::string client_key_file;
+  std::string proxy;  // see HttpClientOptions
   RetryOptions retry;
 };
 

@@ -19,6 +19,7 @@ ExportOutcome WriteRequest(FileOutput& output, const std::string& line, uint64_t
     return ExportOutcome{items, 0, 0};
   }
   stats.SetLastError(status.error().message);
+  stats.CountLoss("write", items);
   if (limiter.Allow("write", MonotonicNs())) {
     spdlog::warn("{}; {} {} are lost, and more until that is mended", status.error().message, items,
                  what);

@@ -25,9 +25,49 @@ constexpr const char* kFooter =
     "  zerotap run --record /tmp/today.ztrec          keep what the kernel sent\n"
     "  zerotap replay /tmp/today.ztrec                its spans again, without root\n"
     "  zerotap replay /tmp/today.pcap                 the spans of what tcpdump -w captured\n"
+    "  zerotap doctor                                 what would be captured, and what not\n"
+    "  zerotap COMMAND --help                         the options of one command\n"
     "\n"
+    "Signals of run: SIGINT, SIGTERM stop it in order, SIGHUP reads the YAML file again.\n"
     "Exit codes: 0 ended as asked, 1 failed while running, 2 wrong configuration or usage,\n"
     "            3 a privilege or a kernel feature is missing\n";
+
+constexpr const char* kRunFooter =
+    "Examples:\n"
+    "  zerotap run --config /etc/zerotap/zerotap.yaml\n"
+    "  zerotap run --endpoint https://ingest.eu.signoz.cloud:443 --log-level warn\n"
+    "  zerotap run --exporter file,console --duration 60\n"
+    "\n"
+    "Exit codes: 0 ended by a signal or --duration, 1 failed while running, 2 wrong configuration,\n"
+    "            3 a privilege or a kernel feature is missing\n";
+
+constexpr const char* kReplayFooter =
+    "Examples:\n"
+    "  zerotap replay /tmp/today.ztrec > spans.jsonl\n"
+    "  tcpdump -i any -w - port 8080 | zerotap replay -\n"
+    "  zerotap replay --metrics --sampler always_on /tmp/today.ztrec\n"
+    "\n"
+    "Exit codes: 0 all of it was read, 1 the file is broken, 2 wrong configuration or usage\n";
+
+constexpr const char* kDoctorFooter =
+    "Loads and attaches the kernel side once, for a moment, and asks each receiver to take an empty\n"
+    "export. Without root it looks at what it may and says what it may not.\n"
+    "\n"
+    "Examples:\n"
+    "  sudo zerotap doctor\n"
+    "  sudo zerotap doctor --config /etc/zerotap/zerotap.yaml --json | jq '.processes[].blind'\n"
+    "\n"
+    "Exit codes: 0 zerotap run would capture, 2 wrong configuration or usage,\n"
+    "            3 it would not: a privilege or a kernel feature is missing\n";
+
+constexpr const char* kPrintConfigFooter =
+    "Each value is followed by where it came from: a line of the file, a variable, a flag or default.\n"
+    "The output is a configuration again; header values and passwords are masked with ***.\n"
+    "\n"
+    "Examples:\n"
+    "  zerotap print-config --config /etc/zerotap/zerotap.yaml\n"
+    "\n"
+    "Exit codes: 0 the configuration is good, 2 it is not\n";
 
 // An option that takes one of a few words.
 template <typename Value>
@@ -74,8 +114,9 @@ void AddConfigOptions(CLI::App& app, ConfigOverrides& overrides) {
                  "[OTEL_TRACES_EXPORTER, OTEL_METRICS_EXPORTER]")
       ->type_name("LIST");
   app.add_option("--endpoint", overrides.endpoint,
-                 "Base URL of an OTLP/HTTP receiver, for example http://127.0.0.1:4318 "
-                 "[OTEL_EXPORTER_OTLP_ENDPOINT]")
+                 "Base URL of an OTLP receiver, for example http://127.0.0.1:4318 "
+                 "[OTEL_EXPORTER_OTLP_ENDPOINT; OTEL_EXPORTER_OTLP_PROTOCOL: http/protobuf, "
+                 "http/json, grpc]")
       ->type_name("URL");
   app.add_option(
          "--capture-tier", overrides.capture_tier,
@@ -157,13 +198,27 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
                                           "pipeline, without root: OTLP JSON lines on standard "
                                           "output");
     AddReplayOptions(*replay, line);
+    CLI::App* doctor = app.add_subcommand(
+        "doctor",
+        "Say what would be captured here, of which processes, what would not, and why; watches "
+        "nothing");
+    doctor->add_flag("--json", line.doctor_json, "As JSON, for programs");
+    doctor->add_flag("--all", line.doctor_all, "List processes without sockets too");
+    AddConfigOptions(*doctor, line.overrides);
     CLI::App* print = app.add_subcommand(
         "print-config", "Show the settings in force as YAML, with secrets masked, and end");
     AddConfigOptions(*print, line.overrides);
-    app.footer(kFooter);  // after the commands, which would inherit it
+    run->footer(kRunFooter);
+    replay->footer(kReplayFooter);
+    doctor->footer(kDoctorFooter);
+    print->footer(kPrintConfigFooter);
+    app.set_help_all_flag("--help-all", "Print this and the options of all commands");
+    app.footer(kFooter);
     app.parse(argc, argv);
     if (*replay) {
       line.command = CommandLine::Command::kReplay;
+    } else if (*doctor) {
+      line.command = CommandLine::Command::kDoctor;
     } else if (*print) {
       line.command = CommandLine::Command::kPrintConfig;
     }
@@ -182,6 +237,8 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
       return Exit(subcommand->help("zerotap"), kExitOk);
     }
     return Exit(app.help(), kExitOk);
+  } catch (const CLI::CallForAllHelp&) {
+    return Exit(app.help("", CLI::AppFormatMode::All), kExitOk);
   } catch (const CLI::ParseError& error) {
     return Exit("zerotap: " + std::string(error.what()) + "\nSee zerotap --help.\n",
                 kExitBadConfig);

@@ -23,6 +23,7 @@ struct CommandLine {
   enum class Command : uint8_t {
     kRun,
     kReplay,
+    kDoctor,
     kPrintConfig,
     kExit,  // nothing to do but print `output` and return `exit_code`
   };
@@ -31,6 +32,8 @@ struct CommandLine {
   std::string record_path;
   RecordedPayload record_payload = RecordedPayload::kAll;
   ReplayOptions replay;
+  bool doctor_json = false;
+  bool doctor_all = false;
   uint64_t duration_seconds = 0;  // 0: until a signal
   std::string output;
   int exit_code = kExitOk;

@@ -8,6 +8,7 @@
 #include <iterator>
 
 #include "agent/app/config_environment.h"
+#include "agent/app/config_origins.h"
 #include "agent/app/config_schema.h"
 #include "agent/app/config_units.h"
 #include "agent/app/config_yaml.h"
@@ -58,7 +59,7 @@ class Validator {
           "delta if it is the "
           "receiver");
     }
-    WarnAboutGrpcPort(config.exports, loaded.warnings);
+    WarnAboutPort(config.exports, loaded.warnings);
   }
 
  private:
@@ -121,8 +122,16 @@ class Validator {
     }
   }
 
-  void CheckEndpoint(const std::string& key, const std::string& endpoint) {
+  // A gRPC endpoint may be host:port alone.
+  void CheckEndpoint(const std::string& key, const std::string& endpoint, bool grpc) {
     if (endpoint.empty()) return;
+    if (grpc && endpoint.find("://") == std::string::npos) {
+      if (endpoint.front() == ':' || endpoint.find_first_of(" \t\r\n/") != std::string::npos) {
+        errors_.push_back(key + ": \"" + endpoint +
+                          "\" must be host:port, or begin with http:// or https://");
+      }
+      return;
+    }
     const bool http = endpoint.rfind("http://", 0) == 0;
     const bool https = endpoint.rfind("https://", 0) == 0;
     const std::string rest = endpoint.substr(std::min(endpoint.size(), size_t{https ? 8u : 7u}));
@@ -136,10 +145,28 @@ class Validator {
     }
   }
 
+  // The message does not repeat the value: it may hold a password.
+  void CheckProxy(const std::string& key, const std::string& proxy) {
+    if (proxy.empty() || proxy == "off") return;
+    for (std::string_view scheme :
+         {"http://", "https://", "socks4://", "socks4a://", "socks5://", "socks5h://"}) {
+      if (proxy.rfind(scheme, 0) == 0 && proxy.size() > scheme.size()) return;
+    }
+    errors_.push_back(key + ": must be a URL such as http://proxy:3128, or off");
+  }
+
   void CheckExports(ExportConfig& exports) {
-    CheckEndpoint("export.otlp.endpoint", exports.otlp.endpoint);
-    CheckEndpoint("export.otlp.traces.endpoint", exports.otlp_traces.endpoint);
-    CheckEndpoint("export.otlp.metrics.endpoint", exports.otlp_metrics.endpoint);
+    const bool grpc_traces = UsesGrpc(exports, exports.otlp_traces);
+    const bool grpc_metrics = UsesGrpc(exports, exports.otlp_metrics);
+    CheckEndpoint("export.otlp.endpoint", exports.otlp.endpoint, grpc_traces && grpc_metrics);
+    CheckEndpoint("export.otlp.traces.endpoint", exports.otlp_traces.endpoint, grpc_traces);
+    CheckEndpoint("export.otlp.metrics.endpoint", exports.otlp_metrics.endpoint, grpc_metrics);
+    for (const auto& [key, otlp] :
+         {std::pair{"export.otlp.proxy", &exports.otlp},
+          std::pair{"export.otlp.traces.proxy", &exports.otlp_traces},
+          std::pair{"export.otlp.metrics.proxy", &exports.otlp_metrics}}) {
+      CheckProxy(key, otlp->proxy);
+    }
     CheckList("export.traces", exports.traces);
     CheckList("export.metrics", exports.metrics);
     const auto uses = [&](const char* name) {
@@ -165,17 +192,24 @@ class Validator {
     }
   }
 
-  static void WarnAboutGrpcPort(const ExportConfig& exports, std::vector<std::string>& warnings) {
-    for (const std::string* endpoint :
-         {&exports.otlp.endpoint, &exports.otlp_traces.endpoint, &exports.otlp_metrics.endpoint}) {
-      const size_t port = endpoint->find(":4317");
-      if (port != std::string::npos &&
-          (port + 5 == endpoint->size() || (*endpoint)[port + 5] == '/')) {
-        warnings.push_back(
-            "the OTLP endpoint has port 4317, usually the gRPC one; zerotap speaks OTLP over HTTP, "
-            "usually port 4318");
-        return;
+  static bool UsesGrpc(const ExportConfig& exports, const OtlpSettings& own) {
+    return (own.protocol.empty() ? exports.otlp.protocol : own.protocol) == "grpc";
+  }
+
+  static void WarnAboutPort(const ExportConfig& exports, std::vector<std::string>& warnings) {
+    for (const OtlpSettings* own : {&exports.otlp_traces, &exports.otlp_metrics}) {
+      const std::string& endpoint = own->endpoint.empty() ? exports.otlp.endpoint : own->endpoint;
+      const bool grpc = UsesGrpc(exports, *own);
+      const size_t port = endpoint.find(grpc ? ":4318" : ":4317");
+      if (port == std::string::npos || (port + 5 != endpoint.size() && endpoint[port + 5] != '/')) {
+        continue;
       }
+      warnings.push_back(
+          grpc
+              ? "the OTLP endpoint has port 4318, usually the HTTP one; gRPC usually has 4317"
+              : "the OTLP endpoint has port 4317, usually the gRPC one; OTLP over HTTP usually has "
+                "4318, and OTEL_EXPORTER_OTLP_PROTOCOL=grpc makes zerotap speak gRPC");
+      return;
     }
   }
 
@@ -183,7 +217,7 @@ class Validator {
 };
 
 void ReadFile(const std::string& path, const Environment& environment, Config& config,
-              std::vector<std::string>& errors) {
+              std::vector<std::string>& errors, ConfigOrigins& origins) {
   errno = 0;
   std::ifstream file(path, std::ios::binary);
   std::string text;
@@ -201,7 +235,7 @@ void ReadFile(const std::string& path, const Environment& environment, Config& c
     errors.push_back("the configuration " + path + " is larger than 4MiB");
     return;
   }
-  ReadYamlConfig(text, path, environment, config, errors);
+  ReadYamlConfig(text, path, environment, config, errors, &origins);
 }
 
 void ApplyWord(const char* flag, const std::string& value, std::span<const std::string_view> words,
@@ -283,6 +317,25 @@ void ResolveMetrics(Config& config) {
   }
 }
 
+void NoteFlagOrigins(const ConfigOverrides& overrides, const Config& before,
+                     ConfigOrigins& origins) {
+  using Member = std::optional<std::string> ConfigOverrides::*;
+  constexpr std::pair<const char*, Member> kFlags[] = {
+      {"--exporter", &ConfigOverrides::exporters},
+      {"--endpoint", &ConfigOverrides::endpoint},
+      {"--capture-tier", &ConfigOverrides::capture_tier},
+      {"--sampler", &ConfigOverrides::sampler},
+      {"--health", &ConfigOverrides::health},
+      {"--log-level", &ConfigOverrides::log_level}};
+  for (const auto& [name, member] : kFlags) {
+    ConfigOverrides alone;
+    alone.*member = overrides.*member;
+    std::vector<std::string> ignored;
+    NoteOrigins(
+        before, name, [&](Config& config) { ApplyOverrides(alone, config, ignored); }, origins);
+  }
+}
+
 }  // namespace
 
 Environment ProcessEnvironment() {
@@ -297,8 +350,11 @@ Result<LoadedConfig> LoadConfig(const ConfigOverrides& overrides, const Environm
   std::vector<std::string> errors;
   std::string path = overrides.config_path;
   if (path.empty()) path = environment("ZEROTAP_CONFIG").value_or("");
-  if (!path.empty()) ReadFile(path, environment, loaded.config, errors);
+  loaded.path = path;
+  if (!path.empty()) ReadFile(path, environment, loaded.config, errors, loaded.origins);
+  NoteEnvironmentOrigins(environment, loaded.config, loaded.origins);
   ReadEnvironment(environment, loaded.config, loaded.warnings, errors);
+  NoteFlagOrigins(overrides, loaded.config, loaded.origins);
   ApplyOverrides(overrides, loaded.config, errors);
   ChooseExporters(loaded.config.exports);
   ResolveMetrics(loaded.config);
@@ -316,12 +372,20 @@ Result<LoadedConfig> LoadConfig(const ConfigOverrides& overrides, const Environm
 OtlpSettings ResolveOtlp(const ExportConfig& exports, Signal signal) {
   const OtlpSettings& own = signal == Signal::kTraces ? exports.otlp_traces : exports.otlp_metrics;
   OtlpSettings result = exports.otlp;
+  if (!own.protocol.empty()) result.protocol = own.protocol;
+  if (!own.insecure.empty()) result.insecure = own.insecure;
   if (!own.headers.empty()) result.headers = own.headers;
   if (!own.compression.empty()) result.compression = own.compression;
   if (own.timeout_ns != 0) result.timeout_ns = own.timeout_ns;
+  if (own.give_up_after_ns != 0) result.give_up_after_ns = own.give_up_after_ns;
   if (!own.certificate.empty()) result.certificate = own.certificate;
   if (!own.client_key.empty()) result.client_key = own.client_key;
   if (!own.client_certificate.empty()) result.client_certificate = own.client_certificate;
+  if (!own.proxy.empty()) result.proxy = own.proxy;
+  if (result.protocol == "grpc") {
+    if (!own.endpoint.empty()) result.endpoint = own.endpoint;
+    return result;
+  }
   if (!own.endpoint.empty()) {
     // Used as it is, only that a URL without a path has the path "/".
     result.endpoint = own.endpoint;

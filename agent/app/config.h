@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -29,12 +30,16 @@ struct CaptureConfig {
 // Of both signals or of one; in the second case empty or 0 means "as for both".
 struct OtlpSettings {
   std::string endpoint;
+  std::string protocol;  // http/protobuf, http/json, grpc
+  std::string insecure;  // true, false: of grpc endpoints without a scheme
   std::vector<NamedValue> headers;
   std::string compression;  // gzip, none
-  uint64_t timeout_ns = 0;
+  uint64_t timeout_ns = 0;  // of one attempt
+  uint64_t give_up_after_ns = 0;
   std::string certificate;
   std::string client_key;
   std::string client_certificate;
+  std::string proxy;  // a URL, off; empty: by http_proxy, https_proxy and no_proxy
 };
 
 struct ExportConfig {
@@ -44,7 +49,17 @@ struct ExportConfig {
   uint64_t queue_size = 50'000;  // spans, per exporter
   uint64_t queue_bytes = 64 * 1024 * 1024;
   uint64_t max_batch_size = 8192;  // spans per request
-  OtlpSettings otlp = {{}, {}, "gzip", 10'000'000'000, {}, {}, {}};
+  OtlpSettings otlp = {.endpoint = {},
+                       .protocol = "http/protobuf",
+                       .insecure = "false",
+                       .headers = {},
+                       .compression = "gzip",
+                       .timeout_ns = 10'000'000'000,
+                       .give_up_after_ns = 60'000'000'000,
+                       .certificate = {},
+                       .client_key = {},
+                       .client_certificate = {},
+                       .proxy = {}};
   OtlpSettings otlp_traces;
   OtlpSettings otlp_metrics;
   std::string console_color = "auto";  // auto, always, never
@@ -94,16 +109,22 @@ struct ConfigOverrides {
 using Environment = std::function<std::optional<std::string>(const std::string& name)>;
 Environment ProcessEnvironment();
 
+// Where values came from, by key ("targets.exclude[0].pid"): "FILE:LINE", a variable's or a flag's name. What is not
+// there is a default.
+using ConfigOrigins = std::map<std::string, std::string>;
+
 struct LoadedConfig {
   Config config;
+  std::string path;                   // of the file, empty when there is none
   std::vector<std::string> warnings;  // to be logged once logging is set up
+  ConfigOrigins origins;
 };
 
 // The error has one line for each thing that is wrong.
 Result<LoadedConfig> LoadConfig(const ConfigOverrides& overrides, const Environment& environment);
 
 enum class Signal : uint8_t { kTraces, kMetrics };
-// The settings of one signal with everything filled in and `endpoint` being the URL to post to.
+// The settings of one signal with everything filled in. With HTTP `endpoint` is the URL to post to.
 OtlpSettings ResolveOtlp(const ExportConfig& exports, Signal signal);
 
 struct HostPort {

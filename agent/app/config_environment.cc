@@ -82,9 +82,30 @@ class Reader {
   std::vector<std::string>& errors_;
 };
 
+void ReadProtocol(Reader& reader, const std::string& prefix, OtlpSettings& settings,
+                  const std::vector<OtlpSettings*>& narrower) {
+  if (std::optional<std::string> protocol = reader.Get(prefix + "PROTOCOL")) {
+    std::span<const std::string_view> known = OtlpProtocols();
+    if (std::find(known.begin(), known.end(), *protocol) == known.end()) {
+      // Cannot be ignored: the endpoint that goes with it would not understand us.
+      reader.Refuse(prefix + "PROTOCOL=" + *protocol + ": it must be one of " +
+                    JoinList({known.begin(), known.end()}));
+      return;
+    }
+    settings.protocol = *protocol;
+    for (OtlpSettings* other : narrower) other->protocol.clear();
+  }
+  constexpr std::string_view kTruths[] = {"true", "false"};
+  std::string insecure;
+  reader.Word(prefix + "INSECURE", kTruths, insecure);
+  if (insecure.empty()) return;
+  settings.insecure = insecure;
+  for (OtlpSettings* other : narrower) other->insecure.clear();
+}
+
 // What both signals say clears what the file says for one of them: a variable wins over the file.
 void ReadOtlp(Reader& reader, const std::string& prefix, OtlpSettings& settings,
-              std::vector<OtlpSettings*> narrower) {
+              const std::vector<OtlpSettings*>& narrower) {
   const auto text = [&](const char* suffix, std::string OtlpSettings::* member) {
     std::optional<std::string> value = reader.Get(prefix + suffix);
     if (!value) return;
@@ -120,14 +141,7 @@ void ReadOtlp(Reader& reader, const std::string& prefix, OtlpSettings& settings,
       for (OtlpSettings* other : narrower) other->headers.clear();
     }
   }
-  // Another protocol cannot be ignored: the endpoint that goes with it would not understand us.
-  if (std::optional<std::string> protocol = reader.Get(prefix + "PROTOCOL");
-      protocol && *protocol != "http/protobuf") {
-    reader.Refuse(prefix + "PROTOCOL=" + *protocol +
-                  ": zerotap speaks http/protobuf only; unset it, or set it to http/protobuf and "
-                  "the endpoint to "
-                  "the receiver's HTTP port (usually 4318)");
-  }
+  ReadProtocol(reader, prefix, settings, narrower);
 }
 
 void ReadAgentResource(Reader& reader, AgentConfig& agent) {
@@ -181,6 +195,17 @@ void ReadStability(Reader& reader, PipelineOptions& pipeline) {
   if (stable || both) pipeline.legacy_attributes = both;
 }
 
+// Context is only read from requests, in the one format that has one meaning everywhere.
+void ReadPropagators(Reader& reader) {
+  std::optional<std::string> text = reader.Get("OTEL_PROPAGATORS");
+  if (!text) return;
+  for (const std::string& item : SplitList(*text)) {
+    if (item == "tracecontext" || item == "baggage") continue;
+    reader.Ignore("OTEL_PROPAGATORS", item,
+                  "zerotap reads W3C trace context (tracecontext) and changes no request");
+  }
+}
+
 void ReadMetrics(Reader& reader, MetricsConfig& metrics) {
   reader.Number("OTEL_METRIC_EXPORT_INTERVAL", 100, 3'600'000, 1'000'000, metrics.interval_ns);
   constexpr std::string_view kTemporalities[] = {"cumulative", "delta", "lowmemory"};
@@ -226,8 +251,14 @@ void ReadEnvironment(const Environment& environment, Config& config,
   ReadAgentResource(reader, config.agent);
   ReadSampler(reader, config.pipeline);
   ReadStability(reader, config.pipeline);
-  reader.Number("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", 1, 1'000'000, 1,
-                config.pipeline.attribute_value_limit);
+  ReadPropagators(reader);
+  for (const char* name :
+       {"OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT"}) {
+    reader.Number(name, 1, 1'000'000, 1, config.pipeline.attribute_value_limit);
+  }
+  for (const char* name : {"OTEL_ATTRIBUTE_COUNT_LIMIT", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"}) {
+    reader.Number(name, 1, 10'000, 1, config.pipeline.attribute_count_limit);
+  }
   reader.Exporters("OTEL_TRACES_EXPORTER", config.exports.traces);
   reader.Exporters("OTEL_METRICS_EXPORTER", config.exports.metrics);
   reader.Number("OTEL_BSP_SCHEDULE_DELAY", 10, 60'000, 1'000'000, config.exports.flush_interval_ns);
@@ -238,6 +269,10 @@ void ReadEnvironment(const Environment& environment, Config& config,
            {&config.exports.otlp_traces, &config.exports.otlp_metrics});
   ReadOtlp(reader, "OTEL_EXPORTER_OTLP_TRACES_", config.exports.otlp_traces, {});
   ReadOtlp(reader, "OTEL_EXPORTER_OTLP_METRICS_", config.exports.otlp_metrics, {});
+  reader.Number("OTEL_BSP_EXPORT_TIMEOUT", 10, 3'600'000, 1'000'000,
+                config.exports.otlp_traces.give_up_after_ns);
+  reader.Number("OTEL_METRIC_EXPORT_TIMEOUT", 10, 3'600'000, 1'000'000,
+                config.exports.otlp_metrics.give_up_after_ns);
 }
 
 }  // namespace zerotap

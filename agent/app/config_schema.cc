@@ -1,5 +1,9 @@
 #include "agent/app/config_schema.h"
 
+#include <algorithm>
+#include <map>
+#include <utility>
+
 namespace zerotap {
 namespace {
 
@@ -19,6 +23,8 @@ constexpr std::string_view kTemporalities[] = {"cumulative", "delta", "lowmemory
 constexpr std::string_view kHistograms[] = {"explicit", "exponential"};
 constexpr std::string_view kExemplars[] = {"trace_based", "off"};
 constexpr std::string_view kExporters[] = {"otlp", "console", "file", "none"};
+constexpr std::string_view kOtlpProtocols[] = {"http/protobuf", "http/json", "grpc"};
+constexpr std::string_view kTruths[] = {"true", "false"};
 constexpr std::string_view kCompressions[] = {"gzip", "none"};
 constexpr std::string_view kColors[] = {"auto", "always", "never"};
 constexpr std::string_view kLogLevels[] = {"trace", "debug", "info", "warn", "error", "off"};
@@ -49,12 +55,16 @@ void VisitRule(ConfigVisitor& visitor, ProcessRule& rule) {
 
 void VisitOtlp(ConfigVisitor& visitor, OtlpSettings& otlp) {
   visitor.Url("endpoint", otlp.endpoint);
+  visitor.Choice("protocol", otlp.protocol, kOtlpProtocols);
+  visitor.Choice("insecure", otlp.insecure, kTruths);
   visitor.Values("headers", otlp.headers, true);
   visitor.Choice("compression", otlp.compression, kCompressions);
   visitor.Duration("timeout", otlp.timeout_ns, 10 * kMillisecond, 600 * kSecond);
+  visitor.Duration("give_up_after", otlp.give_up_after_ns, 10 * kMillisecond, 3600 * kSecond);
   visitor.Text("certificate", otlp.certificate);
   visitor.Text("client_key", otlp.client_key);
   visitor.Text("client_certificate", otlp.client_certificate);
+  visitor.Url("proxy", otlp.proxy);
 }
 
 void VisitHttp(ConfigVisitor& visitor, PipelineOptions& pipeline) {
@@ -146,6 +156,68 @@ class KeyLister : public ConfigVisitor {
   std::vector<std::string> path_;
 };
 
+// Collects "group.key" with its value as text.
+class TextLister : public ConfigVisitor {
+ public:
+  std::vector<std::pair<std::string, std::string>> texts;
+
+  void BeginGroup(std::string_view name) override { path_.push_back(Path(name)); }
+  void EndGroup() override { path_.pop_back(); }
+  size_t BeginList(std::string_view name, size_t current) override {
+    path_.push_back(Path(name));
+    return current;
+  }
+  void BeginItem(size_t index) override {
+    path_.push_back(path_.back() + "[" + std::to_string(index) + "]");
+  }
+  void EndItem() override { path_.pop_back(); }
+  void EndList() override { path_.pop_back(); }
+  void Text(std::string_view name, std::string& value) override { Add(name, value); }
+  void Url(std::string_view name, std::string& value) override { Add(name, value); }
+  void Choice(std::string_view name, std::string& value,
+              std::span<const std::string_view>) override {
+    Add(name, value);
+  }
+  void Flag(std::string_view name, bool& value) override { Add(name, value ? "true" : "false"); }
+  void Count(std::string_view name, uint64_t& value, uint64_t, uint64_t) override {
+    Add(name, std::to_string(value));
+  }
+  void Bytes(std::string_view name, uint64_t& value, uint64_t, uint64_t) override {
+    Add(name, std::to_string(value));
+  }
+  void Duration(std::string_view name, uint64_t& value, uint64_t, uint64_t) override {
+    Add(name, std::to_string(value));
+  }
+  void TextList(std::string_view name, std::vector<std::string>& value) override {
+    std::string text;
+    for (const std::string& item : value) text += item + '\n';
+    Add(name, text);
+  }
+  void ChoiceList(std::string_view name, std::vector<std::string>& value,
+                  std::span<const std::string_view>) override {
+    TextList(name, value);
+  }
+  void PortList(std::string_view name, std::vector<uint16_t>& value) override {
+    std::string text;
+    for (uint16_t port : value) text += std::to_string(port) + '\n';
+    Add(name, text);
+  }
+  void Values(std::string_view name, std::vector<NamedValue>& value, bool) override {
+    std::string text;
+    for (const NamedValue& entry : value) text += entry.first + '=' + entry.second + '\n';
+    Add(name, text);
+  }
+
+ private:
+  void Add(std::string_view name, std::string value) {
+    texts.emplace_back(Path(name), std::move(value));
+  }
+  std::string Path(std::string_view name) const {
+    return path_.empty() ? std::string(name) : path_.back() + "." + std::string(name);
+  }
+  std::vector<std::string> path_;
+};
+
 }  // namespace
 
 void VisitConfig(Config& config, ConfigVisitor& visitor) {
@@ -162,6 +234,7 @@ void VisitConfig(Config& config, ConfigVisitor& visitor) {
   VisitList(visitor, "exclude", config.targets.exclude, visit_rule);
   visitor.PortList("include_ports", config.pipeline.include_ports);
   visitor.PortList("exclude_ports", config.pipeline.exclude_ports);
+  visitor.Flag("exclude_otel_instrumented_services", config.pipeline.exclude_otel_instrumented);
   visitor.EndGroup();
 
   VisitList(visitor, "services", config.services, [&visitor](ServiceNameRule& rule) {
@@ -201,6 +274,7 @@ void VisitConfig(Config& config, ConfigVisitor& visitor) {
   visitor.Flag("enabled", config.pipeline.spans_enabled);
   visitor.Flag("legacy_attributes", config.pipeline.legacy_attributes);
   visitor.Count("value_length_limit", config.pipeline.attribute_value_limit, 0, 1'000'000);
+  visitor.Count("max_attributes", config.pipeline.attribute_count_limit, 1, 10'000);
   visitor.Count("max_held", config.pipeline.max_held_spans, 0, 10'000'000);
   visitor.Duration("hold", config.pipeline.hold_ns, 0, 10 * kSecond);
   visitor.EndGroup();
@@ -236,8 +310,39 @@ std::vector<std::string> ConfigKeys() {
   return std::move(lister.keys);
 }
 
+std::vector<std::pair<std::string, std::string>> ConfigTexts(const Config& config) {
+  Config copy = config;
+  TextLister lister;
+  VisitConfig(copy, lister);
+  return std::move(lister.texts);
+}
+
+std::vector<std::string> ChangedKeys(const Config& a, const Config& b) {
+  const auto texts_a = ConfigTexts(a);
+  const auto texts_b = ConfigTexts(b);
+  const std::map<std::string, std::string> values_a(texts_a.begin(), texts_a.end());
+  const std::map<std::string, std::string> values_b(texts_b.begin(), texts_b.end());
+  std::vector<std::string> keys;
+  const auto add = [&keys](const std::string& key) {
+    std::string name = key.substr(0, key.find('['));
+    if (std::find(keys.begin(), keys.end(), name) == keys.end()) keys.push_back(std::move(name));
+  };
+  const auto differs = [](const std::string& key, const std::string& value, const auto& others) {
+    auto found = others.find(key);
+    return found == others.end() || found->second != value;
+  };
+  for (const auto& [key, value] : texts_a) {
+    if (differs(key, value, values_b)) add(key);
+  }
+  for (const auto& [key, value] : texts_b) {
+    if (differs(key, value, values_a)) add(key);
+  }
+  return keys;
+}
+
 std::span<const std::string_view> SamplerNames() { return kSamplers; }
 std::span<const std::string_view> ExporterNames() { return kExporters; }
+std::span<const std::string_view> OtlpProtocols() { return kOtlpProtocols; }
 std::span<const std::string_view> LogLevelNames() { return kLogLevels; }
 
 }  // namespace zerotap

@@ -47,9 +47,16 @@ void VisitConfig(Config& config, ConfigVisitor& visitor);
 // schema.
 std::vector<std::string> ConfigKeys();
 
+// Every value that is there as text, by its key with list places ("targets.select[0].pid"). Secrets
+// included: for comparing, not for showing.
+std::vector<std::pair<std::string, std::string>> ConfigTexts(const Config& config);
+// The keys whose values differ, without list places ("targets.select", "http.routes").
+std::vector<std::string> ChangedKeys(const Config& a, const Config& b);
+
 // Words that more than one source of settings accepts.
 std::span<const std::string_view> SamplerNames();
 std::span<const std::string_view> ExporterNames();
+std::span<const std::string_view> OtlpProtocols();
 std::span<const std::string_view> LogLevelNames();
 
 }  // namespace zerotap

@@ -27,8 +27,12 @@ std::string JoinChoices(std::span<const std::string_view> choices) {
 class YamlReader : public ConfigVisitor {
  public:
   YamlReader(const YAML::Node& root, std::string_view file, const Environment& environment,
-             std::vector<std::string>& errors)
-      : file_(file), environment_(environment), errors_(errors), all_keys_(ConfigKeys()) {
+             std::vector<std::string>& errors, ConfigOrigins* origins)
+      : file_(file),
+        environment_(environment),
+        errors_(errors),
+        origins_(origins),
+        all_keys_(ConfigKeys()) {
     Enter(root, "");
   }
   void Finish() { Leave(); }
@@ -113,6 +117,7 @@ class YamlReader : public ConfigVisitor {
   void Values(std::string_view name, std::vector<NamedValue>& value, bool) override {
     std::optional<YAML::Node> node = Find(name);
     if (!node || node->IsNull()) return;
+    NoteOrigin(*node, name);
     if (!node->IsMap()) {
       Complain(*node, Path(name), "must be a map of names to values, for example {name: value}");
       return;
@@ -196,6 +201,13 @@ class YamlReader : public ConfigVisitor {
     return std::nullopt;
   }
 
+  void NoteOrigin(const YAML::Node& node, std::string_view name) {
+    if (origins_ == nullptr) return;
+    std::string& origin = (*origins_)[Path(name)];
+    origin = file_;
+    if (!node.Mark().is_null()) origin += ":" + std::to_string(node.Mark().line + 1);
+  }
+
   void Complain(const YAML::Node& node, const std::string& path, const std::string& what) {
     std::string message = std::string(file_);
     if (!node.Mark().is_null()) message += ":" + std::to_string(node.Mark().line + 1);
@@ -251,6 +263,7 @@ class YamlReader : public ConfigVisitor {
   void ReadScalar(std::string_view name, const Take& take) {
     std::optional<YAML::Node> node = Find(name);
     if (!node || node->IsNull()) return;
+    NoteOrigin(*node, name);
     if (!node->IsScalar()) {
       Complain(*node, Path(name), "must be a single value");
       return;
@@ -279,6 +292,7 @@ class YamlReader : public ConfigVisitor {
   void ReadList(std::string_view name, std::vector<T>& value, const Take& take) {
     std::optional<YAML::Node> node = Find(name);
     if (!node || node->IsNull()) return;
+    NoteOrigin(*node, name);
     if (!node->IsSequence()) {
       Complain(*node, Path(name),
                "must be a list, for example [" +
@@ -307,31 +321,48 @@ class YamlReader : public ConfigVisitor {
   std::string_view file_;
   const Environment& environment_;
   std::vector<std::string>& errors_;
+  ConfigOrigins* const origins_;
   const std::vector<std::string> all_keys_;
   std::vector<Frame> frames_;
 };
 
 class YamlPrinter : public ConfigVisitor {
  public:
-  YamlPrinter() { out_ << YAML::BeginMap; }
+  explicit YamlPrinter(const ConfigOrigins* origins) : origins_(origins) {
+    out_ << YAML::BeginMap;
+  }
   std::string Finish() {
     out_ << YAML::EndMap;
     return std::string(out_.c_str()) + "\n";
   }
 
-  void BeginGroup(std::string_view name) override { Key(name) << YAML::BeginMap; }
-  void EndGroup() override { out_ << YAML::EndMap; }
+  void BeginGroup(std::string_view name) override {
+    Key(name) << YAML::BeginMap;
+    path_.push_back(Path(name));
+  }
+  void EndGroup() override {
+    out_ << YAML::EndMap;
+    path_.pop_back();
+  }
   size_t BeginList(std::string_view name, size_t current) override {
     Key(name);
     if (current == 0) out_ << YAML::Flow;
     out_ << YAML::BeginSeq;
+    path_.push_back(Path(name));
     in_item_ = true;
     return current;
   }
-  void BeginItem(size_t) override { out_ << YAML::BeginMap; }
-  void EndItem() override { out_ << YAML::EndMap; }
+  void BeginItem(size_t index) override {
+    out_ << YAML::BeginMap;
+    path_.push_back(path_.back() + "[" + std::to_string(index) + "]");
+  }
+  void EndItem() override {
+    out_ << YAML::EndMap;
+    path_.pop_back();
+  }
   void EndList() override {
     out_ << YAML::EndSeq;
+    path_.pop_back();
     in_item_ = false;
   }
 
@@ -339,6 +370,7 @@ class YamlPrinter : public ConfigVisitor {
   void Text(std::string_view name, std::string& value) override {
     if (in_item_ && value.empty()) return;
     Key(name) << YAML::DoubleQuoted << value;
+    Say(name);
   }
   void Url(std::string_view name, std::string& value) override {
     std::string shown = value;
@@ -351,31 +383,44 @@ class YamlPrinter : public ConfigVisitor {
   }
   void Choice(std::string_view name, std::string& value,
               std::span<const std::string_view>) override {
-    if (!value.empty()) Key(name) << value;  // empty: as for both signals
+    if (value.empty()) return;  // as for both signals
+    Key(name) << value;
+    Say(name);
   }
-  void Flag(std::string_view name, bool& value) override { Key(name) << value; }
+  void Flag(std::string_view name, bool& value) override {
+    Key(name) << value;
+    Say(name);
+  }
   void Count(std::string_view name, uint64_t& value, uint64_t min, uint64_t) override {
-    if (value >= min) Key(name) << value;
+    if (value < min) return;
+    Key(name) << value;
+    Say(name);
   }
   void Bytes(std::string_view name, uint64_t& value, uint64_t, uint64_t) override {
     Key(name) << ByteSizeText(value);
+    Say(name);
   }
   void Duration(std::string_view name, uint64_t& value, uint64_t min, uint64_t) override {
-    if (value >= min) Key(name) << DurationText(value);
+    if (value < min) return;
+    Key(name) << DurationText(value);
+    Say(name);
   }
   void TextList(std::string_view name, std::vector<std::string>& value) override {
     Key(name) << YAML::Flow << YAML::BeginSeq;
     for (const std::string& item : value) out_ << YAML::DoubleQuoted << item;
     out_ << YAML::EndSeq;
+    Say(name);
   }
   void ChoiceList(std::string_view name, std::vector<std::string>& value,
                   std::span<const std::string_view>) override {
     Key(name) << YAML::Flow << value;
+    Say(name);
   }
   void PortList(std::string_view name, std::vector<uint16_t>& value) override {
     Key(name) << YAML::Flow << YAML::BeginSeq;
     for (uint16_t port : value) out_ << static_cast<unsigned>(port);
     out_ << YAML::EndSeq;
+    Say(name);
   }
   void Values(std::string_view name, std::vector<NamedValue>& value, bool secret) override {
     Key(name);
@@ -384,25 +429,38 @@ class YamlPrinter : public ConfigVisitor {
     for (const NamedValue& entry : value) {
       out_ << YAML::Key << entry.first << YAML::Value << YAML::DoubleQuoted
            << (secret ? std::string(kMask) : entry.second);
+      Say(name);
     }
     out_ << YAML::EndMap;
+    if (value.empty()) Say(name);
   }
 
  private:
   YAML::Emitter& Key(std::string_view name) {
     return out_ << YAML::Key << std::string(name) << YAML::Value;
   }
+  std::string Path(std::string_view name) const {
+    return path_.empty() ? std::string(name) : path_.back() + "." + std::string(name);
+  }
+  // After a value.
+  void Say(std::string_view name) {
+    if (origins_ == nullptr) return;
+    auto found = origins_->find(Path(name));
+    out_ << YAML::Comment(found == origins_->end() ? std::string("default") : found->second);
+  }
+  const ConfigOrigins* const origins_;
   YAML::Emitter out_;
+  std::vector<std::string> path_;
   bool in_item_ = false;
 };
 
 }  // namespace
 
 void ReadYamlConfig(std::string_view text, std::string_view file, const Environment& environment,
-                    Config& config, std::vector<std::string>& errors) {
+                    Config& config, std::vector<std::string>& errors, ConfigOrigins* origins) {
   try {
     YAML::Node root = YAML::Load(std::string(text));
-    YamlReader reader(root, file, environment, errors);
+    YamlReader reader(root, file, environment, errors, origins);
     VisitConfig(config, reader);
     reader.Finish();
   } catch (const YAML::Exception& exception) {
@@ -412,9 +470,9 @@ void ReadYamlConfig(std::string_view text, std::string_view file, const Environm
   }
 }
 
-std::string PrintYamlConfig(const Config& config) {
+std::string PrintYamlConfig(const Config& config, const ConfigOrigins* origins) {
   Config copy = config;
-  YamlPrinter printer;
+  YamlPrinter printer(origins);
   VisitConfig(copy, printer);
   return printer.Finish();
 }

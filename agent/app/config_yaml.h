@@ -13,10 +13,11 @@ namespace zerotap {
 // text in errors
 // ("file:line: key: ..."). Values may refer to variables: ${NAME} or ${NAME:-default}.
 void ReadYamlConfig(std::string_view text, std::string_view file, const Environment& environment,
-                    Config& config, std::vector<std::string>& errors);
+                    Config& config, std::vector<std::string>& errors,
+                    ConfigOrigins* origins = nullptr);
 
 // The whole configuration as YAML that ReadYamlConfig accepts. Header values and passwords in URLs
-// are masked.
-std::string PrintYamlConfig(const Config& config);
+// are masked. With `origins` each value is followed by a comment that says where it came from.
+std::string PrintYamlConfig(const Config& config, const ConfigOrigins* origins = nullptr);
 
 }  // namespace zerotap

@@ -13,12 +13,16 @@ OtlpOptions OtlpOptionsOf(const ExportConfig& exports, Signal signal) {
   const OtlpSettings settings = ResolveOtlp(exports, signal);
   OtlpOptions options;
   options.signal_endpoint = settings.endpoint;
+  options.protocol = settings.protocol;
+  options.insecure = settings.insecure == "true";
   options.headers = settings.headers;
   options.timeout = std::chrono::milliseconds(settings.timeout_ns / 1'000'000);
   options.gzip = settings.compression == "gzip";
   options.ca_file = settings.certificate;
   options.client_certificate_file = settings.client_certificate;
   options.client_key_file = settings.client_key;
+  options.proxy = settings.proxy;
+  options.retry.give_up_after = std::chrono::milliseconds(settings.give_up_after_ns / 1'000'000);
   return options;
 }
 
@@ -129,6 +133,7 @@ std::vector<ExporterCounts> ExporterSet::Counts() const {
     counts.dropped = stats.dropped;
     counts.retries = stats.retries;
     counts.bytes_sent = stats.bytes_sent;
+    counts.losses.insert(stats.losses.begin(), stats.losses.end());
     result.push_back(std::move(counts));
   }
   return result;

@@ -22,8 +22,15 @@ std::string_view RoleName(Role role) {
 void PutCounts(const LedgerCounts& counts, Json& out) {
   out["seen"] = counts.seen;
   out["emitted"] = counts.emitted;
-  out["filtered"] = counts.filtered;
+  out["filtered"] = counts.filtered();
   out["sampled_out"] = counts.sampled_out;
+  Json filtered = Json::object();
+  for (size_t i = 0; i < counts.filtered_by.size(); ++i) {
+    if (counts.filtered_by[i] != 0) {
+      filtered[std::string(FilterReasonName(static_cast<FilterReason>(i)))] = counts.filtered_by[i];
+    }
+  }
+  out["filtered_by"] = std::move(filtered);
   Json dropped = Json::object();
   for (size_t i = 0; i < counts.dropped.size(); ++i) {
     if (counts.dropped[i] != 0)
@@ -33,23 +40,15 @@ void PutCounts(const LedgerCounts& counts, Json& out) {
   out["in_flight"] = InFlight(counts);
 }
 
-void Sum(const LedgerCounts& counts, LedgerCounts& total) {
-  total.seen += counts.seen;
-  total.emitted += counts.emitted;
-  total.filtered += counts.filtered;
-  total.sampled_out += counts.sampled_out;
-  for (size_t i = 0; i < counts.dropped.size(); ++i) total.dropped[i] += counts.dropped[i];
-}
-
 }  // namespace
 
 uint64_t InFlight(const LedgerCounts& counts) {
   const uint64_t ended =
-      counts.emitted + counts.filtered + counts.sampled_out + counts.dropped_total();
+      counts.emitted + counts.filtered() + counts.sampled_out + counts.dropped_total();
   return counts.seen > ended ? counts.seen - ended : 0;
 }
 
-std::string LedgerJson(const std::vector<LedgerRow>& rows) {
+std::string LedgerJson(const std::vector<LedgerRow>& rows, uint64_t unseen_bytes) {
   Json list = Json::array();
   LedgerCounts total;
   for (const LedgerRow& row : rows) {
@@ -59,12 +58,13 @@ std::string LedgerJson(const std::vector<LedgerRow>& rows) {
     entry["protocol"] = row.protocol;
     entry["role"] = RoleName(row.role);
     PutCounts(row.counts, entry);
-    Sum(row.counts, total);
+    total.Add(row.counts);
     list.push_back(std::move(entry));
   }
   Json result;
   result["rows"] = std::move(list);
   PutCounts(total, result["total"]);
+  result["unseen_bytes"] = unseen_bytes;
   // Names come from other programs' environments: what is not UTF-8 is replaced, not thrown at.
   return result.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
 }

@@ -119,7 +119,8 @@ void PipelineLoop::Run() {
   start_unix_ns_ = now_ns + static_cast<uint64_t>(wall_offset_ns_);
   tick_ns_ = now_ns;
   next_second_ns_ = now_ns;
-  next_metrics_ns_ = now_ns + options_.metric_interval_ns;
+  metric_interval_ns_ = options_.metric_interval_ns;
+  next_metrics_ns_ = now_ns + metric_interval_ns_;
   next_wall_ns_ = now_ns + kWallRefreshNs;
   eager_tokens_ = options_.eager_resolves_per_second;
   eager_refilled_ns_ = now_ns;
@@ -137,8 +138,14 @@ void PipelineLoop::Run() {
     }
     const uint64_t end_ns = MonotonicNs();
     pause_ns = PauseAfter(*drained, end_ns - std::exchange(turn_ns, end_ns));
+    if (has_change_) TakeChange();
     Tick(end_ns);
   }
+  {
+    std::lock_guard lock(mutex_);
+    over_ = true;
+  }
+  change_taken_.notify_all();
   // Traffic does not stop because we do: this ends with an empty ring or with the time for it.
   const uint64_t drain_until_ns = MonotonicNs() + kLastDrainNs;
   while (!failure()) {
@@ -150,6 +157,43 @@ void PipelineLoop::Run() {
   GiveSpans();
   GiveMetrics();
   FlushRecording();
+}
+
+Status PipelineLoop::Reconfigure(std::function<Status(const Target&)> change) {
+  std::unique_lock lock(mutex_);
+  change_ = std::move(change);
+  changed_.reset();
+  has_change_ = true;
+  change_taken_.wait(lock, [this] { return changed_ || over_; });
+  if (changed_) return *changed_;
+  return Fail("the pipeline has ended");
+}
+
+void PipelineLoop::TakeChange() {
+  std::function<Status(const Target&)> change;
+  {
+    std::lock_guard lock(mutex_);
+    change = std::exchange(change_, nullptr);
+    has_change_ = false;
+  }
+  const uint64_t interval_ns = metric_interval_ns_;
+  Status status = change(Target{*pipeline_, metric_interval_ns_});
+  if (metric_interval_ns_ != interval_ns) next_metrics_ns_ = tick_ns_ + metric_interval_ns_;
+  {
+    std::lock_guard lock(mutex_);
+    changed_ = std::move(status);
+  }
+  change_taken_.notify_all();
+}
+
+void PipelineLoop::TellSelfExporters() {
+  for (const SelfExporter& process : pipeline_->TakeSelfExporters()) {
+    const bool traces = process.signal == OtlpExport::kTraces;
+    spdlog::info(
+        "{} (pid {}) exports {} of its own: zerotap makes none of this process "
+        "(targets.exclude_otel_instrumented_services)",
+        process.service, process.tgid, traces ? "spans" : "metrics");
+  }
 }
 
 std::optional<TracedProcess> PipelineLoop::Resolve(uint32_t tgid) {
@@ -234,11 +278,12 @@ void PipelineLoop::Tick(uint64_t now_ns) {
   if (tick_ns_ >= next_second_ns_) {
     next_second_ns_ = tick_ns_ + kSecond;
     TakeSnapshot();
+    TellSelfExporters();
     FlushRecording();
   }
   if (tick_ns_ >= next_metrics_ns_) {
-    next_metrics_ns_ += options_.metric_interval_ns;
-    if (next_metrics_ns_ <= tick_ns_) next_metrics_ns_ = tick_ns_ + options_.metric_interval_ns;
+    next_metrics_ns_ += metric_interval_ns_;
+    if (next_metrics_ns_ <= tick_ns_) next_metrics_ns_ = tick_ns_ + metric_interval_ns_;
     GiveMetrics();
   }
 }
@@ -265,8 +310,10 @@ void PipelineLoop::TakeSnapshot() {
   snapshot.pipeline = pipeline_->stats();
   snapshot.pipeline_memory_bytes = pipeline_->MemorySize();
   snapshot.requests = pipeline_->ledger().Total();
+  snapshot.unseen_bytes = pipeline_->ledger().unseen_bytes();
   if (self_.kernel) snapshot.kernel = self_.kernel();
   if (self_.exporters) snapshot.exporters = self_.exporters();
+  if (self_.reloads) snapshot.reloads = self_.reloads();
   snapshot.resident_bytes = ResidentBytes();
   snapshot.cpu_seconds = CpuSeconds();
   std::lock_guard lock(mutex_);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -40,6 +41,7 @@ struct TelemetrySinks {
 
 // Where the numbers of others come from, for the agent's own metrics.
 struct SelfSources {
+  std::function<ReloadCounts()> reloads;
   std::function<KernelCounts()> kernel;
   std::function<std::vector<ExporterCounts>()> exporters;
 };
@@ -72,6 +74,14 @@ class PipelineLoop {
   // metrics; then the thread is over. From one thread.
   void Stop();
 
+  // What is to change while it runs. `change` is called on the pipeline's thread, between two records; this waits for
+  // it and gives its result. From one thread, after Start.
+  struct Target {
+    Pipeline& pipeline;
+    uint64_t& metric_interval_ns;
+  };
+  Status Reconfigure(std::function<Status(const Target&)> change);
+
   // Any thread.
   Ledger& ledger() { return pipeline_->ledger(); }
   SelfSnapshot Snapshot() const;
@@ -91,6 +101,8 @@ class PipelineLoop {
   void HandleProcessRecord(const Event& event);
   void ResolveEagerly(uint32_t tgid, uint64_t now_ns);
   void Tick(uint64_t now_ns);
+  void TakeChange();
+  void TellSelfExporters();
   void GiveSpans();
   void GiveMetrics();
   void TakeSnapshot();
@@ -114,6 +126,7 @@ class PipelineLoop {
   int64_t wall_offset_ns_ = 0;
   uint64_t start_unix_ns_ = 0;
   uint64_t tick_ns_ = 0;
+  uint64_t metric_interval_ns_ = 0;
   uint64_t next_metrics_ns_ = 0;
   uint64_t next_second_ns_ = 0;
   uint64_t next_wall_ns_ = 0;
@@ -126,6 +139,11 @@ class PipelineLoop {
   mutable std::mutex mutex_;  // guards what follows
   SelfSnapshot snapshot_;
   std::optional<Error> failure_;
+  std::function<Status(const Target&)> change_;
+  std::optional<Status> changed_;
+  bool over_ = false;  // the thread takes no more changes
+  std::condition_variable change_taken_;
+  std::atomic<bool> has_change_{false};
   std::thread thread_;
 };
 

@@ -13,17 +13,16 @@
 #include <utility>
 
 #include "agent/app/command_line.h"
-#include "agent/app/exporter_set.h"
 #include "agent/app/health_server.h"
 #include "agent/app/ledger_json.h"
+#include "agent/app/live_exporters.h"
 #include "agent/app/pipeline_loop.h"
+#include "agent/app/reload.h"
 #include "agent/app/self_metrics.h"
 #include "agent/app/version.h"
 #include "agent/base/clock.h"
 #include "agent/base/hash.h"
 #include "agent/base/log.h"
-#include "agent/capture/bpf_capture.h"
-#include "agent/process/process_table.h"
 
 namespace zerotap {
 namespace {
@@ -38,6 +37,14 @@ uint64_t RandomSeed() {
     seed = CombineHash(RealtimeNs(), static_cast<uint64_t>(::getpid()));
   }
   return seed;
+}
+
+sigset_t StopSignals();
+
+sigset_t WaitedSignals() {
+  sigset_t set = StopSignals();
+  sigaddset(&set, SIGHUP);
+  return set;
 }
 
 sigset_t StopSignals() {
@@ -56,6 +63,8 @@ void LetSignalsKill() {
   pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
 }
 
+}  // namespace
+
 CaptureOptions CaptureOptionsOf(const CaptureConfig& config) {
   CaptureOptions options;
   if (config.tier == "a") options.tier = CaptureTier::kA;
@@ -66,6 +75,8 @@ CaptureOptions CaptureOptionsOf(const CaptureConfig& config) {
   return options;
 }
 
+namespace {
+
 KernelCounts KernelCountsOf(const CaptureCounters& counters) {
   KernelCounts result;
   result.counters = counters.kernel;
@@ -75,6 +86,8 @@ KernelCounts KernelCountsOf(const CaptureCounters& counters) {
   result.ring_used_bytes = counters.ring_used_bytes;
   return result;
 }
+
+}  // namespace
 
 ProcessTableOptions ProcessTableOptionsOf(const Config& config) {
   ProcessTableOptions options;
@@ -87,6 +100,8 @@ ProcessTableOptions ProcessTableOptionsOf(const Config& config) {
   options.service_names = config.services;
   return options;
 }
+
+namespace {
 
 ProcessExec ProcessExecOf(const zt_process_exec_event& event) {
   ProcessExec exec;
@@ -119,9 +134,20 @@ ProcessHooks HooksInto(ProcessTable& table) {
   return hooks;
 }
 
+std::string Joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
+  return text;
+}
+
 class Agent {
  public:
-  Agent(const Config& config, const RunOptions& options) : config_(config), options_(options) {}
+  Agent(const LoadedConfig& loaded, const RunOptions& options)
+      : config_(loaded.config),
+        config_path_(loaded.path),
+        options_(options),
+        disabled_(loaded.config.disabled),
+        on_terminal_(::isatty(STDIN_FILENO) == 1) {}
 
   int Run();
 
@@ -130,15 +156,24 @@ class Agent {
   void StartHealthServer();
   void LogStart() const;
   int Wait();
+  bool IsHangup() const;
+  void Reload();
+  Status Apply(const ConfigChange& change);
   void Stop();
   HealthReport Report() const;
 
-  const Config& config_;
+  Config config_;  // in force
+  const std::string config_path_;
   const RunOptions& options_;
+  const bool disabled_;
+  const bool on_terminal_;
+  struct {
+    std::atomic<uint64_t> applied{0}, unchanged{0}, refused{0};
+  } reloads_;
   // In the order of construction: what comes later uses what comes earlier.
   std::unique_ptr<ProcessTable> processes_;
   std::unique_ptr<BpfCapture> capture_;
-  std::unique_ptr<ExporterSet> exporters_;
+  std::unique_ptr<LiveExporters> exporters_;
   std::unique_ptr<PipelineLoop> loop_;
   std::unique_ptr<HealthServer> health_;
   std::atomic<PipelineLoop*> running_{nullptr};  // what the health server may ask
@@ -147,7 +182,7 @@ class Agent {
 HealthReport Agent::Report() const {
   HealthReport report;
   PipelineLoop* loop = running_.load();
-  if (config_.disabled) {
+  if (disabled_) {
     report.live = true;
     report.reason = "disabled by OTEL_SDK_DISABLED";
   } else if (loop == nullptr) {
@@ -176,7 +211,8 @@ void Agent::StartHealthServer() {
   };
   callbacks.ledger = [this] {
     PipelineLoop* loop = running_.load();
-    return LedgerJson(loop == nullptr ? std::vector<LedgerRow>() : loop->ledger().Snapshot());
+    if (loop == nullptr) return LedgerJson({}, 0);
+    return LedgerJson(loop->ledger().Snapshot(), loop->ledger().unseen_bytes());
   };
   Result<std::unique_ptr<HealthServer>> server =
       HealthServer::Start(*address, std::move(callbacks));
@@ -240,6 +276,9 @@ int Agent::Build() {
   SelfSources self;
   self.kernel = [this] { return KernelCountsOf(capture_->ReadCounters()); };
   self.exporters = [this] { return exporters_->Counts(); };
+  self.reloads = [this] {
+    return ReloadCounts{reloads_.applied, reloads_.unchanged, reloads_.refused};
+  };
   auto created = PipelineLoop::Create(loop, *capture_, *capture_, HooksInto(*processes_),
                                       std::move(sinks), std::move(self), std::move(recording));
   if (!created) {
@@ -247,7 +286,8 @@ int Agent::Build() {
     return kExitBadConfig;
   }
   loop_ = std::move(*created);
-  Result<std::unique_ptr<ExporterSet>> exporters = ExporterSet::Create(config_, loop_->ledger());
+  Result<std::unique_ptr<LiveExporters>> exporters =
+      LiveExporters::Create(config_, loop_->ledger());
   if (!exporters) {
     spdlog::error("{}", exporters.error().message);
     return kExitBadConfig;
@@ -266,11 +306,15 @@ void Agent::LogStart() const {
 
 int Agent::Wait() {
   using Clock = std::chrono::steady_clock;
-  const sigset_t set = StopSignals();
+  const sigset_t set = WaitedSignals();
   const timespec step{0, 200'000'000};
   const auto end = Clock::now() + std::chrono::seconds(options_.duration_seconds);
   while (true) {
     const int signal_number = ::sigtimedwait(&set, nullptr, &step);
+    if (signal_number == SIGHUP && !IsHangup()) {
+      Reload();
+      continue;
+    }
     if (signal_number > 0) {
       spdlog::info("stopping; a second signal ends zerotap at once");
       return kExitOk;
@@ -284,6 +328,62 @@ int Agent::Wait() {
   }
 }
 
+// The terminal on which it was started is gone, which is no wish for other settings.
+bool Agent::IsHangup() const { return on_terminal_ && ::isatty(STDIN_FILENO) != 1; }
+
+void Agent::Reload() {
+  Result<LoadedConfig> loaded = options_.load();
+  if (!loaded) {
+    ++reloads_.refused;
+    spdlog::error("the configuration was not taken, the one in force stays:\n{}",
+                  loaded.error().message);
+    return;
+  }
+  for (const std::string& warning : loaded->warnings) spdlog::warn("{}", warning);
+  ConfigChange change = PlanChange(config_, loaded->config);
+  if (!change.held.empty()) {
+    spdlog::warn("these change at a restart only, until then they stay as they are: {}",
+                 Joined(change.held));
+  }
+  if (change.taken.empty()) {
+    ++reloads_.unchanged;
+    spdlog::info("configuration read again{}: nothing has changed",
+                 config_path_.empty() ? " (there is no file: --config)" : "");
+    return;
+  }
+  if (Status status = Apply(change); !status) {
+    ++reloads_.refused;
+    spdlog::error("the configuration was not taken, the one in force stays: {}",
+                  status.error().message);
+    return;
+  }
+  config_ = std::move(change.config);
+  ++reloads_.applied;
+  spdlog::info("configuration read again, in force now: {}", Joined(change.taken));
+}
+
+Status Agent::Apply(const ConfigChange& change) {
+  if (loop_) {
+    // First what may fail, and can be left without a trace.
+    if (change.exporters) {
+      if (Status status = exporters_->Replace(change.config, kFlushDeadline); !status) {
+        return status;
+      }
+    }
+    const ProcessTableOptions processes = ProcessTableOptionsOf(change.config);
+    Status status = loop_->Reconfigure([&](const PipelineLoop::Target& target) -> Status {
+      if (change.processes) {
+        if (Status taken = processes_->Reconfigure(processes); !taken) return taken;
+      }
+      target.metric_interval_ns = change.config.metrics.interval_ns;
+      return target.pipeline.Reconfigure(change.config.pipeline, change.processes);
+    });
+    if (!status) return status;
+  }
+  SetLogLevel(change.config.log_level);
+  return {};
+}
+
 void Agent::Stop() {
   LetSignalsKill();
   if (loop_) loop_->Stop();
@@ -294,12 +394,12 @@ void Agent::Stop() {
   if (!loop_) return;
   const LedgerCounts total = loop_->ledger().Total();
   spdlog::info("{} requests seen: {} emitted, {} sampled out, {} filtered, {} dropped", total.seen,
-               total.emitted, total.sampled_out, total.filtered, total.dropped_total());
+               total.emitted, total.sampled_out, total.filtered(), total.dropped_total());
 }
 
 int Agent::Run() {
   StartHealthServer();
-  if (config_.disabled) {
+  if (disabled_) {
     spdlog::warn(
         "OTEL_SDK_DISABLED is true: nothing is captured until zerotap is started without it");
   } else {
@@ -316,12 +416,12 @@ int Agent::Run() {
 
 }  // namespace
 
-int RunAgent(const Config& config, const RunOptions& options) {
-  const sigset_t set = StopSignals();
+int RunAgent(const LoadedConfig& loaded, const RunOptions& options) {
+  const sigset_t set = WaitedSignals();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
   ::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes is a write error, not the end
-  return Agent(config, options).Run();
+  return Agent(loaded, options).Run();
 }
 
 }  // namespace zerotap

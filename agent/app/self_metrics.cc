@@ -29,7 +29,7 @@ constexpr MetricDescriptor kRequestsEmitted =
     Counter("zerotap.requests.emitted", "{request}",
             "Requests whose span was taken by the first exporter's receiver");
 constexpr MetricDescriptor kRequestsFiltered =
-    Counter("zerotap.requests.filtered", "{request}", "Requests of processes that are not traced");
+    Counter("zerotap.requests.filtered", "{request}", "Requests that are left out on purpose, by reason");
 constexpr MetricDescriptor kRequestsSampledOut = Counter(
     "zerotap.requests.sampled_out", "{request}", "Requests that the sampler left out of traces");
 constexpr MetricDescriptor kRequestsDropped = Counter(
@@ -44,6 +44,9 @@ constexpr MetricDescriptor kMalformedRecords = Counter(
 constexpr MetricDescriptor kLostEvents =
     Counter("zerotap.pipeline.lost_events", "{event}",
             "Events of known connections that found the ring full");
+constexpr MetricDescriptor kUnseenBytes =
+    Counter("zerotap.pipeline.unseen", "By",
+            "Bytes of followed streams that passed without a record");
 constexpr MetricDescriptor kConnectionsOpened =
     Counter("zerotap.connections.opened", "{connection}", "Connections that appeared");
 constexpr MetricDescriptor kConnectionsEvicted =
@@ -74,10 +77,16 @@ constexpr MetricDescriptor kExportQueued =
     Gauge("zerotap.export.queued", "{item}", "Spans or data points waiting to be exported");
 constexpr MetricDescriptor kExportItems =
     Counter("zerotap.export.items", "{item}", "Spans or data points by what became of them");
+constexpr MetricDescriptor kExportLosses =
+    Counter("zerotap.export.losses", "{item}",
+            "Spans or data points that were rejected or failed, by the reason");
 constexpr MetricDescriptor kExportRetries =
     Counter("zerotap.export.retries", "{request}", "Requests sent again");
 constexpr MetricDescriptor kExportSent =
     Counter("zerotap.export.sent", "By", "Request bodies sent, after compression");
+constexpr MetricDescriptor kReloads =
+    Counter("zerotap.config.reloads", "{reload}",
+            "Times the configuration was read again, by outcome");
 constexpr MetricDescriptor kPipelineMemory =
     Gauge("zerotap.pipeline.memory", "By", "State of connections and parsers");
 constexpr MetricDescriptor kResident =
@@ -92,7 +101,8 @@ constexpr std::pair<zt_counter, std::string_view> kLossCounters[] = {
     {ZT_COUNTER_NO_PAYLOAD, "no_payload"},
     {ZT_COUNTER_UNKNOWN_CALL, "unknown_call"},
     {ZT_COUNTER_IOVEC_TRUNCATED, "iovec_truncated"},
-    {ZT_COUNTER_COMPAT_CALL, "compat_call"}};
+    {ZT_COUNTER_COMPAT_CALL, "compat_call"},
+    {ZT_COUNTER_UNSEEN_CALL, "unseen_call"}};
 
 class Collector {
  public:
@@ -113,7 +123,10 @@ class Collector {
 void AddRequests(const LedgerCounts& requests, Collector& out) {
   out.Add(kRequestsSeen, requests.seen);
   out.Add(kRequestsEmitted, requests.emitted);
-  out.Add(kRequestsFiltered, requests.filtered);
+  for (size_t i = 0; i < requests.filtered_by.size(); ++i) {
+    out.Add(kRequestsFiltered, "reason", FilterReasonName(static_cast<FilterReason>(i)),
+            requests.filtered_by[i]);
+  }
   out.Add(kRequestsSampledOut, requests.sampled_out);
   for (size_t i = 0; i < requests.dropped.size(); ++i) {
     out.Add(kRequestsDropped, "reason", DropReasonName(static_cast<DropReason>(i)),
@@ -127,6 +140,7 @@ void AddPipeline(const SelfSnapshot& snapshot, Collector& out) {
   out.Add(kRecords, stats.records);
   out.Add(kMalformedRecords, stats.malformed_records + snapshot.kernel.malformed_records);
   out.Add(kLostEvents, stats.lost_events);
+  out.Add(kUnseenBytes, snapshot.unseen_bytes);
   out.Add(kConnectionsOpened, stats.connections_opened);
   out.Add(kConnectionsEvicted, stats.connections_evicted);
   out.Add(kConnectionsIgnored, stats.connections_ignored);
@@ -163,6 +177,11 @@ void AddExporters(const std::vector<ExporterCounts>& exporters, Collector& out) 
     for (const auto& [outcome, count] : outcomes) {
       SelfSample sample{&kExportItems, labels(), static_cast<double>(count)};
       sample.labels.emplace_back("outcome", std::string(outcome));
+      out.samples.push_back(std::move(sample));
+    }
+    for (const auto& [reason, count] : counts.losses) {
+      SelfSample sample{&kExportLosses, labels(), static_cast<double>(count)};
+      sample.labels.emplace_back("reason", reason);
       out.samples.push_back(std::move(sample));
     }
   }
@@ -217,6 +236,9 @@ std::vector<SelfSample> SelfSamples(const SelfSnapshot& snapshot) {
   AddPipeline(snapshot, collector);
   AddKernel(snapshot.kernel, collector);
   AddExporters(snapshot.exporters, collector);
+  collector.Add(kReloads, "outcome", "applied", snapshot.reloads.applied);
+  collector.Add(kReloads, "outcome", "unchanged", snapshot.reloads.unchanged);
+  collector.Add(kReloads, "outcome", "refused", snapshot.reloads.refused);
   collector.Add(kResident, snapshot.resident_bytes);
   collector.Add(kCpu, snapshot.cpu_seconds);
   return std::move(collector.samples);

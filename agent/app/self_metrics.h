@@ -28,6 +28,7 @@ struct ExporterCounts {
   uint64_t dropped = 0;  // from a full queue
   uint64_t retries = 0;
   uint64_t bytes_sent = 0;
+  std::map<std::string, uint64_t> losses;  // of rejected and failed, by reason
 };
 
 struct KernelCounts {
@@ -38,6 +39,13 @@ struct KernelCounts {
   uint64_t ring_used_bytes = 0;
 };
 
+// SIGHUPs by what became of them.
+struct ReloadCounts {
+  uint64_t applied = 0;
+  uint64_t unchanged = 0;
+  uint64_t refused = 0;
+};
+
 // Everything at one moment; a plain copy that may go to other threads.
 struct SelfSnapshot {
   uint64_t start_unix_ns = 0;
@@ -46,7 +54,9 @@ struct SelfSnapshot {
   uint64_t pipeline_memory_bytes = 0;
   KernelCounts kernel;
   LedgerCounts requests;
+  uint64_t unseen_bytes = 0;
   std::vector<ExporterCounts> exporters;
+  ReloadCounts reloads;
   uint64_t resident_bytes = 0;
   double cpu_seconds = 0;
 };

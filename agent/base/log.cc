@@ -13,12 +13,17 @@ bool SetUpLogging(std::string_view level) {
   if (!logger) logger = spdlog::stderr_color_mt(kName);
   logger->set_pattern("%Y-%m-%dT%H:%M:%S.%e %^%l%$ %v");
   spdlog::set_default_logger(std::move(logger));
+  if (SetLogLevel(level)) return true;
   spdlog::set_level(spdlog::level::info);
+  return false;
+}
+
+bool SetLogLevel(std::string_view level) {
   std::string name(level);
   for (char& c : name) {
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + ('a' - 'A'));
   }
-  if (name.empty() || name == "info") return true;
+  if (name.empty()) name = "info";
   spdlog::level::level_enum parsed = spdlog::level::from_str(name);
   if (parsed == spdlog::level::off && name != "off") return false;
   spdlog::set_level(parsed);

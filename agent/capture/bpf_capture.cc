@@ -4,13 +4,13 @@
 #include <bpf/libbpf.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <cstring>
 
 #include "agent/base/unique_fd.h"
+#include "agent/capture/capture_check.h"
 #include "agent/capture/probe_loader.h"
 #include "bpf/abi/control.h"
 // The skeleton's types come from the ABI headers.
@@ -61,15 +61,6 @@ class Mapping {
   size_t size_ = 0;
   void* address_ = nullptr;
 };
-
-// The programs see process numbers of the initial namespace, whose inode is fixed (include/linux/proc_ns.h,
-// PROC_PID_INIT_INO).
-bool InInitialPidNamespace() {
-  constexpr ino_t kInitialPidNamespace = 0xEFFFFFFC;
-  struct stat namespace_file {};
-  return ::stat("/proc/self/ns/pid", &namespace_file) != 0 ||
-         namespace_file.st_ino == kInitialPidNamespace;
-}
 
 }  // namespace
 
@@ -143,6 +134,8 @@ const char* CounterName(zt_counter counter) {
       return "iovec_truncated";
     case ZT_COUNTER_COMPAT_CALL:
       return "compat_call";
+    case ZT_COUNTER_UNSEEN_CALL:
+      return "unseen_call";
     case ZT_COUNTER_COUNT:
       break;
   }
@@ -257,6 +250,8 @@ bool BpfCapture::HasProcessPolicy(uint32_t tgid) const {
   return bpf_map_lookup_elem(bpf_map__fd(state_->probes.skeleton->maps.process_policies), &tgid,
                              &policy) == 0;
 }
+
+int BpfCapture::ring_fd() const { return bpf_map__fd(state_->probes.skeleton->maps.events); }
 
 CaptureCounters BpfCapture::ReadCounters() const {
   CaptureCounters counters;

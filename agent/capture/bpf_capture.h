@@ -86,6 +86,9 @@ class BpfCapture : public EventSource, public CaptureControl {
 
   CaptureCounters ReadCounters() const;
 
+  // Of the ring buffer: ready when the kernel side calls its reader before the reader's time. Borrowed.
+  int ring_fd() const;
+
  private:
   struct State;
   explicit BpfCapture(std::unique_ptr<State> state);

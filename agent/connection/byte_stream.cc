@@ -60,6 +60,12 @@ void ByteStream::DeliverGap(uint64_t length, const zt_data_event& next_record,
   consumer.OnGap(direction_, gap);
 }
 
+void ByteStream::DeliverJump(const zt_data_event& next_record, StreamConsumer& consumer) {
+  uint64_t length = next_record.offset - next_;
+  consumer.OnJump(direction_, length);
+  DeliverGap(length, next_record, consumer);
+}
+
 void ByteStream::Add(const zt_data_event& record, ByteSpan head, ByteSpan tail,
                      StreamConsumer& consumer) {
   if ((record.flags & ZT_DATA_PEEK) != 0 || record.length == 0) return;
@@ -77,7 +83,7 @@ void ByteStream::Add(const zt_data_event& record, ByteSpan head, ByteSpan tail,
     return;
   }
   if (record.lost_before > 0 && record.offset > next_) {
-    DeliverGap(record.offset - next_, record, consumer);
+    DeliverJump(record, consumer);
     Deliver(record, head, tail, consumer);
     return;
   }
@@ -148,9 +154,7 @@ void ByteStream::Flush(StreamConsumer& consumer) {
       DeliverGap(held.claimed_end() - next_, held.record, consumer);
       continue;
     }
-    if (held.record.offset > next_) {
-      DeliverGap(held.record.offset - next_, held.record, consumer);
-    }
+    if (held.record.offset > next_) DeliverJump(held.record, consumer);
     ByteSpan payload(held.payload);
     Deliver(held.record, payload.first(held.record.head), payload.subspan(held.record.head),
             consumer);

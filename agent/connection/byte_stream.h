@@ -19,6 +19,8 @@ class StreamConsumer {
   virtual ~StreamConsumer() = default;
   virtual void OnChunk(Direction direction, const Chunk& chunk) = 0;
   virtual void OnGap(Direction direction, const Gap& gap) = 0;
+  // The stream's position jumped by so many bytes, of which there is no record. Comes before their gap.
+  virtual void OnJump(Direction direction, uint64_t bytes) = 0;
 };
 
 class ByteStream {
@@ -51,6 +53,8 @@ class ByteStream {
 
   void Deliver(const zt_data_event& record, ByteSpan head, ByteSpan tail, StreamConsumer& consumer);
   void DeliverGap(uint64_t length, const zt_data_event& next_record, StreamConsumer& consumer);
+  // The next record stands further on than it should.
+  void DeliverJump(const zt_data_event& next_record, StreamConsumer& consumer);
   void Hold(const zt_data_event& record, ByteSpan head, ByteSpan tail);
   // Delivers the longest run of held records that certainly continues the stream.
   void Settle(StreamConsumer& consumer);

@@ -72,8 +72,12 @@ void Connection::Describe(const zt_connection_opened_event& opened) {
 void Connection::OnRecord(const zt_data_event& record, ByteSpan head, ByteSpan tail) {
   if (state_ == State::kIgnored) return;
   lost_records_ += record.lost_before;
+  // Of which direction a lost record was is not known.
+  if (record.lost_before > 0) may_lack_record_ = {true, true};
   auto direction = static_cast<Direction>(record.direction);
-  StreamOf(direction, egress_, ingress_).Add(record, head, tail, *this);
+  ByteStream& stream = StreamOf(direction, egress_, ingress_);
+  stream.Add(record, head, tail, *this);
+  if (!stream.waiting()) may_lack_record_[static_cast<size_t>(direction)] = false;
   if ((record.flags & ZT_DATA_EOF) != 0) OnShutdown(Direction::kIngress, record.header.time_ns);
 }
 
@@ -98,6 +102,12 @@ void Connection::OnGap(Direction direction, const Gap& gap) {
     skip_run_ = true;
     from_first_byte_ = false;
   }
+}
+
+void Connection::OnJump(Direction direction, uint64_t bytes) {
+  bool& may_lack_record = may_lack_record_[static_cast<size_t>(direction)];
+  if (!may_lack_record) listener_.OnUnseen(*this, bytes);
+  may_lack_record = false;
 }
 
 void Connection::Detect(Direction direction, const Chunk& chunk, bool run_start) {
@@ -219,6 +229,16 @@ void Connection::CompareTotals(const zt_connection_closed_event& closed) {
   }
 }
 
+void Connection::CompareWithPeer() {
+  if (peer == nullptr || !positions_from_zero_ || !peer->positions_from_zero_) return;
+  if (state_ == State::kIgnored || peer->state_ == State::kIgnored) return;
+  if (lost_records_ != 0 || peer->lost_records_ != 0) return;
+  uint64_t sent = peer->egress_.position();
+  uint64_t read = ingress_.position();
+  if (sent > read) listener_.OnUnseen(*this, sent - read);
+  if (read > sent) listener_.OnUnseen(*peer, read - sent);
+}
+
 void Connection::OnClosed(EndReason reason, uint64_t time_ns) {
   egress_.Expire(time_ns, true, *this);
   ingress_.Expire(time_ns, true, *this);
@@ -237,6 +257,22 @@ void Connection::Ignore(DropReason reason) {
   parser_.reset();
   DropBuffered();
   state_ = State::kIgnored;
+}
+
+void Connection::Reconsider() {
+  if (state_ == State::kParsing) return;
+  egress_ = ByteStream(Direction::kEgress);
+  ingress_ = ByteStream(Direction::kIngress);
+  state_ = State::kDetecting;
+  protocol_ = nullptr;
+  role_ = Role::kUnknown;
+  midstream_ = true;
+  from_first_byte_ = false;
+  positions_from_zero_ = false;
+  any_chunk_ = false;
+  skip_run_ = false;
+  unknown_runs_ = 0;
+  invalid_streams_ = 0;
 }
 
 WorkId Connection::BeginRequest(const RequestStart& start) {

@@ -26,6 +26,8 @@ class RequestListener {
   virtual void DropRequest(Connection& connection, WorkId work, DropReason reason) = 0;
   // What the connection carries was decided: a protocol, or nullptr for nothing we know (or no longer).
   virtual void OnProtocolKnown(Connection& connection, const Protocol* protocol) = 0;
+  // So many bytes of the connection passed without a record.
+  virtual void OnUnseen(Connection& connection, uint64_t bytes) = 0;
 };
 
 struct Endpoint {
@@ -50,9 +52,14 @@ class Connection final : private StreamConsumer, private ExchangeSink {
   void OnClosed(EndReason reason, uint64_t time_ns);
   // The kernel's totals at the close: shows records that were lost at the very end. Before OnClosed.
   void CompareTotals(const zt_connection_closed_event& closed);
+  // This end has read all that the peer sent: AF_UNIX positions are counted by the hooks, so what they did not see at
+  // one end shows as a difference between the two.
+  void CompareWithPeer();
   void Expire(uint64_t now_ns);
   // Gives up what is in flight and everything that follows.
   void Ignore(DropReason reason);
+  // Looks anew at what the connection carries, as if it was joined in its middle now. Not while it is parsed.
+  void Reconsider();
 
   uint64_t id() const { return id_; }
   State state() const { return state_; }
@@ -62,6 +69,8 @@ class Connection final : private StreamConsumer, private ExchangeSink {
   Role socket_role() const { return socket_role_; }  // who connected
   bool described() const { return described_; }
   bool midstream() const { return midstream_; }
+  // Nothing of it was seen yet.
+  bool untouched() const { return state_ == State::kDetecting && !any_chunk_ && !waiting(); }
   uint64_t opened_ns() const { return opened_ns_; }
   uint8_t family() const { return family_; }
   const Endpoint& local() const { return local_; }
@@ -85,6 +94,7 @@ class Connection final : private StreamConsumer, private ExchangeSink {
   uint32_t last_tgid = 0;
   uint32_t records_since_verdict = 0;
   uint32_t in_flight = 0;            // requests begun and not ended
+  bool left_out = false;             // ignored because rules say so
   uint32_t ledger_row = 0;           // of (ledger_tgid, protocol, role)
   uint32_t ledger_tgid = 0;
   uint64_t begin_offset = ~0ull;     // of the latest request, to tell requests that share an offset apart
@@ -99,6 +109,7 @@ class Connection final : private StreamConsumer, private ExchangeSink {
 
   void OnChunk(Direction direction, const Chunk& chunk) override;
   void OnGap(Direction direction, const Gap& gap) override;
+  void OnJump(Direction direction, uint64_t bytes) override;
   WorkId BeginRequest(const RequestStart& start) override;
   void EndExchange(const Exchange& exchange) override;
   void DropRequest(WorkId work, DropReason reason) override;
@@ -147,6 +158,7 @@ class Connection final : private StreamConsumer, private ExchangeSink {
   uint64_t own_pair_ = 0;
   bool positions_from_zero_ = false;
   uint64_t lost_records_ = 0;  // said by data records
+  std::array<bool, 2> may_lack_record_{};  // the next jump of that direction may be a record that was lost
 };
 
 // Dotted or colon-separated text; IPv4-mapped IPv6 is shown as IPv4.

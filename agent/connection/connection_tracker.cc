@@ -93,6 +93,7 @@ void ConnectionTracker::OnShutdown(const zt_connection_shutdown_event& shutdown)
 void ConnectionTracker::OnEndOfStream(Connection& connection, uint64_t time_ns) {
   if (connection.family() == ZT_FAMILY_UNIX && connection.peer != nullptr) {
     connection.peer->OnShutdown(Direction::kEgress, time_ns);
+    connection.CompareWithPeer();
   }
 }
 

@@ -35,6 +35,12 @@ class ConnectionTracker {
   void OnEndOfStream(Connection& connection, uint64_t time_ns);
   void OnClosed(const zt_connection_closed_event& closed);
 
+  // `visit` must neither add nor remove connections.
+  template <typename Visit>
+  void ForEach(const Visit& visit) {
+    for (auto& [id, entry] : connections_) visit(*entry.connection);
+  }
+
   void Advance(uint64_t now_ns);
   // Every connection gives up what is in flight.
   void Finish(DropReason reason);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <mutex>
 
 namespace zerotap {
@@ -46,6 +47,8 @@ HttpFailure Classify(CURLcode code) {
     case CURLE_INTERFACE_FAILED:
     case CURLE_PROXY:
       return HttpFailure::kConnect;
+    case CURLE_GOT_NOTHING:
+      return HttpFailure::kNoAnswer;
     case CURLE_OPERATION_TIMEDOUT:
       return HttpFailure::kTimeout;
     case CURLE_PEER_FAILED_VERIFICATION:
@@ -56,7 +59,7 @@ HttpFailure Classify(CURLcode code) {
     case CURLE_SSL_ENGINE_NOTFOUND:
     case CURLE_SSL_ENGINE_SETFAILED:
       return HttpFailure::kTls;
-    case CURLE_UNSUPPORTED_PROTOCOL:  // includes an answer that is not HTTP/1.x ("HTTP/0.9")
+    case CURLE_UNSUPPORTED_PROTOCOL:  // includes an answer that is not HTTP ("HTTP/0.9")
     case CURLE_WEIRD_SERVER_REPLY:
     case CURLE_BAD_CONTENT_ENCODING:
     case CURLE_HTTP2:
@@ -74,6 +77,7 @@ HttpFailure Classify(CURLcode code) {
 struct Transfer {
   HttpResponse response;
   size_t max_body = 0;
+  bool head_complete = false;  // header fields that follow are trailers
 };
 
 size_t OnBody(char* data, size_t size, size_t count, void* user) {
@@ -92,16 +96,23 @@ size_t OnHeader(char* data, size_t size, size_t count, void* user) {
   std::string_view line(data, bytes);
   if (line.substr(0, 5) == "HTTP/") {
     transfer->response.headers.clear();  // a new head: 100 Continue and proxy answers come first
+    transfer->head_complete = false;
     return bytes;
   }
+  if (Trim(line).empty()) {
+    transfer->head_complete = true;
+    return bytes;
+  }
+  HttpHeaders& fields =
+      transfer->head_complete ? transfer->response.trailers : transfer->response.headers;
   size_t colon = line.find(':');
   if (colon == std::string_view::npos || bytes > kMaxHeaderLine ||
-      transfer->response.headers.size() >= kMaxResponseHeaders) {
+      fields.size() >= kMaxResponseHeaders) {
     return bytes;
   }
   std::string name(Trim(line.substr(0, colon)));
   for (char& c : name) c = LowerCase(c);
-  transfer->response.headers.emplace_back(std::move(name), Trim(line.substr(colon + 1)));
+  fields.emplace_back(std::move(name), Trim(line.substr(colon + 1)));
   return bytes;
 }
 
@@ -119,14 +130,31 @@ class HeaderList {
   curl_slist* list_ = nullptr;
 };
 
-}  // namespace
-
-std::string_view HttpResponse::Header(std::string_view name) const {
-  for (const auto& [key, value] : headers) {
+std::string_view Find(const HttpHeaders& fields, std::string_view name) {
+  for (const auto& [key, value] : fields) {
     if (key == name) return value;
   }
   return {};
 }
+
+bool IsTls(std::string_view url) {
+  std::string scheme(url.substr(0, 6));
+  for (char& c : scheme) c = LowerCase(c);
+  return scheme == "https:";
+}
+
+// HTTP_PROXY in capitals, which libcurl leaves to its callers: in a CGI script it would be a header
+// of the request. Here it can only be meant.
+std::string HttpProxyInCapitals() {
+  const char* lower = std::getenv("http_proxy");
+  const char* capital = std::getenv("HTTP_PROXY");
+  return lower == nullptr && capital != nullptr ? capital : "";
+}
+
+}  // namespace
+
+std::string_view HttpResponse::Header(std::string_view name) const { return Find(headers, name); }
+std::string_view HttpResponse::Trailer(std::string_view name) const { return Find(trailers, name); }
 
 bool IsValidHeader(std::string_view name, std::string_view value) {
   constexpr std::string_view kTokenMarks = "!#$%&'*+-.^_`|~";  // RFC 9110, section 5.6.2
@@ -145,6 +173,7 @@ bool IsValidHeader(std::string_view name, std::string_view value) {
 // makes RequestStop immediate; one easy handle is used again for every request.
 struct HttpClient::State {
   HttpClientOptions options;
+  std::string http_proxy;  // of the environment
   CURLM* multi = nullptr;
   CURL* easy = nullptr;
   std::atomic<bool> stop{false};
@@ -157,6 +186,9 @@ struct HttpClient::State {
 
   void SetUp(const std::string& url, curl_slist* headers, std::string_view body,
              std::chrono::milliseconds timeout, Transfer& transfer, char* error_text);
+  void SetUpVersion(bool tls);
+  void SetUpProxy(bool tls);
+  void SetUpTls();
   CURLcode Run();
 };
 
@@ -166,7 +198,10 @@ void HttpClient::State::SetUp(const std::string& url, curl_slist* headers, std::
   curl_easy_reset(easy);  // keeps the connections
   curl_easy_setopt(easy, CURLOPT_URL, url.c_str());
   curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-  curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
+  const bool tls = IsTls(url);
+  SetUpVersion(tls);
+  SetUpProxy(tls);
+  if (tls) SetUpTls();
   curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);  // do not wait for a resolver thread when stopped
   curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
@@ -187,6 +222,36 @@ void HttpClient::State::SetUp(const std::string& url, curl_slist* headers, std::
   if (!options.user_agent.empty()) {
     curl_easy_setopt(easy, CURLOPT_USERAGENT, options.user_agent.c_str());
   }
+}
+
+void HttpClient::State::SetUpVersion(bool tls) {
+  if (options.version == HttpVersion::k1) {
+    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
+    return;
+  }
+  if (tls) {
+    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_2TLS));
+    return;
+  }
+  curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
+                   static_cast<long>(CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE));
+  curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
+  curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
+}
+
+void HttpClient::State::SetUpProxy(bool tls) {
+  // A proxy that does not tunnel would speak HTTP/1.1 for us.
+  if (options.version == HttpVersion::k2) curl_easy_setopt(easy, CURLOPT_HTTPPROXYTUNNEL, 1L);
+  if (options.proxy == kNoProxy) {
+    curl_easy_setopt(easy, CURLOPT_PROXY, "");
+  } else if (!options.proxy.empty()) {
+    curl_easy_setopt(easy, CURLOPT_PROXY, options.proxy.c_str());
+  } else if (!tls && !http_proxy.empty()) {
+    curl_easy_setopt(easy, CURLOPT_PROXY, http_proxy.c_str());
+  }
+}
+
+void HttpClient::State::SetUpTls() {
   curl_easy_setopt(easy, CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2));
   if (!options.ca_file.empty()) curl_easy_setopt(easy, CURLOPT_CAINFO, options.ca_file.c_str());
   if (!options.client_certificate_file.empty()) {
@@ -243,6 +308,7 @@ Result<std::unique_ptr<HttpClient>> HttpClient::Create(HttpClientOptions options
   }
   auto state = std::make_unique<State>();
   state->options = std::move(options);
+  state->http_proxy = HttpProxyInCapitals();
   state->multi = curl_multi_init();
   state->easy = curl_easy_init();
   if (state->multi == nullptr || state->easy == nullptr) return Fail("out of memory");
@@ -281,6 +347,11 @@ HttpResult HttpClient::Post(const std::string& url, const HttpHeaders& headers,
     long status = 0;
     curl_easy_getinfo(state_->easy, CURLINFO_RESPONSE_CODE, &status);
     transfer.response.status = static_cast<int>(status);
+    long version = 0;
+    curl_easy_getinfo(state_->easy, CURLINFO_HTTP_VERSION, &version);
+    if (state_->options.version == HttpVersion::k2 && version != CURL_HTTP_VERSION_2_0) {
+      return fail(HttpFailure::kProtocol, "the server does not speak HTTP/2");
+    }
     return std::move(transfer.response);
   }
   if (code == CURLE_ABORTED_BY_CALLBACK) return fail(HttpFailure::kStopped, "stopped");

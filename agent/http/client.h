@@ -1,5 +1,5 @@
-// A blocking HTTP/1.1 client for sending telemetry: keep-alive, TLS, proxies by the environment, a
-// cap on what is read back, and cancellation from another thread. The only user of libcurl.
+// A blocking HTTP/1.1 or HTTP/2 client for sending telemetry: keep-alive, TLS, proxies, a cap on
+// what is read back, and cancellation from another thread. The only user of libcurl.
 #pragma once
 
 #include <chrono>
@@ -17,32 +17,49 @@ namespace zerotap {
 
 using HttpHeaders = std::vector<std::pair<std::string, std::string>>;
 
+enum class HttpVersion {
+  k1,  // HTTP/1.1
+  // HTTP/2 and nothing else: by ALPN over TLS, by prior knowledge without. Without TLS every
+  // request has its own connection: libcurl 7.88, which Debian 12 has, cannot use such a one twice.
+  k2,
+};
+
 struct HttpClientOptions {
+  HttpVersion version = HttpVersion::k1;
   std::string ca_file;                  // PEM; empty: the system's
   std::string client_certificate_file;  // PEM; with client_key_file
   std::string client_key_file;
+  // A URL (http://, https://, socks5://), or kNoProxy. Empty: http_proxy or HTTP_PROXY for http://
+  // URLs, https_proxy or HTTPS_PROXY for https:// ones, then all_proxy or ALL_PROXY. Hosts that
+  // no_proxy or NO_PROXY names are always asked directly.
+  std::string proxy;
   std::string user_agent;
   std::chrono::milliseconds connect_timeout{5000};
   size_t max_response_bytes = size_t{4} << 20;  // what OTLP tells clients to allow
 };
 
+constexpr std::string_view kNoProxy = "off";
+
 struct HttpResponse {
   int status = 0;
-  HttpHeaders headers;  // names in lower case
+  HttpHeaders headers;   // names in lower case
+  HttpHeaders trailers;  // header fields after the body; names in lower case
   std::string body;
   bool body_truncated = false;  // longer than max_response_bytes; the rest was not read
 
-  // The first header of that (lower-case) name, empty when absent.
+  // The first of that (lower-case) name, empty when absent.
   std::string_view Header(std::string_view name) const;
+  std::string_view Trailer(std::string_view name) const;
 };
 
 enum class HttpFailure {
   kResolve,     // the name has no address
   kConnect,     // nobody listens, no route, proxy unreachable
   kConnection,  // it broke while sending or receiving
+  kNoAnswer,    // it ended without one byte of an answer
   kTimeout,
   kTls,       // certificates: nothing that waiting would heal
-  kProtocol,  // the answer is not HTTP/1.x
+  kProtocol,  // the answer is not HTTP, or not of the version that was asked for
   kRequest,   // the request itself is wrong (URL, header)
   kStopped,   // RequestStop
 };
@@ -54,7 +71,8 @@ struct HttpError {
   // Whether the same request may succeed a little later.
   bool retryable() const {
     return failure == HttpFailure::kResolve || failure == HttpFailure::kConnect ||
-           failure == HttpFailure::kConnection || failure == HttpFailure::kTimeout;
+           failure == HttpFailure::kConnection || failure == HttpFailure::kNoAnswer ||
+           failure == HttpFailure::kTimeout;
   }
 };
 

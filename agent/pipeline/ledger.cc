@@ -2,6 +2,34 @@
 
 namespace zerotap {
 
+std::string_view FilterReasonName(FilterReason reason) {
+  switch (reason) {
+    case FilterReason::kRules:
+      return "rules";
+    case FilterReason::kOtlpExport:
+      return "otlp_export";
+    case FilterReason::kOwnSpans:
+      return "own_spans";
+    case FilterReason::kCount:
+      break;
+  }
+  return "unknown";
+}
+
+uint64_t LedgerCounts::filtered() const {
+  uint64_t total = 0;
+  for (uint64_t count : filtered_by) total += count;
+  return total;
+}
+
+void LedgerCounts::Add(const LedgerCounts& other) {
+  seen += other.seen;
+  emitted += other.emitted;
+  sampled_out += other.sampled_out;
+  for (size_t i = 0; i < filtered_by.size(); ++i) filtered_by[i] += other.filtered_by[i];
+  for (size_t i = 0; i < dropped.size(); ++i) dropped[i] += other.dropped[i];
+}
+
 uint64_t LedgerCounts::dropped_total() const {
   uint64_t total = 0;
   for (uint64_t count : dropped) total += count;
@@ -65,7 +93,9 @@ LedgerCounts Ledger::Read(const Row& row) {
     counts.dropped[i] = row.dropped[i].load(std::memory_order_acquire);
   }
   counts.sampled_out = row.sampled_out.load(std::memory_order_acquire);
-  counts.filtered = row.filtered.load(std::memory_order_acquire);
+  for (size_t i = 0; i < counts.filtered_by.size(); ++i) {
+    counts.filtered_by[i] = row.filtered_by[i].load(std::memory_order_acquire);
+  }
   counts.emitted = row.emitted.load(std::memory_order_acquire);
   counts.seen = row.seen.load(std::memory_order_acquire);
   return counts;
@@ -85,16 +115,7 @@ std::vector<LedgerRow> Ledger::Snapshot() const {
 LedgerCounts Ledger::Total() const {
   LedgerCounts total;
   uint32_t rows = count_.load(std::memory_order_acquire);
-  for (uint32_t i = 0; i < rows; ++i) {
-    LedgerCounts counts = Read(*At(i));
-    total.seen += counts.seen;
-    total.emitted += counts.emitted;
-    total.filtered += counts.filtered;
-    total.sampled_out += counts.sampled_out;
-    for (size_t reason = 0; reason < total.dropped.size(); ++reason) {
-      total.dropped[reason] += counts.dropped[reason];
-    }
-  }
+  for (uint32_t i = 0; i < rows; ++i) total.Add(Read(*At(i)));
   return total;
 }
 

@@ -18,15 +18,28 @@
 
 namespace zerotap {
 
+// Why a request is left out on purpose. Names appear in the ledger and in metrics.
+enum class FilterReason : uint8_t {
+  kRules,       // the rules of the configuration leave its process or its connection out
+  kOtlpExport,  // it carried telemetry to a receiver
+  kOwnSpans,    // its process makes and exports spans of its own
+  kCount,
+};
+std::string_view FilterReasonName(FilterReason reason);  // snake_case, stable
+
 struct LedgerCounts {
   uint64_t seen = 0;
   uint64_t emitted = 0;
-  uint64_t filtered = 0;
   uint64_t sampled_out = 0;
+  std::array<uint64_t, static_cast<size_t>(FilterReason::kCount)> filtered_by{};
   std::array<uint64_t, static_cast<size_t>(DropReason::kCount)> dropped{};
 
+  uint64_t filtered() const;
   uint64_t dropped_total() const;
-  uint64_t in_flight() const { return seen - emitted - filtered - sampled_out - dropped_total(); }
+  uint64_t in_flight() const {
+    return seen - emitted - filtered() - sampled_out - dropped_total();
+  }
+  void Add(const LedgerCounts& other);
 };
 
 struct LedgerRow {
@@ -56,7 +69,12 @@ class Ledger {
   // Any thread that was given the row. A row that never was handed out is ignored.
   void Seen(uint32_t row) { Bump(row, &Row::seen); }
   void Emitted(uint32_t row) { Bump(row, &Row::emitted); }
-  void Filtered(uint32_t row) { Bump(row, &Row::filtered); }
+  void Filtered(uint32_t row, FilterReason reason) {
+    Row* target = At(row);
+    if (target != nullptr && reason < FilterReason::kCount) {
+      target->filtered_by[static_cast<size_t>(reason)].fetch_add(1, std::memory_order_release);
+    }
+  }
   void SampledOut(uint32_t row) { Bump(row, &Row::sampled_out); }
   void Dropped(uint32_t row, DropReason reason) {
     Row* target = At(row);
@@ -64,6 +82,11 @@ class Ledger {
       target->dropped[static_cast<size_t>(reason)].fetch_add(1, std::memory_order_release);
     }
   }
+
+  // Bytes of followed streams that passed without a record. What requests were in them nobody knows, so they stand
+  // beside the rows and not in them.
+  void Unseen(uint64_t bytes) { unseen_bytes_.fetch_add(bytes, std::memory_order_relaxed); }
+  uint64_t unseen_bytes() const { return unseen_bytes_.load(std::memory_order_relaxed); }
 
   // Any thread.
   std::vector<LedgerRow> Snapshot() const;
@@ -76,7 +99,8 @@ class Ledger {
     uint32_t pid = 0;
     std::string protocol;
     Role role = Role::kUnknown;
-    Counter seen{0}, emitted{0}, filtered{0}, sampled_out{0};
+    Counter seen{0}, emitted{0}, sampled_out{0};
+    std::array<Counter, static_cast<size_t>(FilterReason::kCount)> filtered_by{};
     std::array<Counter, static_cast<size_t>(DropReason::kCount)> dropped{};
   };
   // Rows live in chunks that never move, found through atomic pointers: threads count into them
@@ -99,6 +123,7 @@ class Ledger {
 
   std::array<std::atomic<Row*>, kMaxRows / kChunkRows> chunks_{};
   std::atomic<uint32_t> count_{0};  // rows published
+  Counter unseen_bytes_{0};
   std::unordered_map<std::string, uint32_t> index_;  // pipeline thread only, like key_
   std::string key_;
 };

@@ -20,6 +20,8 @@ namespace {
 constexpr uint64_t kExitedProcessKeepNs = 10'000'000'000;
 constexpr size_t kSqlCacheStatements = 2048;
 constexpr uint32_t kRepeatVerdictEvery = 64;
+constexpr size_t kMaxUntoldExporters = 256;
+constexpr uint8_t kDetectEdgeBytes = 64;
 
 bool Contains(const std::vector<uint16_t>& ports, uint16_t port) {
   return std::find(ports.begin(), ports.end(), port) != ports.end();
@@ -79,7 +81,7 @@ struct Pipeline::State final : RequestListener {
         routes(std::move(route_normalizer)),
         redactor(options.redaction),
         red(options.red),
-        sql(kSqlCacheStatements, options.parser.max_query_bytes),
+        sql(std::in_place, kSqlCacheStatements, options.parser.max_query_bytes),
         protocols(EnabledProtocols(options.disabled_protocols)),
         tracker(TrackerOptionsOf(options), protocols, options.parser, *this),
         correlator(
@@ -88,13 +90,16 @@ struct Pipeline::State final : RequestListener {
               return sampler.ShouldSample(id, parent);
             },
             [this](Span&& span, bool sampled) { Emit(std::move(span), sampled); }) {
-    assembler.legacy_attributes = options.legacy_attributes;
-    assembler.attribute_value_limit = options.attribute_value_limit;
+    TakeAssemblerOptions();
   }
 
   struct Process {
     TracedProcess identity;
     uint64_t service_key = 0;
+    // Seen exporting these itself.
+    bool own_spans = false;
+    bool own_metrics = false;
+    bool relays = false;  // receives such exports: what it sends may be other programs'
   };
 
   // RequestListener
@@ -102,17 +107,25 @@ struct Pipeline::State final : RequestListener {
   void EndExchange(Connection& connection, const Exchange& exchange) override;
   void DropRequest(Connection& connection, WorkId work, DropReason reason) override;
   void OnProtocolKnown(Connection& connection, const Protocol* protocol) override;
+  void OnUnseen(Connection&, uint64_t bytes) override { ledger.Unseen(bytes); }
 
   void OnOpened(const zt_connection_opened_event& opened);
   void OnData(const zt_data_event& data, ByteSpan head, ByteSpan tail);
   void OnClosed(const zt_connection_closed_event& closed);
   const Process& ProcessOf(uint32_t tgid);
   bool LeftOut(const Connection& connection) const;
+  bool IsOfUntraced(const Connection& connection) const;
+  void LeaveOut(Connection& connection);
+  void TakeAssemblerOptions();
+  void TakeHeaderList(std::vector<std::string>& list, const std::vector<std::string>& wanted);
+  void Reidentify();
+  void ReconsiderConnections();
+  void NoteExport(uint32_t tgid, const HttpFields& http);
+  void NoteRelay(uint32_t tgid);
   void SendVerdict(const Connection& connection, zt_verdict_mode mode, uint8_t egress_kib,
                    uint8_t ingress_kib, uint8_t edge_bytes);
   void SendProtocolVerdict(const Connection& connection);
   void RepeatVerdict(Connection& connection);
-  void IgnoreConnection(Connection& connection);
   uint32_t LedgerRow(Connection& connection, uint32_t tgid);
   void Enrich(Exchange& exchange, HttpFields& http, DatabaseFields& database,
               const Process& process);
@@ -123,14 +136,14 @@ struct Pipeline::State final : RequestListener {
     return monotonic_ns + static_cast<uint64_t>(wall_offset_ns);
   }
 
-  const PipelineOptions options;
+  PipelineOptions options;
   CaptureControl& control;
   ResolveProcess resolve;
   Sampler sampler;
   RouteNormalizer routes;
   UrlRedactor redactor;
   RedAggregator red;
-  SqlCache sql;
+  std::optional<SqlCache> sql;
   std::vector<const Protocol*> protocols;
   AssemblerOptions assembler;
   Ledger ledger;
@@ -139,6 +152,11 @@ struct Pipeline::State final : RequestListener {
   std::unordered_map<uint32_t, Process> processes;
   std::deque<std::pair<uint64_t, uint32_t>> exited;  // (due, tgid)
   std::vector<Span> spans;
+  std::vector<SelfExporter> self_exporters;  // that nobody was told of yet
+  // Names in there are pointed to by requests in flight: lists are kept, and used again.
+  std::deque<std::vector<std::string>> former_header_lists;
+  bool leaving_out = false;
+  bool somebody_came_back = false;
   PipelineStats stats;
   int64_t wall_offset_ns = 0;
   uint64_t now_ns = 0;
@@ -180,9 +198,13 @@ void Pipeline::State::SendVerdict(const Connection& connection, zt_verdict_mode 
   control.SetVerdict(connection.id(), verdict);
 }
 
-void Pipeline::State::IgnoreConnection(Connection& connection) {
+// By a rule: what is in flight is filtered, not dropped.
+void Pipeline::State::LeaveOut(Connection& connection) {
+  leaving_out = true;
   connection.Ignore(DropReason::kInvalid);
+  leaving_out = false;
   SendVerdict(connection, ZT_VERDICT_IGNORE, 0, 0, 0);
+  connection.left_out = true;
 }
 
 // Clients of zerotap's own listeners, and what the port rules leave out.
@@ -204,11 +226,11 @@ bool Pipeline::State::LeftOut(const Connection& connection) const {
 void Pipeline::State::OnOpened(const zt_connection_opened_event& opened) {
   ++stats.connections_opened;
   Connection& connection = tracker.OnOpened(opened);
+  if (opened.tgid != 0) connection.last_tgid = opened.tgid;
   if (LeftOut(connection)) {
-    IgnoreConnection(connection);
-  } else if (opened.tgid != 0) {
-    connection.last_tgid = opened.tgid;
-    if (!ProcessOf(opened.tgid).identity.traced) IgnoreConnection(connection);
+    LeaveOut(connection);
+  } else if (opened.tgid != 0 && !ProcessOf(opened.tgid).identity.traced) {
+    LeaveOut(connection);
   }
 }
 
@@ -301,13 +323,24 @@ WorkId Pipeline::State::BeginRequest(Connection& connection, const RequestStart&
   // A unix socket's other end is on this host. Its first send may be told of after it was read, and answered.
   origin.await_peer = origin.expect_peer && connection.family() == ZT_FAMILY_UNIX &&
                       start.start_ns < connection.opened_ns() + options.hold_ns;
+  if (origin.role == Role::kServer && start.otlp_export != OtlpExport::kNone) {
+    NoteRelay(start.tgid);
+  }
+  origin.transparent =
+      options.exclude_otel_instrumented &&
+      (start.otlp_export != OtlpExport::kNone || ProcessOf(start.tgid).own_spans);
   ledger.Seen(origin.ledger_row);
   return correlator.Begin(origin, start);
 }
 
 void Pipeline::State::DropRequest(Connection& connection, WorkId work, DropReason reason) {
   const WorkContext* context = correlator.Find(work);
-  ledger.Dropped(context != nullptr ? context->ledger_row : connection.ledger_row, reason);
+  const uint32_t row = context != nullptr ? context->ledger_row : connection.ledger_row;
+  if (leaving_out) {
+    ledger.Filtered(row, FilterReason::kRules);
+  } else {
+    ledger.Dropped(row, reason);
+  }
   correlator.Drop(work);
 }
 
@@ -326,7 +359,7 @@ void Pipeline::State::Enrich(Exchange& exchange, HttpFields& http, DatabaseField
     database = *exchange.database;
     exchange.database = &database;
     if (!database.query_text.empty()) {
-      const SanitizedSql& sanitized = sql.Sanitize(database.query_text, database.query_text_truncated);
+      const SanitizedSql& sanitized = sql->Sanitize(database.query_text, database.query_text_truncated);
       database.sanitized_text = sanitized.text;
       database.summary = sanitized.summary;
       database.operation = sanitized.operation;
@@ -365,10 +398,18 @@ void Pipeline::State::EndExchange(Connection& connection, const Exchange& parsed
   uint32_t row = context != nullptr ? context->ledger_row : connection.ledger_row;
   const Process& process = ProcessOf(parsed.tgid);
   if (!process.identity.traced || context == nullptr) {
-    ledger.Filtered(row);
+    ledger.Filtered(row, FilterReason::kRules);
     correlator.Drop(parsed.work);
     return;
   }
+  if (options.exclude_otel_instrumented && parsed.http != nullptr &&
+      parsed.http->otlp_export != OtlpExport::kNone) {
+    if (parsed.role == Role::kClient) NoteExport(parsed.tgid, *parsed.http);
+    ledger.Filtered(row, FilterReason::kOtlpExport);
+    correlator.End(parsed.work, parsed.end_ns);
+    return;
+  }
+  const bool own_metrics = options.exclude_otel_instrumented && process.own_metrics;
   Exchange exchange = parsed;
   HttpFields http;
   DatabaseFields database;
@@ -386,14 +427,20 @@ void Pipeline::State::EndExchange(Connection& connection, const Exchange& parsed
 
   MetricSample sample = exchange.http != nullptr ? HttpMetricSample(exchange, facts)
                                                  : DatabaseMetricSample(exchange, facts);
-  if (sample.descriptor != nullptr) {
+  if (sample.descriptor != nullptr && !own_metrics) {
     double seconds = static_cast<double>(exchange.end_ns - exchange.start_ns) * 1e-9;
     uint64_t unix_ns = UnixTime(exchange.end_ns);
     Exemplar exemplar{unix_ns, seconds, context->trace_id, context->span_id};
-    bool has_exemplar = options.spans_enabled && context->resolved && context->sampled;
+    bool has_exemplar = options.spans_enabled && !context->transparent && context->resolved &&
+                        context->sampled;
     red.Record(process.identity.resource, *sample.descriptor,
                std::span<const Attribute>(sample.attributes.data(), sample.count), seconds, unix_ns,
                has_exemplar ? &exemplar : nullptr);
+  }
+  if (context->transparent) {
+    ledger.Filtered(row, FilterReason::kOwnSpans);
+    correlator.End(parsed.work, exchange.end_ns);
+    return;
   }
   if (!options.spans_enabled || (context->resolved && !context->sampled)) {
     ledger.SampledOut(row);
@@ -402,6 +449,11 @@ void Pipeline::State::EndExchange(Connection& connection, const Exchange& parsed
   }
   Span span;
   BuildSpan(exchange, facts, process, row, span);
+  if (span.attributes.size() > options.attribute_count_limit) {
+    span.dropped_attributes =
+        static_cast<uint32_t>(span.attributes.size() - options.attribute_count_limit);
+    span.attributes.Truncate(options.attribute_count_limit);
+  }
   if (context->resolved) {
     ContextCorrelator::FillIdentity(*context, span);
     spans.push_back(std::move(span));
@@ -409,6 +461,31 @@ void Pipeline::State::EndExchange(Connection& connection, const Exchange& parsed
   } else if (!correlator.EndHeld(parsed.work, exchange.end_ns, std::move(span))) {
     ledger.Dropped(row, DropReason::kHeldLimit);
   }
+}
+
+// Only what a receiver took says that the program has spans elsewhere.
+void Pipeline::State::NoteExport(uint32_t tgid, const HttpFields& http) {
+  auto found = processes.find(tgid);
+  if (found == processes.end() || http.status_code < 200 || http.status_code > 299) return;
+  Process& process = found->second;
+  if (process.relays) return;
+  bool* seen = http.otlp_export == OtlpExport::kTraces    ? &process.own_spans
+               : http.otlp_export == OtlpExport::kMetrics ? &process.own_metrics
+                                                          : nullptr;
+  if (seen == nullptr || *seen) return;
+  *seen = true;
+  if (self_exporters.size() < kMaxUntoldExporters && process.identity.resource) {
+    self_exporters.push_back({tgid, process.identity.resource->service_name, http.otlp_export});
+  }
+}
+
+// A collector, or a proxy in front of one: its exports say nothing of spans of its own.
+void Pipeline::State::NoteRelay(uint32_t tgid) {
+  auto found = processes.find(tgid);
+  if (found == processes.end()) return;
+  found->second.relays = true;
+  found->second.own_spans = false;
+  found->second.own_metrics = false;
 }
 
 void Pipeline::State::Emit(Span&& span, bool sampled) {
@@ -433,6 +510,113 @@ Result<std::unique_ptr<Pipeline>> Pipeline::Create(const PipelineOptions& option
 
 Pipeline::Pipeline(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Pipeline::~Pipeline() = default;
+
+void Pipeline::State::TakeAssemblerOptions() {
+  assembler.legacy_attributes = options.legacy_attributes;
+  assembler.attribute_value_limit = options.attribute_value_limit;
+}
+
+void Pipeline::State::TakeHeaderList(std::vector<std::string>& list,
+                                     const std::vector<std::string>& wanted) {
+  if (list == wanted) return;
+  std::vector<std::string> next = wanted;
+  auto former = std::find(former_header_lists.begin(), former_header_lists.end(), wanted);
+  if (former != former_header_lists.end()) {
+    next = std::move(*former);
+    former_header_lists.erase(former);
+  }
+  former_header_lists.push_back(std::move(list));
+  list = std::move(next);
+}
+
+bool Pipeline::State::IsOfUntraced(const Connection& connection) const {
+  auto found = processes.find(connection.last_tgid);
+  return found != processes.end() && !found->second.identity.traced;
+}
+
+// Rules over processes have changed.
+void Pipeline::State::Reidentify() {
+  for (auto& [tgid, process] : processes) {
+    std::optional<TracedProcess> identity = resolve(tgid);
+    if (!identity) continue;  // gone: these are its late events
+    const bool was_traced = process.identity.traced;
+    process.identity = std::move(*identity);
+    if (process.identity.traced) {
+      if (!was_traced) control.ForgetProcess(tgid);
+      somebody_came_back = somebody_came_back || !was_traced;
+      process.service_key = HashText(process.identity.resource->service_name);
+    } else if (was_traced) {
+      control.SetProcessPolicy(tgid, ZT_PROCESS_IGNORE);
+    }
+  }
+}
+
+void Pipeline::State::ReconsiderConnections() {
+  tracker.ForEach([this](Connection& connection) {
+    connection.ledger_tgid = 0;  // its process may have another name
+    const bool leave_out = LeftOut(connection) || IsOfUntraced(connection);
+    if (leave_out && !connection.left_out && connection.state() != Connection::State::kIgnored) {
+      LeaveOut(connection);
+    } else if (!leave_out && connection.left_out) {
+      connection.left_out = false;
+      connection.Reconsider();
+      SendVerdict(connection, ZT_VERDICT_DETECT, 0, 0, kDetectEdgeBytes);
+    } else if (somebody_came_back && connection.untouched()) {
+      // Accepted connections are nobody's before their first byte, and that one may have passed unseen.
+      connection.Reconsider();
+    }
+  });
+}
+
+Status Pipeline::Reconfigure(const PipelineOptions& wanted, bool processes_changed) {
+  State& state = *state_;
+  PipelineOptions& options = state.options;
+  Result<Sampler> sampler = Sampler::Create(wanted.sampler, wanted.sampler_argument);
+  if (!sampler) return tl::unexpected<Error>(sampler.error());
+  // What the normalizer has learned of services goes only with rules that differ.
+  if (!(options.routes == wanted.routes)) {
+    Result<RouteNormalizer> routes = RouteNormalizer::Create(wanted.routes);
+    if (!routes) return tl::unexpected<Error>(routes.error());
+    state.routes = std::move(*routes);
+    options.routes = wanted.routes;
+  }
+  state.sampler = std::move(*sampler);
+  options.sampler = wanted.sampler;
+  options.sampler_argument = wanted.sampler_argument;
+
+  // Parsers read these through a reference.
+  ParserOptions& parser = options.parser;
+  state.TakeHeaderList(parser.request_headers, wanted.parser.request_headers);
+  state.TakeHeaderList(parser.response_headers, wanted.parser.response_headers);
+  parser.max_head_bytes = wanted.parser.max_head_bytes;
+  parser.max_target_bytes = wanted.parser.max_target_bytes;
+  parser.max_requests_in_flight = wanted.parser.max_requests_in_flight;
+  parser.max_prepared_statements = wanted.parser.max_prepared_statements;
+  if (parser.max_query_bytes != wanted.parser.max_query_bytes) {
+    parser.max_query_bytes = wanted.parser.max_query_bytes;
+    state.sql.emplace(kSqlCacheStatements, parser.max_query_bytes);
+  }
+
+  options.redaction = wanted.redaction;
+  state.redactor = UrlRedactor(options.redaction);
+  options.legacy_attributes = wanted.legacy_attributes;
+  options.attribute_value_limit = wanted.attribute_value_limit;
+  state.TakeAssemblerOptions();
+  options.spans_enabled = wanted.spans_enabled;
+  options.exclude_otel_instrumented = wanted.exclude_otel_instrumented;
+  options.hold_ns = wanted.hold_ns;
+  options.max_held_spans = wanted.max_held_spans;
+  state.correlator.SetLimits(options.hold_ns, options.max_held_spans);
+
+  const bool ports_changed = options.include_ports != wanted.include_ports ||
+                             options.exclude_ports != wanted.exclude_ports;
+  options.include_ports = wanted.include_ports;
+  options.exclude_ports = wanted.exclude_ports;
+  state.somebody_came_back = false;
+  if (processes_changed) state.Reidentify();
+  if (processes_changed || ports_changed) state.ReconsiderConnections();
+  return {};
+}
 
 void Pipeline::HandleRecord(ByteSpan bytes) {
   State& state = *state_;
@@ -503,6 +687,10 @@ void Pipeline::CollectMetrics(uint64_t now_unix_ns, std::vector<Metric>& out) {
 
 void Pipeline::SetWallOffset(int64_t realtime_minus_monotonic_ns) {
   state_->wall_offset_ns = realtime_minus_monotonic_ns;
+}
+
+std::vector<SelfExporter> Pipeline::TakeSelfExporters() {
+  return std::exchange(state_->self_exporters, {});
 }
 
 Ledger& Pipeline::ledger() { return state_->ledger; }

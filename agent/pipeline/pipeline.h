@@ -37,10 +37,13 @@ struct PipelineOptions {
   std::vector<uint16_t> include_ports;    // when not empty: only connections with one of these on either end
   std::vector<uint16_t> exclude_ports;
   std::vector<std::string> disabled_protocols;
+  // Programs that export OTLP themselves: no second span, and their export calls are no requests.
+  bool exclude_otel_instrumented = true;
   size_t max_connections = 65536;
   size_t max_held_spans = 20000;          // waiting for the other end's context
   uint64_t hold_ns = 200'000'000;         // for at most this long
   size_t attribute_value_limit = 0;       // bytes of a text attribute, 0 = no limit
+  size_t attribute_count_limit = 128;     // of one span
   uint64_t id_seed = 0;                   // ids derive from it and from where the request stood in its stream
 };
 
@@ -52,6 +55,13 @@ struct TracedProcess {
 };
 // Called once per process when its first connection appears; may read /proc. Empty: the process is gone and unknown.
 using ResolveProcess = std::function<std::optional<TracedProcess>(uint32_t tgid)>;
+
+// A process that was seen exporting telemetry of its own.
+struct SelfExporter {
+  uint32_t tgid = 0;
+  std::string service;
+  OtlpExport signal = OtlpExport::kNone;  // kTraces or kMetrics
+};
 
 struct PipelineStats {
   uint64_t records = 0;
@@ -84,6 +94,14 @@ class Pipeline {
   // Finished spans since the last call are appended to `out`.
   void TakeSpans(std::vector<Span>& out);
   void CollectMetrics(uint64_t now_unix_ns, std::vector<Metric>& out);
+
+  // Takes what may change while it runs; the rest of `options` (ids, kernel-side sizes, what metrics are) is left as it
+  // was. Requests in flight go on, but for those whose process or connection is left out from now on: these are
+  // filtered. `processes_changed`: who processes are must be asked again. Nothing changes when it fails.
+  Status Reconfigure(const PipelineOptions& options, bool processes_changed);
+
+  // Each process is told of once per signal.
+  std::vector<SelfExporter> TakeSelfExporters();
 
   // What to add to CLOCK_MONOTONIC times to get Unix time.
   void SetWallOffset(int64_t realtime_minus_monotonic_ns);

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "agent/process/path_name.h"
-#include "agent/process/service_name.h"
 #include "agent/process/utf8.h"
 
 namespace zerotap {
@@ -25,12 +24,11 @@ std::string ExecutableOf(std::string_view filename, const std::vector<std::strin
 
 }  // namespace
 
-Result<std::unique_ptr<ProcessTable>> ProcessTable::Create(const ProcessTableOptions& options) {
-  auto selector = TargetSelector::Create(options.targets);
-  if (!selector) return tl::unexpected<Error>(selector.error());
-  std::vector<std::pair<ProcessMatcher, std::string>> service_names;
-  for (size_t i = 0; i < options.service_names.size(); ++i) {
-    const ServiceNameRule& rule = options.service_names[i];
+Result<ProcessTable::NameRules> ProcessTable::CompileNames(
+    const std::vector<ServiceNameRule>& rules) {
+  NameRules names;
+  for (size_t i = 0; i < rules.size(); ++i) {
+    const ServiceNameRule& rule = rules[i];
     std::string where = "service_names[" + std::to_string(i) + "]";
     if (rule.name.empty()) return Fail(where + ": name is empty");
     if (!rule.match.service.empty()) {
@@ -38,14 +36,39 @@ Result<std::unique_ptr<ProcessTable>> ProcessTable::Create(const ProcessTableOpt
     }
     auto matcher = ProcessMatcher::Create(rule.match, where);
     if (!matcher) return tl::unexpected<Error>(matcher.error());
-    service_names.emplace_back(std::move(*matcher), rule.name);
+    names.emplace_back(std::move(*matcher), rule.name);
   }
+  return names;
+}
+
+Result<std::unique_ptr<ProcessTable>> ProcessTable::Create(const ProcessTableOptions& options) {
+  auto selector = TargetSelector::Create(options.targets);
+  if (!selector) return tl::unexpected<Error>(selector.error());
+  Result<NameRules> names = CompileNames(options.service_names);
+  if (!names) return tl::unexpected<Error>(names.error());
   return std::unique_ptr<ProcessTable>(
-      new ProcessTable(options, std::move(*selector), std::move(service_names)));
+      new ProcessTable(options, std::move(*selector), std::move(*names)));
+}
+
+Status ProcessTable::Reconfigure(const ProcessTableOptions& options) {
+  auto selector = TargetSelector::Create(options.targets);
+  if (!selector) return tl::unexpected<Error>(selector.error());
+  Result<NameRules> names = CompileNames(options.service_names);
+  if (!names) return tl::unexpected<Error>(names.error());
+  selector_ = std::move(*selector);
+  service_names_ = std::move(*names);
+  resources_ = ResourceBuilder(HostFacts(resources_.host()), options.resource);
+  for (auto& [tgid, entry] : entries_) {
+    if (entry.identity && entry.identity->resource) {
+      entry.former_resource = std::move(entry.identity->resource);
+    }
+    entry.identity.reset();
+  }
+  return {};
 }
 
 ProcessTable::ProcessTable(const ProcessTableOptions& options, TargetSelector selector,
-                           std::vector<std::pair<ProcessMatcher, std::string>> service_names)
+                           NameRules names)
     : reader_(options.root, options.boot_unix_ns),
       capacity_(std::max<size_t>(options.capacity, 1)),
       keep_exited_ns_(options.keep_exited_ns),
@@ -53,7 +76,7 @@ ProcessTable::ProcessTable(const ProcessTableOptions& options, TargetSelector se
       container_names_(reader_.root()),
       resources_(options.host ? *options.host : HostFacts::Read(options.root), options.resource),
       selector_(std::move(selector)),
-      service_names_(std::move(service_names)),
+      service_names_(std::move(names)),
       early_reads_per_second_(options.early_reads_per_second),
       early_reads_left_(options.early_reads_per_second) {}
 
@@ -245,6 +268,12 @@ std::optional<ProcessIdentity> ProcessTable::Resolve(uint32_t tgid, uint64_t now
 
   ProcessIdentity identity = Identify(*facts, files_of);
   Entry& entry = Touch(tgid);
+  // Who is what it was before the rules changed keeps its object: metrics go by it.
+  if (entry.former_resource && identity.resource &&
+      entry.former_resource->attributes == identity.resource->attributes) {
+    identity.resource = entry.former_resource;
+  }
+  if (identity.resource) entry.former_resource.reset();
   entry.given_out = true;
   entry.parent = facts->parent_pid;
   entry.start_boot_ns = facts->start_boot_ns;
@@ -266,8 +295,10 @@ CommandName ProcessTable::CommandOf(const ProcessFacts& facts, const BinaryFacts
   return CommandOf(*parent, parent_binary, parent_files, depth + 1);
 }
 
-ProcessIdentity ProcessTable::Identify(const ProcessFacts& facts, uint32_t files_of) {
-  BinaryFacts binary = binaries_.Inspect(facts.executable, reader_.PathOf(files_of, "exe"));
+ProcessDescription ProcessTable::DescribeFacts(const ProcessFacts& facts, uint32_t files_of) {
+  ProcessDescription result;
+  result.binary = binaries_.Inspect(facts.executable, reader_.PathOf(files_of, "exe"));
+  const BinaryFacts& binary = result.binary;
   RootDirectory files(reader_.PathOf(files_of, "root"));
   ResourceAttributes own = ResourceAttributes::Parse(facts.Environment("OTEL_RESOURCE_ATTRIBUTES"));
   std::string container_id = ContainerIdFromCgroup(facts.cgroup_path);
@@ -283,18 +314,34 @@ ProcessIdentity ProcessTable::Identify(const ProcessFacts& facts, uint32_t files
     configured = rule.second;
     break;
   }
-  ServiceName service =
+  result.service =
       DeriveServiceName({facts, own, configured, container_id, unit, container, workload, command});
+  subject.service_name = result.service.name;
+  result.left_out_by = selector_.WhyLeftOut(subject);
+  if (result.left_out_by.empty()) {
+    result.resource = resources_.Build(
+        {facts, binary, own, result.service.name, command.script, container_id, container, unit});
+  }
+  result.container = container.name.empty() ? container_id : container.name;
+  result.systemd_unit = std::move(unit);
+  return result;
+}
 
+ProcessIdentity ProcessTable::Identify(const ProcessFacts& facts, uint32_t files_of) {
+  ProcessDescription description = DescribeFacts(facts, files_of);
   ProcessIdentity identity;
   identity.tgid = facts.pid;
-  subject.service_name = service.name;
-  identity.traced = selector_.IsTraced(subject);
-  if (identity.traced) {
-    identity.resource = resources_.Build(
-        {facts, binary, own, service.name, command.script, container_id, container, unit});
-  }
+  identity.traced = description.left_out_by.empty();
+  identity.resource = std::move(description.resource);
   return identity;
+}
+
+std::optional<ProcessDescription> ProcessTable::Describe(uint32_t tgid) {
+  std::optional<ProcessFacts> facts = reader_.Read(tgid);
+  if (!facts) return std::nullopt;
+  ProcessDescription description = DescribeFacts(*facts, tgid);
+  description.facts = std::move(*facts);
+  return description;
 }
 
 ProcessTableStats ProcessTable::stats() const {

@@ -26,6 +26,7 @@
 #include "agent/process/proc_reader.h"
 #include "agent/process/process.h"
 #include "agent/process/resource_builder.h"
+#include "agent/process/service_name.h"
 #include "agent/process/target_selector.h"
 
 namespace zerotap {
@@ -57,6 +58,16 @@ struct ProcessTableOptions {
   std::vector<ServiceNameRule> service_names;
 };
 
+struct ProcessDescription {
+  ProcessFacts facts;
+  BinaryFacts binary;
+  ServiceName service;
+  std::string container;  // its name, else its id
+  std::string systemd_unit;
+  std::string left_out_by;  // empty: traced
+  ResourcePtr resource;     // null when it is left out
+};
+
 struct ProcessTableStats {
   uint64_t resolved_live = 0;   // from /proc
   uint64_t resolved_early = 0;  // from /proc, when the process began
@@ -83,9 +94,19 @@ class ProcessTable {
   // Empty when the process is gone and nothing is known of it.
   std::optional<ProcessIdentity> Resolve(uint32_t tgid, uint64_t now_ns);
 
+  // Other rules and resource settings; the rest of `options` is left as it was. Identities that were given out before
+  // no longer hold: whoever kept one must ask again. Nothing changes when a rule is bad.
+  Status Reconfigure(const ProcessTableOptions& options);
+
+  // For people: what Resolve bases its answer on.
+  std::optional<ProcessDescription> Describe(uint32_t tgid);
+
   ProcessTableStats stats() const;
 
  private:
+  using NameRules = std::vector<std::pair<ProcessMatcher, std::string>>;
+  static Result<NameRules> CompileNames(const std::vector<ServiceNameRule>& rules);
+
   struct Entry {
     uint32_t parent = 0;
     uint64_t start_boot_ns = 0;  // 0 = unknown
@@ -94,12 +115,12 @@ class ProcessTable {
     uint64_t exited_ns = 0;                     // 0 = lives, as far as is known
     std::shared_ptr<const ProcessFacts> facts;  // own, or inherited by fork; null = never seen
     std::optional<ProcessIdentity> identity;
-    bool given_out = false;  // the identity
+    bool given_out = false;       // the identity
+    ResourcePtr former_resource;  // as of the rules before
     std::list<uint32_t>::iterator order;
   };
 
-  ProcessTable(const ProcessTableOptions& options, TargetSelector selector,
-               std::vector<std::pair<ProcessMatcher, std::string>> service_names);
+  ProcessTable(const ProcessTableOptions& options, TargetSelector selector, NameRules names);
 
   Entry& Touch(uint32_t tgid);
   void Clear(Entry& entry);
@@ -110,6 +131,7 @@ class ProcessTable {
   std::optional<ProcessFacts> FactsOfGone(const Entry& entry);
   CommandName CommandOf(const ProcessFacts& facts, const BinaryFacts& binary,
                         const RootDirectory& files, int depth);
+  ProcessDescription DescribeFacts(const ProcessFacts& facts, uint32_t files_of);
   ProcessIdentity Identify(const ProcessFacts& facts, uint32_t files_of);
 
   ProcReader reader_;
@@ -120,7 +142,7 @@ class ProcessTable {
   BinaryCache binaries_;
   ResourceBuilder resources_;
   TargetSelector selector_;
-  std::vector<std::pair<ProcessMatcher, std::string>> service_names_;
+  NameRules service_names_;
   std::unordered_map<uint32_t, Entry> entries_;
   std::list<uint32_t> order_;                         // least recently used first
   std::deque<std::pair<uint32_t, uint64_t>> exited_;  // pid and time, oldest first

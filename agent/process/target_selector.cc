@@ -122,16 +122,16 @@ Result<TargetSelector> TargetSelector::Create(const TargetOptions& options) {
   return selector;
 }
 
-bool TargetSelector::IsTraced(const ProcessSubject& subject) const {
-  if (own_pid_ != 0 && subject.facts.pid == own_pid_) return false;
-  for (const ProcessMatcher& matcher : exclude_) {
-    if (matcher.Matches(subject)) return false;
+std::string TargetSelector::WhyLeftOut(const ProcessSubject& subject) const {
+  if (own_pid_ != 0 && subject.facts.pid == own_pid_) return "zerotap itself";
+  for (size_t i = 0; i < exclude_.size(); ++i) {
+    if (exclude_[i].Matches(subject)) return "targets.exclude[" + std::to_string(i) + "]";
   }
-  if (select_.empty()) return true;
+  if (select_.empty()) return {};
   for (const ProcessMatcher& matcher : select_) {
-    if (matcher.Matches(subject)) return true;
+    if (matcher.Matches(subject)) return {};
   }
-  return false;
+  return "no rule of targets.select";
 }
 
 }  // namespace zerotap

@@ -75,7 +75,9 @@ class TargetSelector {
  public:
   static Result<TargetSelector> Create(const TargetOptions& options);
 
-  bool IsTraced(const ProcessSubject& subject) const;
+  bool IsTraced(const ProcessSubject& subject) const { return WhyLeftOut(subject).empty(); }
+  // The rule that leaves the process out, by its key ("targets.exclude[0]"); empty: it is traced.
+  std::string WhyLeftOut(const ProcessSubject& subject) const;
 
  private:
   TargetSelector() = default;

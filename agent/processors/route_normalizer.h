@@ -17,6 +17,8 @@ struct RouteOptions {
   size_t max_routes_per_service = 200;      // distinct results; beyond it unknown segments become {*}
   size_t max_values_per_segment = 32;       // distinct word-like values below one prefix before they become {slug}
   size_t max_path_bytes = 1024;
+
+  bool operator==(const RouteOptions&) const = default;
 };
 
 // Learns per service which segments vary, so that word-like identifiers do not defeat it. Memory is bounded by the options.

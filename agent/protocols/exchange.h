@@ -42,6 +42,9 @@ enum class DropReason : uint8_t {
 };
 std::string_view DropReasonName(DropReason reason);  // snake_case, stable
 
+// What a request of OTLP over HTTP carries: telemetry that its sender made itself.
+enum class OtlpExport : uint8_t { kNone, kTraces, kMetrics, kLogs };
+
 using WorkId = uint64_t;  // 0 = none
 
 // A request whose head is known.
@@ -55,6 +58,7 @@ struct RequestStart {
   uint64_t parent_context_id = 0;
   std::optional<TraceContext> trace_context;  // carried in the request (traceparent)
   std::string_view trace_state;
+  OtlpExport otlp_export = OtlpExport::kNone;
 };
 
 struct HeaderField {
@@ -79,6 +83,7 @@ struct HttpFields {
   std::optional<uint64_t> response_body_size;
   std::span<const HeaderField> request_headers;   // allow-listed ones only
   std::span<const HeaderField> response_headers;
+  OtlpExport otlp_export = OtlpExport::kNone;
   bool upgraded = false;           // 101 or CONNECT 2xx: the connection left HTTP with this exchange
   // Filled by the pipeline's processors.
   std::string_view route;          // low-cardinality, empty = none

@@ -159,6 +159,8 @@ void ReadRequestField(std::string_view name, std::string_view value, RequestHead
         TakeFirst(head.b3_trace_id, value);
       } else if (EqualsLower(name, "x-request-id")) {
         TakeFirst(head.request_id, value);
+      } else if (EqualsLower(name, "content-type")) {
+        TakeFirst(head.content_type, value);
       }
       break;
     case 15:

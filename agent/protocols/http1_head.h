@@ -49,6 +49,7 @@ struct RequestHead {
   std::string_view b3_trace_id;
   std::string_view b3_span_id;
   std::string_view request_id;
+  std::string_view content_type;
   uint32_t traceparent_count = 0;
   uint32_t tracestate_count = 0;  // `tracestate` is the first; several make one list
   FramingFields framing;

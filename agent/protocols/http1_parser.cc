@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "agent/protocols/otlp_export.h"
 #include "agent/telemetry/trace_context.h"
 
 namespace zerotap {
@@ -207,6 +208,7 @@ WorkId Http1Parser::ReportRequest(const RequestHead& head, std::string_view text
   start.blocking = chunk.blocking;
   start.context_id = chunk.context_id;
   start.parent_context_id = chunk.parent_context_id;
+  start.otlp_export = OtlpExportOf(head.method, head.target, head.content_type);
   std::string joined;
   // More than one traceparent is none (W3C Trace Context section 3.2).
   if (head.traceparent_count == 1) start.trace_context = ParseTraceparent(head.traceparent);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "agent/protocols/http1_fields.h"
+#include "agent/protocols/otlp_export.h"
 
 namespace zerotap {
 namespace {
@@ -54,6 +55,7 @@ void PendingRequest::Store(const RequestHead& head, const std::vector<HeaderFiel
   version = head.version;
   is_head = head.method == "HEAD";
   is_connect = head.method == "CONNECT";
+  otlp_export = OtlpExportOf(head.method, head.target, head.content_type);
   method = fields.Add(head.method, kMaxValueBytes);
   target = fields.Add(head.target, max_target_bytes);
   std::string_view authority = TargetAuthority(head.target);
@@ -88,6 +90,7 @@ void PendingRequest::Fill(HttpFields& http) const {
   http.request_id = fields.View(request_id);
   http.version = version;
   http.request_body_size = body_size;
+  http.otlp_export = otlp_export;
 }
 
 PendingRequest& PendingQueue::Push() {

@@ -49,6 +49,7 @@ struct PendingRequest {
   uint32_t tid = 0;
   bool is_head = false;      // its response has no body
   bool is_connect = false;   // a 2xx leaves HTTP
+  OtlpExport otlp_export = OtlpExport::kNone;
   std::string_view version;  // constant text
   std::optional<uint64_t> body_size;
   StoredFields fields;

@@ -49,6 +49,10 @@ class AttributeSet {
   std::string_view FindText(std::string_view key) const;
   bool Has(std::string_view key) const;
   void Clear();
+  // Keeps the first `count`.
+  void Truncate(size_t count) {
+    if (count < entries_.size()) entries_.resize(count);
+  }
   // Bytes held, for memory budgets.
   size_t MemorySize() const;
 

@@ -29,6 +29,7 @@ struct Span {
   uint64_t end_unix_ns = 0;
   std::string name;
   AttributeSet attributes;
+  uint32_t dropped_attributes = 0;  // left out because there were too many
   ResourcePtr resource;  // never null on an exported span
   uint32_t ledger_row = 0;  // where pipeline/Ledger accounts for it; exporters pass it back untouched
 };

@@ -78,6 +78,7 @@ WorkId ContextCorrelator::Begin(const WorkOrigin& origin, const RequestStart& st
   work.context.span_id =
       DeriveSpanId(options_.seed, origin.connection_id, start.request_offset, origin.ordinal);
   work.context.ledger_row = origin.ledger_row;
+  work.context.transparent = origin.transparent;
   if (work.carried) work.context.trace_state = std::string(start.trace_state);
   now_ns_ = std::max(now_ns_, start.start_ns);
   WorkId id = (uint64_t{work.generation} << 32) | index;
@@ -178,8 +179,9 @@ void ContextCorrelator::InheritFrom(uint32_t index, uint32_t parent, bool remote
   WorkContext& context = works_[index].context;
   const WorkContext& outer = works_[parent].context;
   context.trace_id = outer.trace_id;
-  context.parent_span_id = outer.span_id;
-  context.parent_is_remote = remote;
+  context.parent_span_id = outer.transparent ? outer.parent_span_id : outer.span_id;
+  context.parent_is_remote = (remote || (outer.transparent && outer.parent_is_remote)) &&
+                             context.parent_span_id.value != 0;
   context.trace_state = outer.trace_state;
   context.sampled = sample_(context.trace_id, outer.sampled);
   Resolved(index);

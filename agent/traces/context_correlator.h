@@ -43,12 +43,14 @@ struct WorkOrigin {
   bool await_peer = false;          // and is certainly on this host: a server request waits for it
   bool exact_positions = false;     // both ends count from the same byte: equal positions are proof
   uint32_t ledger_row = 0;          // handed back in WorkContext
+  bool transparent = false;         // it gets no span: what it causes hangs on its parent instead
 };
 
 struct WorkContext {
   bool resolved = false;  // the fields below are final
   bool sampled = false;
   bool parent_is_remote = false;  // the parent is in another process
+  bool transparent = false;
   TraceId trace_id;
   SpanId span_id;
   SpanId parent_span_id;
@@ -80,6 +82,12 @@ class ContextCorrelator {
 
   // A span's identity fields from its context.
   static void FillIdentity(const WorkContext& context, Span& span);
+
+  // May change at any time.
+  void SetLimits(uint64_t hold_ns, size_t max_held_spans) {
+    options_.hold_ns = hold_ns;
+    options_.max_held_spans = max_held_spans;
+  }
 
   size_t held_spans() const { return held_spans_; }
   uint64_t unresolved_parents() const { return unresolved_parents_; }
@@ -133,7 +141,7 @@ class ContextCorrelator {
   void ResolveAsRootOrCarried(uint32_t index);
   void Resolved(uint32_t index);
 
-  const CorrelatorOptions options_;
+  CorrelatorOptions options_;
   const Sample sample_;
   const Release release_;
   std::deque<Work> works_;

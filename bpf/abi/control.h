@@ -79,7 +79,8 @@ enum zt_counter {
 	ZT_COUNTER_UNKNOWN_CALL = 6, /* socket I/O by a call that is not understood */
 	ZT_COUNTER_IOVEC_TRUNCATED = 7, /* more segments than are walked */
 	ZT_COUNTER_COMPAT_CALL = 8, /* 32-bit callers: length only */
-	ZT_COUNTER_COUNT = 9,
+	ZT_COUNTER_UNSEEN_CALL = 9, /* calls that may have moved bytes of sockets without a record: io_uring_enter in tier B */
+	ZT_COUNTER_COUNT = 10,
 };
 
 #endif

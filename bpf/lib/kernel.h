@@ -80,7 +80,7 @@ enum {
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
-	unsigned long r10, r8, dx, si, di, orig_ax, ax;
+	unsigned long bx, cx, r10, r8, dx, si, di, orig_ax, ax;
 };
 #elif defined(__TARGET_ARCH_arm64)
 struct pt_regs {

@@ -164,9 +164,16 @@ static __always_inline struct zt_connection *zt_find_wanted(struct zt_call *call
 		}
 		return 0;
 	}
+	/* Rules may have changed since: what was left out by them comes back with a new verdict. */
+	if (connection->mode == ZT_VERDICT_IGNORE && !(connection->flags & ZT_CONNECTION_OWN))
+		zt_take_verdict(connection);
 	if (connection->mode == ZT_VERDICT_IGNORE || (connection->flags & ZT_CONNECTION_CLOSED)) {
-		if (!(call->flags & ZT_DATA_PEEK))
+		if (!(call->flags & ZT_DATA_PEEK)) {
 			__sync_fetch_and_add(&connection->bytes[call->direction & 1], call->length);
+			if (connection->family == AF_UNIX)
+				__sync_fetch_and_add(&connection->next[call->direction & 1],
+						     call->length);
+		}
 		zt_count(ZT_COUNTER_IGNORED_EVENTS);
 		return 0;
 	}
@@ -243,9 +250,14 @@ enum zt_call_kind {
 	ZT_CALL_MESSAGES, /* (fd, mmsghdr, count, flags) */
 	ZT_CALL_SENDFILE, /* (out, in, offset, count) */
 	ZT_CALL_SPLICE,	  /* (in, offset, out, offset) */
+	ZT_CALL_COMPAT,	  /* a 32-bit caller's */
 };
 #define ZT_CALL_INGRESS 0x10
 #define ZT_CALL_HAS_FLAGS 0x20
+#define ZT_CALL_NATIVE 0x3f
+/* What the number is to a 32-bit caller; both: socketcall. */
+#define ZT_CALL_COMPAT_SEND 0x40
+#define ZT_CALL_COMPAT_RECEIVE 0x80
 
 /* A table, not a switch: one load, and the verifier does not follow each kind on its own. */
 #define ZT_MAX_CALL_NUMBER 512
@@ -264,11 +276,29 @@ const volatile zt_u8 zt_call_kinds[ZT_MAX_CALL_NUMBER] __weak = {
     [NR_SENDMMSG] = ZT_CALL_MESSAGES | ZT_CALL_HAS_FLAGS,
     [NR_SENDFILE] = ZT_CALL_SENDFILE,
     [NR_SPLICE] = ZT_CALL_SPLICE,
+#if defined(__TARGET_ARCH_x86)
+    [NR_COMPAT_READ] = ZT_CALL_COMPAT_RECEIVE,
+    [NR_COMPAT_WRITE] = ZT_CALL_COMPAT_SEND,
+    [NR_COMPAT_SOCKETCALL] = ZT_CALL_COMPAT_RECEIVE | ZT_CALL_COMPAT_SEND,
+    [NR_COMPAT_READV] = ZT_CALL_COMPAT_RECEIVE,
+    [NR_COMPAT_WRITEV] = ZT_CALL_COMPAT_SEND,
+    [NR_COMPAT_SENDFILE] = ZT_CALL_COMPAT_SEND,
+    [NR_COMPAT_SENDFILE64] = ZT_CALL_COMPAT_SEND,
+    [NR_COMPAT_SENDTO] = ZT_CALL_COMPAT_SEND,
+    [NR_COMPAT_SENDMSG] = ZT_CALL_COMPAT_SEND,
+    [NR_COMPAT_RECVFROM] = ZT_CALL_COMPAT_RECEIVE,
+    [NR_COMPAT_RECVMSG] = ZT_CALL_COMPAT_RECEIVE,
+#endif
 };
+
+static __always_inline zt_u32 zt_call_entry(zt_u64 number)
+{
+	return number < ZT_MAX_CALL_NUMBER ? zt_call_kinds[number] : 0;
+}
 
 static __always_inline zt_u32 zt_call_kind(zt_u64 number)
 {
-	return number < ZT_MAX_CALL_NUMBER ? zt_call_kinds[number] : ZT_CALL_OTHER;
+	return zt_call_entry(number) & ZT_CALL_NATIVE;
 }
 
 static __always_inline zt_u32 zt_call_flags(zt_u32 kind, const struct zt_syscall *syscall)
@@ -431,7 +461,8 @@ __noinline int zt_transfer(zt_u64 socket_address, zt_u64 what, zt_u64 sizes, zt_
 			return 0;
 		call.flags |= ZT_DATA_EOF;
 		call.flags &= ~ZT_DATA_NO_PAYLOAD;
-	} else if (call.direction == ZT_DIRECTION_INGRESS && (call.message_flags & MSG_TRUNC)) {
+	} else if (call.direction == ZT_DIRECTION_INGRESS && (call.message_flags & MSG_TRUNC) &&
+		   connection->family != AF_UNIX) {
 		call.flags |= ZT_DATA_NO_PAYLOAD; /* TCP threw the bytes away */
 	}
 	zt_emit_data(&call, connection);

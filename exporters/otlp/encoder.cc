@@ -24,6 +24,7 @@ void WriteSpan(const Span& span, WireBuffer& out) {
   out.Fixed64UnlessZero(Fixed64Tag(7), span.start_unix_ns);
   out.Fixed64UnlessZero(Fixed64Tag(8), span.end_unix_ns);
   WriteAttributes(BytesTag(9), span.attributes, out);
+  out.VarintUnlessZero(VarintTag(10), span.dropped_attributes);
   if (span.status != SpanStatus::kUnset) {
     size_t status = out.BeginMessage(BytesTag(15));
     out.Varint(VarintTag(3), static_cast<uint64_t>(span.status));

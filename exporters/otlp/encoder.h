@@ -20,6 +20,8 @@ namespace zerotap::otlp {
 // Fits under the smallest limit that receivers have by default (4 MiB), compression not counted.
 constexpr size_t kMaxRequestBytes = 3'670'016;  // 3.5 MiB
 
+enum class BodyFormat { kProtobuf, kJson };
+
 struct EncodedPart {
   size_t consumed = 0;  // items taken from the input
   size_t encoded =
@@ -35,6 +37,7 @@ class TraceEncoder {
   // Encodes as many of the first spans as fit into one ExportTraceServiceRequest. Call again with
   // the rest. The body is empty when nothing was encoded.
   EncodedPart Encode(std::span<const Span> spans, std::string& body);
+  void set_max_request_bytes(size_t bytes) { builder_.set_max_bytes(bytes); }
 
  private:
   RequestBuilder builder_;
@@ -54,6 +57,7 @@ class MetricEncoder {
 
   // As TraceEncoder, with data points as items. Starts at `cursor` and moves it.
   EncodedPart Encode(std::span<const Metric> metrics, MetricCursor& cursor, std::string& body);
+  void set_max_request_bytes(size_t bytes) { builder_.set_max_bytes(bytes); }
 
  private:
   RequestBuilder builder_;

@@ -5,6 +5,9 @@
 namespace zerotap::otlp {
 namespace {
 
+constexpr std::string_view kHttpExample = "http://localhost:4318";
+constexpr std::string_view kGrpcExample = "http://localhost:4317";
+
 struct UrlParts {
   std::string scheme;  // lower case
   std::string_view user_information;
@@ -46,11 +49,11 @@ std::string Join(const UrlParts& parts, std::string_view path) {
   return url;
 }
 
-Result<UrlParts> Check(std::string_view endpoint) {
+Result<UrlParts> Check(std::string_view endpoint, std::string_view example) {
   UrlParts parts = Split(endpoint);
   if (parts.scheme != "http" && parts.scheme != "https") {
     return Fail("the OTLP endpoint \"" + Printable(endpoint.substr(endpoint.rfind('@') + 1), 200) +
-                "\" must begin with http:// or https://, as in http://localhost:4318");
+                "\" must begin with http:// or https://, as in " + std::string(example));
   }
   if (parts.host_and_port.empty() || parts.host_and_port.front() == ':') {
     return Fail("the OTLP endpoint \"" + WithoutSecrets(endpoint) + "\" names no host");
@@ -69,17 +72,32 @@ Result<UrlParts> Check(std::string_view endpoint) {
 Result<std::string> SignalUrl(std::string_view base, std::string_view signal_endpoint,
                               std::string_view signal) {
   if (!signal_endpoint.empty()) {
-    Result<UrlParts> parts = Check(signal_endpoint);
+    Result<UrlParts> parts = Check(signal_endpoint, kHttpExample);
     if (!parts) return tl::unexpected<Error>(parts.error());
     return Join(*parts, parts->path.empty() ? "/" : parts->path);
   }
-  Result<UrlParts> parts = Check(base.empty() ? "http://localhost:4318" : base);
+  Result<UrlParts> parts = Check(base.empty() ? kHttpExample : base, kHttpExample);
   if (!parts) return tl::unexpected<Error>(parts.error());
   std::string path(parts->path);
   while (!path.empty() && path.back() == '/') path.pop_back();
   path += "/v1/";
   path += signal;
   return Join(*parts, path);
+}
+
+Result<std::string> GrpcCallUrl(std::string_view base, std::string_view signal_endpoint,
+                                bool insecure, std::string_view signal) {
+  std::string endpoint(signal_endpoint.empty() ? base : signal_endpoint);
+  if (endpoint.empty()) endpoint = kGrpcExample;
+  if (endpoint.find("://") == std::string::npos) {
+    endpoint.insert(0, insecure ? "http://" : "https://");
+  }
+  Result<UrlParts> parts = Check(endpoint, kGrpcExample);
+  if (!parts) return tl::unexpected<Error>(parts.error());
+  parts->query = {};
+  return Join(*parts, signal == "traces"
+                          ? "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+                          : "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export");
 }
 
 std::string WithoutSecrets(std::string_view url) {

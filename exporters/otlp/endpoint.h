@@ -1,5 +1,4 @@
-// Endpoint rules of the OTLP exporter specification (protocol/exporter.md, "Endpoint URLs for
-// OTLP/HTTP").
+// Endpoint rules of the OTLP exporter specification (protocol/exporter.md).
 #pragma once
 
 #include <string>
@@ -13,6 +12,12 @@ namespace zerotap::otlp {
 // `base` with "v1/<signal>" appended to its path, else http://localhost:4318/v1/<signal>.
 Result<std::string> SignalUrl(std::string_view base, std::string_view signal_endpoint,
                               std::string_view signal);
+
+// The URL of the gRPC call that takes one signal. An endpoint has a scheme, which decides about
+// TLS, or is host:port, where `insecure` does. Its path means nothing to gRPC. Without any:
+// http://localhost:4317.
+Result<std::string> GrpcCallUrl(std::string_view base, std::string_view signal_endpoint,
+                                bool insecure, std::string_view signal);
 
 // For messages: without user name, password, query and fragment.
 std::string WithoutSecrets(std::string_view url);

@@ -1,107 +1,15 @@
 #include "exporters/otlp/json.h"
 
-#include <charconv>
-#include <cmath>
+#include <algorithm>
+#include <limits>
 #include <unordered_map>
 #include <variant>
 #include <vector>
 
-#include "exporters/otlp/encoder.h"
-#include "exporters/utf8.h"
+#include "exporters/otlp/json_writer.h"
 
 namespace zerotap::otlp {
 namespace {
-
-// Appends JSON; commas come by themselves.
-class JsonWriter {
- public:
-  void BeginObject() { Open('{'); }
-  void EndObject() { out_ += '}'; }
-  void BeginArray() { Open('['); }
-  void EndArray() { out_ += ']'; }
-
-  JsonWriter& Key(std::string_view key) {
-    String(key);
-    out_ += ':';
-    return *this;
-  }
-  void String(std::string_view text) {
-    Separate();
-    out_ += '"';
-    Escape(text);
-    out_ += '"';
-  }
-  // 64-bit integers are strings in JSON.
-  template <typename Integer>
-  void Quoted(Integer value) {
-    Separate();
-    out_ += '"';
-    Digits(value);
-    out_ += '"';
-  }
-  template <typename Integer>
-  void Number(Integer value) {
-    Separate();
-    Digits(value);
-  }
-  void Double(double value) {
-    if (std::isnan(value)) return String("NaN");
-    if (std::isinf(value)) return String(value > 0 ? "Infinity" : "-Infinity");
-    Number(value);
-  }
-  void Bool(bool value) {
-    Separate();
-    out_ += value ? "true" : "false";
-  }
-  std::string Take() { return std::move(out_); }
-
- private:
-  void Open(char bracket) {
-    Separate();
-    out_ += bracket;
-  }
-  void Separate() {
-    if (out_.empty()) return;
-    char last = out_.back();
-    if (last != '{' && last != '[' && last != ':') out_ += ',';
-  }
-  template <typename Value>
-  void Digits(Value value) {
-    char digits[32];
-    auto result = std::to_chars(digits, digits + sizeof(digits), value);
-    out_.append(digits, result.ptr);
-  }
-  static bool IsPlain(char character) {
-    return character >= 0x20 && character < 0x7f && character != '"' && character != '\\';
-  }
-  void Escape(std::string_view text) {
-    constexpr char kHex[] = "0123456789abcdef";
-    while (true) {
-      size_t plain = 0;
-      while (plain < text.size() && IsPlain(text[plain])) ++plain;
-      out_.append(text.substr(0, plain));
-      text.remove_prefix(plain);
-      if (text.empty()) return;
-      auto byte = static_cast<uint8_t>(text.front());
-      size_t length = 1;
-      if (byte == '"' || byte == '\\') {
-        out_ += '\\';
-        out_ += static_cast<char>(byte);
-      } else if (byte < 0x20 || byte == 0x7f) {
-        out_ += "\\u00";
-        out_ += kHex[byte >> 4];
-        out_ += kHex[byte & 15];
-      } else if (DecodeUtf8(text, length) == kInvalidCodePoint) {
-        out_ += "\xEF\xBF\xBD";
-      } else {
-        out_.append(text.substr(0, length));
-      }
-      text.remove_prefix(length);
-    }
-  }
-
-  std::string out_;
-};
 
 void WriteValue(const AttributeValue& value, JsonWriter& json) {
   json.BeginObject();
@@ -153,6 +61,9 @@ void WriteSpan(const Span& span, JsonWriter& json) {
   json.Key("startTimeUnixNano").Quoted(span.start_unix_ns);
   json.Key("endTimeUnixNano").Quoted(span.end_unix_ns);
   WriteAttributes(span.attributes, json);
+  if (span.dropped_attributes != 0) {
+    json.Key("droppedAttributesCount").Number(span.dropped_attributes);
+  }
   if (span.status != SpanStatus::kUnset) {
     json.Key("status").BeginObject();
     json.Key("code").Number(static_cast<int>(span.status));
@@ -232,113 +143,218 @@ void WritePoint(const MetricDescriptor&, const ExponentialHistogramPoint& point,
   WriteMinMax(point, json);
 }
 
-template <typename Point>
-void WritePoints(const MetricDescriptor& descriptor, const std::vector<Point>& points,
-                 JsonWriter& json) {
-  json.Key("dataPoints").BeginArray();
-  for (const Point& point : points) {
+// One request under construction: a text per resource, in the order in which they are first seen.
+class JsonRequest {
+ public:
+  struct Names {
+    std::string_view resources;
+    std::string_view scopes;
+    std::string_view items;
+  };
+
+  JsonRequest(const Names& names, const InstrumentationScope& scope, size_t max_bytes)
+      : names_(names), scope_(scope), max_bytes_(max_bytes), bytes_(names.resources.size() + 16) {}
+
+  bool empty() const { return groups_.empty(); }
+
+  // Lets `write(json, room)` append one item of at most `room` bytes. False, and nothing stays,
+  // when it says that it did not, or when it took more.
+  template <typename Write>
+  bool Add(const ResourcePtr& resource, const Write& write) {
+    auto [found, added] = index_.try_emplace(resource.get(), groups_.size());
+    if (added) groups_.push_back({Head(resource), {}});
+    Group& group = groups_[found->second];
+    const size_t before = group.items.size();
+    const size_t overhead = added ? group.head.size() + kTail.size() + 1 : 0;
+    const size_t used = bytes_ + overhead;
+    const bool good = used < max_bytes_ && write(group.items, max_bytes_ - used);
+    const size_t grown = group.items.size() - before;
+    if (!good || grown > max_bytes_ - used) {
+      group.items.Truncate(before);
+      if (added) {
+        groups_.pop_back();
+        index_.erase(found);
+      }
+      return false;
+    }
+    bytes_ = used + grown;
+    return true;
+  }
+
+  void Build(std::string& body) const {
+    body.clear();
+    body.reserve(bytes_);
+    body.append("{\"").append(names_.resources).append("\":[");
+    for (const Group& group : groups_) {
+      if (&group != &groups_.front()) body += ',';
+      body.append(group.head).append(group.items.text()).append(kTail);
+    }
+    body += "]}";
+  }
+
+ private:
+  struct Group {
+    std::string head;
+    JsonWriter items;
+  };
+  static constexpr std::string_view kTail = "]}]}";
+
+  // Up to the bracket that the items follow.
+  std::string Head(const ResourcePtr& resource) const {
+    JsonWriter json;
     json.BeginObject();
-    WritePoint(descriptor, point, json);
+    json.Key("resource").BeginObject();
+    if (resource != nullptr) WriteAttributes(resource->attributes, json);
     json.EndObject();
+    json.Key(names_.scopes).BeginArray();
+    json.BeginObject();
+    json.Key("scope").BeginObject();
+    json.Key("name").String(scope_.name);
+    if (!scope_.version.empty()) json.Key("version").String(scope_.version);
+    json.EndObject();
+    json.Key(names_.items).BeginArray();
+    return json.text();
+  }
+
+  const Names names_;
+  const InstrumentationScope& scope_;
+  const size_t max_bytes_;
+  size_t bytes_;
+  std::vector<Group> groups_;
+  std::unordered_map<const Resource*, size_t> index_;
+};
+
+constexpr JsonRequest::Names kTraceNames = {"resourceSpans", "scopeSpans", "spans"};
+constexpr JsonRequest::Names kMetricNames = {"resourceMetrics", "scopeMetrics", "metrics"};
+
+// Points from `first` on while they fit into `room`; how many were written.
+template <typename Point>
+size_t WritePoints(const MetricDescriptor& descriptor, const std::vector<Point>& points,
+                   size_t first, size_t room, JsonWriter& json) {
+  constexpr size_t kAfterPoints = 64;  // the end of the metric
+  const size_t begin = json.size();
+  json.Key("dataPoints").BeginArray();
+  size_t written = 0;
+  while (first + written < points.size()) {
+    const size_t before = json.size();
+    json.BeginObject();
+    WritePoint(descriptor, points[first + written], json);
+    json.EndObject();
+    if (json.size() - begin > room - std::min(room, kAfterPoints)) {
+      json.Truncate(before);
+      break;
+    }
+    ++written;
   }
   json.EndArray();
+  return written;
 }
 
-void WriteData(const Metric& metric, JsonWriter& json) {
+size_t WriteData(const Metric& metric, size_t first, size_t room, JsonWriter& json) {
   const MetricDescriptor& descriptor = *metric.descriptor;
+  size_t written = 0;
   switch (descriptor.type) {
     case MetricType::kGauge:
       json.Key("gauge").BeginObject();
-      WritePoints(descriptor, metric.numbers, json);
+      written = WritePoints(descriptor, metric.numbers, first, room, json);
       json.EndObject();
-      return;
+      return written;
     case MetricType::kSum:
       json.Key("sum").BeginObject();
-      WritePoints(descriptor, metric.numbers, json);
+      written = WritePoints(descriptor, metric.numbers, first, room, json);
       break;
     case MetricType::kHistogram:
       json.Key("histogram").BeginObject();
-      WritePoints(descriptor, metric.histograms, json);
+      written = WritePoints(descriptor, metric.histograms, first, room, json);
       break;
     case MetricType::kExponentialHistogram:
       json.Key("exponentialHistogram").BeginObject();
-      WritePoints(descriptor, metric.exponential_histograms, json);
+      written = WritePoints(descriptor, metric.exponential_histograms, first, room, json);
       break;
   }
   json.Key("aggregationTemporality").Number(static_cast<int>(metric.temporality));
   if (descriptor.type == MetricType::kSum) json.Key("isMonotonic").Bool(descriptor.monotonic);
   json.EndObject();
+  return written;
 }
 
-void WriteItem(const Span& span, JsonWriter& json) { WriteSpan(span, json); }
-
-void WriteItem(const Metric& metric, JsonWriter& json) {
+size_t WriteMetric(const Metric& metric, size_t first, size_t room, JsonWriter& json) {
+  const size_t begin = json.size();
   json.BeginObject();
   json.Key("name").String(metric.descriptor->name);
   if (!metric.descriptor->description.empty()) {
     json.Key("description").String(metric.descriptor->description);
   }
   if (!metric.descriptor->unit.empty()) json.Key("unit").String(metric.descriptor->unit);
-  WriteData(metric, json);
+  const size_t head = json.size() - begin;
+  const size_t written = WriteData(metric, first, room - std::min(room, head), json);
   json.EndObject();
-}
-
-bool HasContent(const Span&) { return true; }
-bool HasContent(const Metric& metric) { return CountPoints(metric) > 0; }
-
-struct RequestNames {
-  std::string_view resources;
-  std::string_view scopes;
-  std::string_view items;
-};
-
-template <typename Item>
-std::string EncodeRequest(std::span<const Item> items, const InstrumentationScope& scope,
-                          const RequestNames& names) {
-  std::vector<std::vector<const Item*>> groups;
-  std::unordered_map<const Resource*, size_t> index;
-  for (const Item& item : items) {
-    if (!HasContent(item)) continue;
-    auto [found, added] = index.try_emplace(item.resource.get(), groups.size());
-    if (added) groups.emplace_back();
-    groups[found->second].push_back(&item);
-  }
-
-  JsonWriter json;
-  json.BeginObject();
-  json.Key(names.resources).BeginArray();
-  for (const auto& group : groups) {
-    json.BeginObject();
-    json.Key("resource").BeginObject();
-    const ResourcePtr& resource = group.front()->resource;
-    if (resource != nullptr) WriteAttributes(resource->attributes, json);
-    json.EndObject();
-    json.Key(names.scopes).BeginArray();
-    json.BeginObject();
-    json.Key("scope").BeginObject();
-    json.Key("name").String(scope.name);
-    if (!scope.version.empty()) json.Key("version").String(scope.version);
-    json.EndObject();
-    json.Key(names.items).BeginArray();
-    for (const Item* item : group) WriteItem(*item, json);
-    json.EndArray();
-    json.EndObject();
-    json.EndArray();
-    json.EndObject();
-  }
-  json.EndArray();
-  json.EndObject();
-  return json.Take();
+  return written;
 }
 
 }  // namespace
 
+EncodedPart JsonTraceEncoder::Encode(std::span<const Span> spans, std::string& body) const {
+  body.clear();
+  EncodedPart part;
+  JsonRequest request(kTraceNames, scope_, max_bytes_);
+  for (const Span& span : spans) {
+    const bool added = request.Add(span.resource, [&](JsonWriter& json, size_t) {
+      WriteSpan(span, json);
+      return true;
+    });
+    if (!added && !request.empty()) break;
+    ++part.consumed;  // also one that is alone in a request and still too large
+    if (added) ++part.encoded;
+  }
+  if (part.encoded > 0) request.Build(body);
+  return part;
+}
+
+EncodedPart JsonMetricEncoder::Encode(std::span<const Metric> metrics, MetricCursor& cursor,
+                                      std::string& body) const {
+  body.clear();
+  EncodedPart part;
+  JsonRequest request(kMetricNames, scope_, max_bytes_);
+  while (cursor.metric < metrics.size()) {
+    const Metric& metric = metrics[cursor.metric];
+    const size_t count = CountPoints(metric);
+    if (cursor.point >= count) {
+      ++cursor.metric;
+      cursor.point = 0;
+      continue;
+    }
+    size_t written = 0;
+    const bool added = request.Add(metric.resource, [&](JsonWriter& json, size_t room) {
+      written = WriteMetric(metric, cursor.point, room, json);
+      return written > 0;
+    });
+    if (!added) {
+      if (!request.empty()) break;
+      ++part.consumed;  // one point that no request can take
+      ++cursor.point;
+      continue;
+    }
+    part.consumed += written;
+    part.encoded += written;
+    cursor.point += written;
+    if (cursor.point < count) break;
+  }
+  if (part.encoded > 0) request.Build(body);
+  return part;
+}
+
 std::string EncodeTracesJson(std::span<const Span> spans, const InstrumentationScope& scope) {
-  return EncodeRequest(spans, scope, {"resourceSpans", "scopeSpans", "spans"});
+  std::string body;
+  JsonTraceEncoder(scope, std::numeric_limits<size_t>::max()).Encode(spans, body);
+  return body.empty() ? R"({"resourceSpans":[]})" : body;
 }
 
 std::string EncodeMetricsJson(std::span<const Metric> metrics, const InstrumentationScope& scope) {
-  return EncodeRequest(metrics, scope, {"resourceMetrics", "scopeMetrics", "metrics"});
+  std::string body;
+  MetricCursor cursor;
+  JsonMetricEncoder(scope, std::numeric_limits<size_t>::max()).Encode(metrics, cursor, body);
+  return body.empty() ? R"({"resourceMetrics":[]})" : body;
 }
 
 }  // namespace zerotap::otlp

@@ -33,6 +33,9 @@ class RequestBuilder {
  public:
   RequestBuilder(const InstrumentationScope& scope, size_t max_bytes);
 
+  // Of the requests begun from now on.
+  void set_max_bytes(size_t max_bytes) { max_bytes_ = max_bytes; }
+
   // Forgets the request; before the first and between any two.
   void Clear();
   bool empty() const { return used_ == 0; }
@@ -64,7 +67,7 @@ class RequestBuilder {
   size_t Overhead(const Group& group) const;
   std::string_view EncodedResource(const ResourcePtr& resource);
 
-  const size_t max_bytes_;
+  size_t max_bytes_;
   std::string scope_field_;
   std::vector<Group> groups_;  // the first used_ are of this request, the others keep their memory
   size_t used_ = 0;

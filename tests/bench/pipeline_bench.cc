@@ -40,6 +40,7 @@ class CountingListener final : public RequestListener {
   void EndExchange(Connection&, const Exchange&) override { ++ended; }
   void DropRequest(Connection&, WorkId, DropReason) override { ++dropped; }
   void OnProtocolKnown(Connection&, const Protocol*) override {}
+  void OnUnseen(Connection&, uint64_t) override {}
   uint64_t begun = 0, ended = 0, dropped = 0;
 };
 

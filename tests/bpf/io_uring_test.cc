@@ -1,67 +1,10 @@
 // io_uring: tier A sees lengths, tier B nothing; in both, what follows stands at its right place in
 // the stream.
-#include <linux/io_uring.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-
-#include <cstring>
-
 #include "tests/bpf/capture_fixture.h"
+#include "tests/bpf/small_ring.h"
 
 namespace zerotap {
 namespace {
-
-// One submission at a time, waited for.
-class SmallRing {
- public:
-  SmallRing() {
-    io_uring_params parameters{};
-    fd_.Reset(static_cast<int>(::syscall(SYS_io_uring_setup, 4, &parameters)));
-    if (!fd_) return;
-    size_t size = parameters.sq_off.array + parameters.sq_entries * sizeof(uint32_t);
-    size_t completion_size = parameters.cq_off.cqes + parameters.cq_entries * sizeof(io_uring_cqe);
-    submission_ = Map(size, IORING_OFF_SQ_RING);
-    completion_ = Map(completion_size, IORING_OFF_CQ_RING);
-    entries_ = reinterpret_cast<io_uring_sqe*>(
-        Map(parameters.sq_entries * sizeof(io_uring_sqe), IORING_OFF_SQES));
-    offsets_ = parameters;
-  }
-  explicit operator bool() const { return static_cast<bool>(fd_) && entries_ != nullptr; }
-
-  int Run(uint8_t opcode, int fd, void* buffer, uint32_t size) {
-    uint32_t& tail = *At(submission_, offsets_.sq_off.tail);
-    uint32_t index = tail & *At(submission_, offsets_.sq_off.ring_mask);
-    std::memset(&entries_[index], 0, sizeof(entries_[index]));
-    entries_[index].opcode = opcode;
-    entries_[index].fd = fd;
-    entries_[index].addr = reinterpret_cast<uint64_t>(buffer);
-    entries_[index].len = size;
-    At(submission_, offsets_.sq_off.array)[index] = index;
-    __atomic_store_n(&tail, tail + 1, __ATOMIC_RELEASE);
-    if (::syscall(SYS_io_uring_enter, fd_.get(), 1, 1, IORING_ENTER_GETEVENTS, nullptr, 0) < 0)
-      return -errno;
-    uint32_t& head = *At(completion_, offsets_.cq_off.head);
-    auto* completions = reinterpret_cast<io_uring_cqe*>(completion_ + offsets_.cq_off.cqes);
-    int result = completions[head & *At(completion_, offsets_.cq_off.ring_mask)].res;
-    __atomic_store_n(&head, head + 1, __ATOMIC_RELEASE);
-    return result;
-  }
-
- private:
-  char* Map(size_t size, off_t offset) {
-    void* address = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), offset);
-    return address == MAP_FAILED ? nullptr
-                                 : static_cast<char*>(address);  // for the test's lifetime
-  }
-  static uint32_t* At(char* base, uint32_t offset) {
-    return reinterpret_cast<uint32_t*>(base + offset);
-  }
-  UniqueFd fd_;
-  io_uring_params offsets_{};
-  char* submission_ = nullptr;
-  char* completion_ = nullptr;
-  io_uring_sqe* entries_ = nullptr;
-};
 
 class IoUringTest : public ::testing::TestWithParam<CaptureTier> {};
 

@@ -113,6 +113,23 @@ TEST_P(VerdictTest, IgnoredIsSilentAndCounted) {
   EXPECT_GE(fixture_->capture().ReadCounters().kernel[ZT_COUNTER_IGNORED_EVENTS], before + 10);
 }
 
+TEST_P(VerdictTest, WhatWasIgnoredComesBackWithAnotherVerdict) {
+  Send(10);
+  SetVerdict(ZT_VERDICT_IGNORE, 0, 0);
+  for (int i = 0; i < 5; ++i) Send(100);
+  const SeenConnection* connection = fixture_->Find(pair_.client.get());
+  ASSERT_NE(connection, nullptr);
+  ASSERT_EQ(connection->In(ZT_DIRECTION_EGRESS).size(), 1u);
+  SetVerdict(ZT_VERDICT_DETECT, 0, 64);
+  Send(300);
+  connection = fixture_->Find(pair_.client.get());
+  std::vector<SeenData> sent = connection->In(ZT_DIRECTION_EGRESS);
+  ASSERT_EQ(sent.size(), 2u);
+  EXPECT_EQ(sent[1].event.offset, 510u) << "what passed meanwhile is counted";
+  EXPECT_EQ(sent[1].event.length, 300u);
+  EXPECT_EQ(sent[1].payload.size(), 300u);
+}
+
 TEST_P(VerdictTest, EverythingInOnePieceOrMany) {
   Send(10);
   SetVerdict(ZT_VERDICT_ALL, 0, 16);

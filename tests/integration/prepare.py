@@ -9,6 +9,7 @@ from harness import APPS, CACHE, PYTHON, SYSTEM_PYTHON
 
 JDBC = "/usr/share/java/postgresql.jar"
 GO_APPS = os.path.join(CACHE, "go-apps")
+COLLECTOR = os.path.join(CACHE, "otel-collector")
 JAVA_CLASSES = os.path.join(CACHE, "java")
 NODE_FOLDER = os.path.join(CACHE, "node")
 
@@ -46,9 +47,18 @@ def _python():
     _run([PYTHON, "-m", "pip", "install", "-q", "--only-binary", ":all:", "-r", os.path.join(APPS, "requirements.txt")])
 
 
-def _go():
+def _go_build(folder, program):
     environment = dict(os.environ, GOFLAGS="-mod=readonly -buildvcs=false", GOTOOLCHAIN="local", CGO_ENABLED="0")
-    _run(["go", "build", "-o", GO_APPS, "."], cwd=os.path.join(APPS, "go"), env=environment)
+    _run(["go", "build", "-o", program, "."], cwd=os.path.join(APPS, folder), env=environment)
+
+
+def _go():
+    _go_build("go", GO_APPS)
+
+
+def _collector():
+    """The OpenTelemetry Collector, in the newest version that Debian 12's Go 1.19 compiles."""
+    _go_build("collector", COLLECTOR)
 
 
 def _java():
@@ -77,6 +87,7 @@ def prepare():
     os.makedirs(CACHE, exist_ok=True)
     _once("python", [os.path.join(APPS, "requirements.txt")], _python)
     _once("go", [os.path.join(APPS, "go", n) for n in ("main.go", "go.mod", "go.sum")], _go)
+    _once("collector", [os.path.join(APPS, "collector", n) for n in ("main.go", "go.mod", "go.sum")], _collector)
     _once("java", [os.path.join(APPS, "java", "Apps.java")], _java)
     _once("node", [os.path.join(APPS, "node", n) for n in ("driver.js", "server.js", "package-lock.json")], _node)
 

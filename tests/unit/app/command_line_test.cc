@@ -92,6 +92,28 @@ TEST(CommandLine, PrintConfig) {
   EXPECT_EQ(line.overrides.endpoint, "http://a:1");
 }
 
+TEST(CommandLine, Doctor) {
+  CommandLine line = Parse({"doctor", "--json", "--all", "--capture-tier", "b"});
+  EXPECT_EQ(line.command, Command::kDoctor);
+  EXPECT_TRUE(line.doctor_json);
+  EXPECT_TRUE(line.doctor_all);
+  EXPECT_EQ(line.overrides.capture_tier, "b");
+  EXPECT_FALSE(Parse({"doctor"}).doctor_json);
+}
+
+TEST(CommandLine, EveryCommandHasExamplesAndExitCodes) {
+  const std::string all = Parse({"--help-all"}).output;
+  for (const char* command : {"run", "replay", "doctor", "print-config"}) {
+    const CommandLine line = Parse({command, "--help"});
+    EXPECT_EQ(line.exit_code, kExitOk);
+    EXPECT_THAT(line.output, HasSubstr("Examples:\n  "));
+    EXPECT_THAT(line.output, HasSubstr("Exit codes: 0 "));
+    EXPECT_THAT(Parse({"--help"}).output, HasSubstr(std::string("\n  ") + command + " "));
+    EXPECT_THAT(all, HasSubstr(command));
+  }
+  EXPECT_THAT(all, HasSubstr("--json"));
+}
+
 TEST(CommandLine, VersionIsThatOfTheBuild) {
   CommandLine line = Parse({"--version"});
   EXPECT_EQ(line.command, Command::kExit);

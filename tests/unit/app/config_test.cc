@@ -428,6 +428,12 @@ INSTANTIATE_TEST_SUITE_P(
                     IgnoredVariable{"OTEL_EXPORTER_OTLP_TIMEOUT", "ten"},
                     IgnoredVariable{"OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"},
                     IgnoredVariable{"OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "99999999999999999999"},
+                    IgnoredVariable{"OTEL_EXPORTER_OTLP_INSECURE", "1"},
+                    IgnoredVariable{"OTEL_EXPORTER_OTLP_METRICS_INSECURE", "yes"},
+                    IgnoredVariable{"OTEL_BSP_EXPORT_TIMEOUT", "0"},
+                    IgnoredVariable{"OTEL_METRIC_EXPORT_TIMEOUT", "30s"},
+                    IgnoredVariable{"OTEL_PROPAGATORS", "b3"},
+                    IgnoredVariable{"OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "-1"},
                     IgnoredVariable{"OTEL_RESOURCE_ATTRIBUTES", "a=%zz"},
                     IgnoredVariable{"OTEL_RESOURCE_ATTRIBUTES", "a"},
                     IgnoredVariable{"OTEL_METRICS_EXEMPLAR_FILTER", "always_on"},
@@ -442,12 +448,112 @@ TEST_F(ConfigTest, WarningsNeverRepeatHeaderValues) {
   EXPECT_THAT(warnings_[0], testing::Not(HasSubstr("s3cret")));
 }
 
-TEST_F(ConfigTest, OtherProtocolsStopTheStart) {
+TEST_F(ConfigTest, UnknownProtocolsStopTheStart) {
   for (const char* name : {"OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
                            "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL"}) {
-    const std::string message = Bad("", {{name, "grpc"}});
-    EXPECT_THAT(message, HasSubstr(std::string(name) + "=grpc: zerotap speaks http/protobuf only"));
+    const std::string message = Bad("", {{name, "http"}});
+    EXPECT_THAT(message, HasSubstr(std::string(name) +
+                                   "=http: it must be one of http/protobuf, http/json, grpc"));
   }
+}
+
+TEST_F(ConfigTest, ProtocolsOfBothSignalsAndOfOne) {
+  const auto protocols = [this](const std::string& yaml, const Variables& variables) {
+    Config config = Good(yaml, variables);
+    return ResolveOtlp(config.exports, Signal::kTraces).protocol + " " +
+           ResolveOtlp(config.exports, Signal::kMetrics).protocol;
+  };
+  EXPECT_EQ(protocols("", {}), "http/protobuf http/protobuf");
+  EXPECT_EQ(protocols("", {{"OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"}}), "grpc grpc");
+  EXPECT_EQ(protocols("", {{"OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"},
+                           {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json"}}),
+            "http/json grpc");
+  EXPECT_EQ(protocols("export: {otlp: {metrics: {protocol: grpc}}}", {}), "http/protobuf grpc");
+  EXPECT_EQ(protocols("export: {otlp: {metrics: {protocol: grpc}}}",
+                      {{"OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"}}),
+            "http/json http/json");
+}
+
+TEST_F(ConfigTest, GrpcEndpoints) {
+  const Variables grpc = {{"OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"}};
+  const auto with = [&](std::string name, std::string value) {
+    Variables variables = grpc;
+    variables.emplace(std::move(name), std::move(value));
+    return variables;
+  };
+  const auto endpoint = [this](const Variables& variables, Signal signal) {
+    return ResolveOtlp(Good("", variables).exports, signal).endpoint;
+  };
+  EXPECT_EQ(endpoint(grpc, Signal::kTraces), "");
+  EXPECT_EQ(endpoint(with("OTEL_EXPORTER_OTLP_ENDPOINT", "a:4317"), Signal::kTraces), "a:4317");
+  EXPECT_EQ(endpoint(with("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "https://b"), Signal::kMetrics),
+            "https://b");
+  EXPECT_THAT(Bad("", with("OTEL_EXPORTER_OTLP_ENDPOINT", "a:1/v1/traces")),
+              HasSubstr("host:port"));
+  EXPECT_THAT(Bad("", with("OTEL_EXPORTER_OTLP_ENDPOINT", "grpc://a:1")), HasSubstr("grpc://a:1"));
+  EXPECT_THAT(Bad("", {{"OTEL_EXPORTER_OTLP_ENDPOINT", "a:4318"}}), HasSubstr("must begin with"));
+  EXPECT_THAT(Bad("", {{"OTEL_EXPORTER_OTLP_ENDPOINT", "a:4317"},
+                       {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc"}}),
+              HasSubstr("must begin with"))
+      << "the metrics go to it by HTTP";
+  Good("", with("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a:4317"));
+  EXPECT_THAT(warnings_, IsEmpty());
+  Good("", with("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a:4318"));
+  ASSERT_EQ(warnings_.size(), 1u);
+  EXPECT_THAT(warnings_[0], HasSubstr("4318"));
+}
+
+TEST_F(ConfigTest, Insecure) {
+  const auto insecure = [this](const Variables& variables) {
+    Config config = Good("export: {otlp: {traces: {insecure: true}}}", variables);
+    return ResolveOtlp(config.exports, Signal::kTraces).insecure + " " +
+           ResolveOtlp(config.exports, Signal::kMetrics).insecure;
+  };
+  EXPECT_EQ(insecure({}), "true false");
+  EXPECT_EQ(insecure({{"OTEL_EXPORTER_OTLP_INSECURE", "false"}}), "false false");
+  EXPECT_EQ(insecure({{"OTEL_EXPORTER_OTLP_INSECURE", "TRUE"},
+                      {"OTEL_EXPORTER_OTLP_TRACES_INSECURE", "false"}}),
+            "false true");
+}
+
+TEST_F(ConfigTest, HowLongARequestIsTried) {
+  Config config =
+      Good("", {{"OTEL_BSP_EXPORT_TIMEOUT", "30000"}, {"OTEL_METRIC_EXPORT_TIMEOUT", "20000"}});
+  EXPECT_EQ(ResolveOtlp(config.exports, Signal::kTraces).give_up_after_ns, 30'000'000'000u);
+  EXPECT_EQ(ResolveOtlp(config.exports, Signal::kMetrics).give_up_after_ns, 20'000'000'000u);
+  config = Good("export: {otlp: {give_up_after: 5m}}");
+  EXPECT_EQ(ResolveOtlp(config.exports, Signal::kTraces).give_up_after_ns, 300'000'000'000u);
+}
+
+TEST_F(ConfigTest, Proxies) {
+  for (const char* proxy : {"http://proxy:3128", "socks5h://proxy", "off", ""}) {
+    Config config = Good("export: {otlp: {proxy: '" + std::string(proxy) + "'}}");
+    EXPECT_EQ(ResolveOtlp(config.exports, Signal::kMetrics).proxy, proxy);
+  }
+  const std::string message = Bad("export: {otlp: {traces: {proxy: 'me:s3cret@proxy:3128'}}}");
+  EXPECT_THAT(message, HasSubstr("export.otlp.traces.proxy"));
+  EXPECT_THAT(message, testing::Not(HasSubstr("s3cret")));
+  EXPECT_THAT(PrintYamlConfig(Good("export: {otlp: {proxy: 'http://me:s3cret@proxy:1'}}")),
+              testing::Not(HasSubstr("s3cret")));
+}
+
+TEST_F(ConfigTest, PropagatorsThatAreRead) {
+  Good("", {{"OTEL_PROPAGATORS", "tracecontext,baggage"}});
+  EXPECT_THAT(warnings_, IsEmpty());
+  Good("", {{"OTEL_PROPAGATORS", "tracecontext,b3,jaeger"}});
+  EXPECT_EQ(warnings_.size(), 2u);
+}
+
+TEST_F(ConfigTest, TheLimitForSpansBeatsTheGeneralOne) {
+  EXPECT_EQ(Good("", {{"OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "64"},
+                      {"OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "128"}})
+                .pipeline.attribute_value_limit,
+            64u);
+  EXPECT_EQ(Good("").pipeline.attribute_count_limit, 128u);
+  EXPECT_EQ(Good("", {{"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "64"},
+                      {"OTEL_ATTRIBUTE_COUNT_LIMIT", "32"}})
+                .pipeline.attribute_count_limit,
+            64u);
 }
 
 TEST_F(ConfigTest, StabilityOptIn) {

@@ -387,6 +387,58 @@ TEST_F(PipelineLoopTest, ExcludedProcessGivesNoSpanAndIsIgnoredInTheKernel) {
   EXPECT_THAT(control_.log, testing::Contains("policy 4242 2"));
 }
 
+TEST_F(PipelineLoopTest, AChangeIsTakenBetweenTwoRecords) {
+  Create();
+  loop_->Start();
+  PutExchange();
+  ASSERT_TRUE(WaitFor([this] { return spans() == 1; }));
+  std::thread::id changed_by;
+  const Status status = loop_->Reconfigure([&](const PipelineLoop::Target& target) {
+    changed_by = std::this_thread::get_id();
+    PipelineOptions options = options_.pipeline;
+    options.routes.patterns = {"/items/{number}"};
+    return target.pipeline.Reconfigure(options, false);
+  });
+  ASSERT_TRUE(status);
+  EXPECT_NE(changed_by, std::this_thread::get_id());
+  source_.Put(Data(ZT_DIRECTION_INGRESS, kRequest.size(), kRequest));
+  source_.Put(Data(ZT_DIRECTION_EGRESS, kResponse.size(), kResponse));
+  ASSERT_TRUE(WaitFor([this] { return spans() == 2; }));
+  std::lock_guard lock(mutex_);
+  EXPECT_EQ(spans_[1].name, "GET /items/{number}");
+}
+
+TEST_F(PipelineLoopTest, MetricsComeAtTheirNewInterval) {
+  options_.metric_interval_ns = 3'600'000'000'000;
+  Create();
+  loop_->Start();
+  ASSERT_TRUE(loop_->Reconfigure([](const PipelineLoop::Target& target) -> Status {
+    target.metric_interval_ns = 20'000'000;
+    return {};
+  }));
+  EXPECT_TRUE(WaitFor([this] {
+    std::lock_guard lock(mutex_);
+    return collections_.size() >= 2;
+  }));
+}
+
+TEST_F(PipelineLoopTest, AChangeThatFailsSaysWhy) {
+  Create();
+  loop_->Start();
+  const Status status = loop_->Reconfigure(
+      [](const PipelineLoop::Target&) -> Status { return Fail("it must not be"); });
+  ASSERT_FALSE(status);
+  EXPECT_EQ(status.error().message, "it must not be");
+}
+
+TEST_F(PipelineLoopTest, AfterTheEndNothingChanges) {
+  Create();
+  loop_->Start();
+  source_.Break();
+  ASSERT_TRUE(WaitFor([this] { return loop_->failure().has_value(); }));
+  EXPECT_FALSE(loop_->Reconfigure([](const PipelineLoop::Target&) -> Status { return {}; }));
+}
+
 TEST_F(PipelineLoopTest, BrokenRingEndsTheThreadAndSaysWhy) {
   Create();
   loop_->Start();

@@ -20,6 +20,7 @@ SelfSnapshot Sample() {
   snapshot.pipeline.records = 70;
   snapshot.pipeline.live_connections = 4;
   snapshot.kernel.counters[ZT_COUNTER_RING_FULL] = 9;
+  snapshot.unseen_bytes = 1234;
   snapshot.requests.seen = 10;
   snapshot.requests.emitted = 6;
   snapshot.requests.dropped[static_cast<size_t>(DropReason::kRingFull)] = 1;
@@ -39,6 +40,7 @@ TEST(SelfMetrics, PrometheusTextIsWellFormed) {
   EXPECT_THAT(text,
               HasSubstr("# TYPE zerotap_requests_in_flight gauge\nzerotap_requests_in_flight 3\n"));
   EXPECT_THAT(text, HasSubstr("zerotap_kernel_losses_total{reason=\"ring_full\"} 9\n"));
+  EXPECT_THAT(text, HasSubstr("zerotap_pipeline_unseen_bytes_total 1234\n"));
   EXPECT_THAT(text, HasSubstr("zerotap_export_items_total{exporter=\"otlp\",signal=\"traces\","
                               "outcome=\"dropped\"} 3\n"));
   EXPECT_THAT(
@@ -131,7 +133,7 @@ TEST(LedgerJson, RowsAndTheirSum) {
   row.counts.dropped[static_cast<size_t>(DropReason::kShutdown)] = 2;
   LedgerRow other = row;
   other.role = Role::kClient;
-  const auto json = nlohmann::json::parse(LedgerJson({row, other}));
+  const auto json = nlohmann::json::parse(LedgerJson({row, other}, 55));
   ASSERT_EQ(json["rows"].size(), 2u);
   EXPECT_EQ(json["rows"][0]["role"], "server");
   EXPECT_EQ(json["rows"][0]["pid"], 7);
@@ -141,10 +143,11 @@ TEST(LedgerJson, RowsAndTheirSum) {
   EXPECT_EQ(json["total"]["seen"], 20);
   EXPECT_EQ(json["total"]["dropped"]["shutdown"], 4);
   EXPECT_EQ(json["total"]["in_flight"], 2);
+  EXPECT_EQ(json["unseen_bytes"], 55);
 }
 
 TEST(LedgerJson, EmptyLedgerIsStillJson) {
-  const auto json = nlohmann::json::parse(LedgerJson({}));
+  const auto json = nlohmann::json::parse(LedgerJson({}, 0));
   EXPECT_TRUE(json["rows"].is_array());
   EXPECT_EQ(json["total"]["seen"], 0);
 }

@@ -21,7 +21,9 @@ class Transcript : public StreamConsumer {
     position += gap.length;
     text += "<" + std::to_string(gap.length) + (gap.lost ? "!>" : ">");
   }
+  void OnJump(Direction, uint64_t bytes) override { jumped += bytes; }
   uint64_t position = 0;
+  uint64_t jumped = 0;
   std::string text;
 };
 
@@ -121,6 +123,20 @@ TEST(ByteStream, GivesUpOnAHoleAfterAWhile) {
   EXPECT_EQ(f.stream.late_records(), 1u);
   f.Add(6, "c");
   EXPECT_EQ(f.out.text, "a<4!>bc");
+}
+
+TEST(ByteStream, SaysByHowMuchThePositionJumped) {
+  Feeder f;
+  f.Add(0, "abc");
+  f.Add(10, "k");
+  EXPECT_EQ(f.out.jumped, 0u);  // another writer may fill the hole
+  f.stream.Expire(f.time, true, f.out);
+  EXPECT_EQ(f.out.text, "abc<7!>k");
+  EXPECT_EQ(f.out.jumped, 7u);
+  // Two writers whose order is not known, bytes that were counted and not captured: nothing jumped.
+  f.AddEdges(11, 50, "l", "z");
+  f.Add(61, "12");
+  EXPECT_EQ(f.out.jumped, 7u);
 }
 
 TEST(ByteStream, HeldBytesAreBounded) {

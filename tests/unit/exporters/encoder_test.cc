@@ -52,6 +52,7 @@ TEST(TraceEncoderTest, EveryFieldOfASpan) {
   span.trace_state = "vendor=a:1";
   span.flags = 0x301;
   span.kind = SpanKind::kClient;
+  span.dropped_attributes = 300;
   span.status = SpanStatus::kError;
   span.start_unix_ns = 1'700'000'000'123'456'789;
   span.end_unix_ns = 1'700'000'000'987'654'321;
@@ -81,6 +82,7 @@ TEST(TraceEncoderTest, EveryFieldOfASpan) {
   EXPECT_EQ(parsed.end_time_unix_nano(), 1'700'000'000'987'654'321u);
   EXPECT_EQ(parsed.status().code(), wire::trace::v1::Status::STATUS_CODE_ERROR);
   EXPECT_EQ(parsed.status().message(), "");
+  EXPECT_EQ(parsed.dropped_attributes_count(), 300u);
 }
 
 TEST(TraceEncoderTest, ARootWithoutStatusLeavesTheFieldsOut) {

@@ -67,9 +67,9 @@ TEST(FactoryTest, WrongOptionsAreNamed) {
     return exporter.has_value() ? std::string() : exporter.error().message;
   };
   EXPECT_NE(error_of({}, "jaeger").find("otlp, console, file, none"), std::string::npos);
-  ExporterOptions grpc;
-  grpc.traces.protocol = "grpc";
-  EXPECT_NE(error_of(grpc, "otlp").find("http/protobuf"), std::string::npos);
+  ExporterOptions protocol;
+  protocol.traces.protocol = "grpc/json";
+  EXPECT_NE(error_of(protocol, "otlp").find("http/protobuf, http/json or grpc"), std::string::npos);
   ExporterOptions endpoint;
   endpoint.traces.endpoint = "collector:4318";
   EXPECT_NE(error_of(endpoint, "otlp").find("collector:4318"), std::string::npos);

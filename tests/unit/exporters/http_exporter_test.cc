@@ -1,13 +1,14 @@
-#include "exporters/otlp/http_exporter.h"
-
 #include <gtest/gtest.h>
 #include <libdeflate.h>
 
 #include <chrono>
 #include <ctime>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <thread>
 
+#include "exporters/otlp/exporter.h"
+#include "exporters/otlp/http_transport.h"
 #include "opentelemetry/proto/collector/metrics/v1/metrics_service.pb.h"
 #include "opentelemetry/proto/collector/trace/v1/trace_service.pb.h"
 #include "tests/support/fake_collector.h"
@@ -26,24 +27,32 @@ using Clock = std::chrono::steady_clock;
 struct Fixture {
   FakeCollector collector;
   std::shared_ptr<ExportStats> stats = std::make_shared<ExportStats>();
-  HttpSenderOptions options;
+  SenderOptions options;
+  HttpTransportOptions http;
 
   Fixture() {
-    options.url = collector.url("/v1/traces");
+    http.url = collector.url("/v1/traces");
     options.timeout = milliseconds(2000);
     options.retry.initial = milliseconds(10);
     options.retry.maximum = milliseconds(20);
     options.retry.give_up_after = milliseconds(2000);
     options.random = [] { return 0.5; };
   }
-  std::unique_ptr<HttpSender> MakeSender() {
-    auto sender = HttpSender::Create(options, std::make_shared<Reachability>(), stats);
-    EXPECT_TRUE(sender.has_value());
-    return std::move(*sender);
+  std::unique_ptr<Sender> MakeSender() {
+    auto transport = HttpTransport::Create(http);
+    EXPECT_TRUE(transport.has_value());
+    return std::make_unique<Sender>(options, std::move(*transport),
+                                    std::make_shared<Reachability>(), stats);
   }
-  std::unique_ptr<HttpSpanExporter> MakeExporter(size_t max_request_bytes = kMaxRequestBytes) {
-    return std::make_unique<HttpSpanExporter>(
-        MakeSender(), InstrumentationScope{"zerotap", "1.2.3"}, max_request_bytes);
+  std::unique_ptr<SpanExporter> MakeExporter(size_t max_request_bytes = kMaxRequestBytes) {
+    return MakeSpanExporter(MakeSender(), http.format, InstrumentationScope{"zerotap", "1.2.3"},
+                            max_request_bytes);
+  }
+  // Every item that did not get through has its reason.
+  uint64_t Losses() const {
+    uint64_t total = 0;
+    for (const auto& [reason, count] : stats->Snapshot().losses) total += count;
+    return total;
   }
   // Span ids of every request that was answered, in order of arrival.
   std::vector<std::set<std::string>> SpanIds() const {
@@ -77,8 +86,8 @@ FakeReply PartialSuccess(int64_t rejected, const std::string& message) {
 
 TEST(HttpExporterTest, SendsOneRequestWithItsHeaders) {
   Fixture fixture;
-  fixture.options.headers = {{"signoz-ingestion-key", "key"}};
-  fixture.options.client.user_agent = "zerotap/1.2.3 OTel-OTLP-Exporter-Cpp/1.2.3";
+  fixture.http.headers = {{"signoz-ingestion-key", "key"}};
+  fixture.http.client.user_agent = "zerotap/1.2.3 OTel-OTLP-Exporter-Cpp/1.2.3";
   auto exporter = fixture.MakeExporter();
   auto spans = MakeSpans(1, 100, MakeResource("cart"));
 
@@ -259,7 +268,7 @@ TEST(HttpExporterTest, PartialSuccessThatCannotBeIsBounded) {
 
 TEST(HttpExporterTest, SurvivesAnswersThatAreNotOtlp) {
   Fixture fixture;
-  fixture.options.client.max_response_bytes = 100'000;
+  fixture.http.client.max_response_bytes = 100'000;
   fixture.collector.Script({FakeReply{200, "<html>It works!</html>"},
                             FakeReply{200, std::string("\x0a\xff\xff\xff\xff\x0f", 6)},
                             FakeReply{200, "{}", {{"Content-Type", "application/json"}}},
@@ -284,7 +293,7 @@ TEST(HttpExporterTest, AGrpcPortFailsAtOnceAndSaysSo) {
 TEST(HttpExporterTest, ACollectorThatComesBackGetsTheSpans) {
   Fixture fixture;
   uint16_t port = FakeCollector().port();
-  fixture.options.url = "http://127.0.0.1:" + std::to_string(port) + "/v1/traces";
+  fixture.http.url = "http://127.0.0.1:" + std::to_string(port) + "/v1/traces";
   fixture.options.retry.give_up_after = milliseconds(10'000);
   auto exporter = fixture.MakeExporter();
   auto spans = MakeSpans(1, 2, MakeResource("cart"));
@@ -327,13 +336,13 @@ TEST(HttpExporterTest, MetricsCountPoints) {
   Fixture fixture;
   fixture.options.signal = "metrics";
   fixture.collector.Script({PartialSuccess(2, "cardinality")});
-  HttpMetricExporter exporter(fixture.MakeSender(), {"zerotap", ""});
+  auto exporter = MakeMetricExporter(fixture.MakeSender(), BodyFormat::kProtobuf, {"zerotap", ""});
   Metric metric;
   metric.descriptor = &kServerDuration;
   metric.resource = MakeResource("cart");
   for (int i = 0; i < 5; ++i) metric.histograms.push_back(MakeHistogramPoint({1, 0, 0, 0, 0}));
-  ExpectOutcome(exporter.Export({&metric, 1}), 3, 2, 0);
-  ExpectOutcome(exporter.Export({}), 0, 0, 0);
+  ExpectOutcome(exporter->Export({&metric, 1}), 3, 2, 0);
+  ExpectOutcome(exporter->Export({}), 0, 0, 0);
   auto requests = fixture.collector.requests();
   ASSERT_EQ(requests.size(), 1u);
   ExportMetricsServiceRequest parsed;
@@ -342,14 +351,147 @@ TEST(HttpExporterTest, MetricsCountPoints) {
             5);
 }
 
+TEST(HttpExporterTest, JsonBodiesAndAnswers) {
+  Fixture fixture;
+  fixture.http.format = BodyFormat::kJson;
+  const FakeReply partial{200,
+                          R"({"partialSuccess":{"rejectedSpans":"3","errorMessage":"too old"}})",
+                          {{"Content-Type", "application/json"}}};
+  fixture.collector.Script(
+      {partial, FakeReply{200, "{}", {{"Content-Type", "application/json"}}},
+       FakeReply{
+           400, R"({"code":3,"message":"bad \u0041"})", {{"Content-Type", "application/json"}}},
+       FakeReply{200, "{", {{"Content-Type", "application/json"}}}});
+  auto exporter = fixture.MakeExporter();
+  auto spans = MakeSpans(1, 10, MakeResource("cart"));
+  ExpectOutcome(exporter->Export(spans), 7, 3, 0);
+  EXPECT_NE(fixture.stats->Snapshot().last_error.find("too old"), std::string::npos);
+  ExpectOutcome(exporter->Export(spans), 10, 0, 0);
+  ExpectOutcome(exporter->Export(spans), 0, 10, 0);
+  EXPECT_NE(fixture.stats->Snapshot().last_error.find("bad A"), std::string::npos);
+  ExpectOutcome(exporter->Export(spans), 10, 0, 0);
+  auto requests = fixture.collector.requests();
+  ASSERT_EQ(requests.size(), 4u);
+  EXPECT_EQ(requests[0].Header("content-type"), "application/json");
+  auto parsed = nlohmann::json::parse(requests[0].body);
+  EXPECT_EQ(parsed["resourceSpans"][0]["scopeSpans"][0]["spans"].size(), 10u);
+  const auto losses = fixture.stats->Snapshot().losses;
+  EXPECT_EQ(losses.at("partial_success"), 3u);
+  EXPECT_EQ(losses.at("http_400"), 10u);
+}
+
+TEST(HttpExporterTest, JsonRequestsOfBothSignalsAreSplit) {
+  Fixture fixture;
+  fixture.http.format = BodyFormat::kJson;
+  auto exporter = fixture.MakeExporter(10'000);
+  auto spans = MakeSpans(1, 200, MakeResource("cart"));
+  ExpectOutcome(exporter->Export(spans), 200, 0, 0);
+  auto metric_exporter =
+      MakeMetricExporter(fixture.MakeSender(), BodyFormat::kJson, {"zerotap", ""}, 10'000);
+  Metric metric;
+  metric.descriptor = &kServerDuration;
+  metric.resource = MakeResource("cart");
+  for (int i = 0; i < 100; ++i) metric.histograms.push_back(MakeHistogramPoint({1, 0, 0, 0, 0}));
+  ExpectOutcome(metric_exporter->Export({&metric, 1}), 100, 0, 0);
+  size_t span_count = 0;
+  size_t point_count = 0;
+  for (const FakeRequest& request : fixture.collector.requests()) {
+    EXPECT_LE(request.body.size(), 10'000u);
+    auto parsed = nlohmann::json::parse(request.body);
+    if (parsed.contains("resourceSpans")) {
+      span_count += parsed["resourceSpans"][0]["scopeSpans"][0]["spans"].size();
+    } else {
+      auto& list = parsed["resourceMetrics"][0]["scopeMetrics"][0]["metrics"];
+      EXPECT_EQ(list[0]["histogram"]["aggregationTemporality"], 2);
+      point_count += list[0]["histogram"]["dataPoints"].size();
+    }
+  }
+  EXPECT_EQ(span_count, 200u);
+  EXPECT_EQ(point_count, 100u);
+  EXPECT_GE(fixture.collector.requests().size(), 8u);
+}
+
+TEST(HttpExporterTest, ARequestThatIsTooLargeGoesInHalves) {
+  for (BodyFormat format : {BodyFormat::kProtobuf, BodyFormat::kJson}) {
+    Fixture fixture;
+    fixture.http.format = format;
+    fixture.collector.Script({FakeReply{413}, FakeReply{413}});
+    auto exporter = fixture.MakeExporter();
+    std::vector<Span> spans;
+    auto resource = MakeResource("cart");
+    for (uint64_t id = 1; id <= 2000; ++id) spans.push_back(MakeHttpServerSpan(id, resource));
+    ExpectOutcome(exporter->Export(spans), 2000, 0, 0);
+    EXPECT_EQ(fixture.Losses(), 0u);
+    auto requests = fixture.collector.requests();
+    ASSERT_GE(requests.size(), 6u);
+    for (size_t i = 2; i < requests.size(); ++i) {
+      EXPECT_LE(requests[i].body.size(), requests[0].body.size() / 4);
+    }
+    ExpectOutcome(exporter->Export(spans), 2000, 0, 0);
+    EXPECT_LE(fixture.collector.requests().back().body.size(), requests[0].body.size() / 4)
+        << "what the receiver takes is remembered";
+  }
+}
+
+TEST(HttpExporterTest, AReceiverThatTakesNoSizeGetsFewRequests) {
+  Fixture fixture;
+  fixture.collector.Script({}, FakeReply{413});
+  auto exporter = fixture.MakeExporter();
+  std::vector<Span> spans;
+  auto resource = MakeResource("cart");
+  for (uint64_t id = 1; id <= 1000; ++id) spans.push_back(MakeHttpServerSpan(id, resource));
+  ExpectOutcome(exporter->Export(spans), 0, 1000, 0);
+  EXPECT_EQ(fixture.stats->Snapshot().losses.at("http_413"), 1000u);
+  EXPECT_LE(fixture.collector.requests().size(), 20u);
+}
+
+TEST(HttpExporterTest, ASpanThatNoRequestCanHoldIsLeftOutAndCounted) {
+  for (BodyFormat format : {BodyFormat::kProtobuf, BodyFormat::kJson}) {
+    Fixture fixture;
+    fixture.http.format = format;
+    auto exporter = fixture.MakeExporter(10'000);
+    auto spans = MakeSpans(1, 3, MakeResource("cart"));
+    spans[1].name = std::string(20'000, 'x');
+    ExpectOutcome(exporter->Export(spans), 2, 0, 1);
+    EXPECT_EQ(fixture.stats->Snapshot().losses.at("too_large"), 1u);
+  }
+}
+
+TEST(HttpExporterTest, ALongSilenceHoldsForTheNextRequestToo) {
+  Fixture fixture;
+  fixture.options.retry.give_up_after = milliseconds(300);
+  fixture.collector.Script({FakeReply{429, "", {{"Retry-After", "1"}}}});
+  auto exporter = fixture.MakeExporter();
+  auto spans = MakeSpans(1, 2, MakeResource("cart"));
+  ExpectOutcome(exporter->Export(spans), 0, 0, 2);
+  ExpectOutcome(exporter->Export(spans), 2, 0, 0);
+  auto requests = fixture.collector.requests();
+  ASSERT_EQ(requests.size(), 2u);
+  EXPECT_GE(requests[1].received_at - requests[0].received_at, milliseconds(1000));
+  EXPECT_EQ(fixture.stats->Snapshot().losses.at("http_429"), 2u);
+}
+
+TEST(HttpExporterTest, RedirectsAreNotFollowedSoKeysStay) {
+  FakeCollector elsewhere;
+  for (int status : {301, 302, 307, 308}) {
+    Fixture fixture;
+    fixture.http.headers = {{"signoz-ingestion-key", "key"}};
+    fixture.collector.Script({}, FakeReply{status, "", {{"Location", elsewhere.url("/x")}}});
+    auto exporter = fixture.MakeExporter();
+    auto spans = MakeSpans(1, 2, MakeResource("cart"));
+    ExpectOutcome(exporter->Export(spans), 0, 2, 0);
+    EXPECT_EQ(fixture.collector.requests().size(), 1u);
+  }
+  EXPECT_TRUE(elsewhere.requests().empty());
+}
+
 TEST(HttpExporterTest, HeadersThatWouldSplitTheRequestAreRefusedWithoutShowingTheValue) {
   Fixture fixture;
-  fixture.options.headers = {{"key", "secret\r\nX-Evil: 1"}};
-  auto sender =
-      HttpSender::Create(fixture.options, std::make_shared<Reachability>(), fixture.stats);
-  ASSERT_FALSE(sender.has_value());
-  EXPECT_NE(sender.error().message.find("key"), std::string::npos);
-  EXPECT_EQ(sender.error().message.find("secret"), std::string::npos);
+  fixture.http.headers = {{"key", "secret\r\nX-Evil: 1"}};
+  auto transport = HttpTransport::Create(fixture.http);
+  ASSERT_FALSE(transport.has_value());
+  EXPECT_NE(transport.error().message.find("key"), std::string::npos);
+  EXPECT_EQ(transport.error().message.find("secret"), std::string::npos);
 }
 
 TEST(ReachabilityTest, EveryChangeIsNewsOnce) {

@@ -21,6 +21,7 @@ TEST(TracesJsonTest, GoldenLine) {
   span.trace_state = "a=b";
   span.flags = 0x301;
   span.status = SpanStatus::kError;
+  span.dropped_attributes = 7;
   span.attributes.Add("text", "a\"b\\c\n\x01\xff\u00fc");
   span.attributes.Add("int", int64_t{9'007'199'254'740'993});
   span.attributes.Add("double", 0.1);
@@ -43,6 +44,7 @@ TEST(TracesJsonTest, GoldenLine) {
       R"({"key":"double","value":{"doubleValue":0.1}},)"
       R"({"key":"bool","value":{"boolValue":true}},)"
       R"({"key":"list","value":{"arrayValue":{"values":[{"stringValue":"a"},{"stringValue":"b"}]}}}],)"
+      R"("droppedAttributesCount":7,)"
       R"("status":{"code":2}}]}]}]})");
 }
 

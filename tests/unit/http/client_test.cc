@@ -107,10 +107,10 @@ TEST(HttpClientTest, ResetAndCloseCanBeRetried) {
   collector.Script({FakeReply{.behaviour = FakeBehaviour::kReset},
                     FakeReply{.behaviour = FakeBehaviour::kClose}});
   auto client = MakeClient();
-  for (int i = 0; i < 2; ++i) {
+  for (HttpFailure failure : {HttpFailure::kConnection, HttpFailure::kNoAnswer}) {
     HttpResult result = client->Post(collector.url("/"), {}, "x", kLong);
     ASSERT_FALSE(result.has_value());
-    EXPECT_EQ(result.error().failure, HttpFailure::kConnection) << result.error().message;
+    EXPECT_EQ(result.error().failure, failure) << result.error().message;
     EXPECT_TRUE(result.error().retryable());
   }
 }
@@ -226,6 +226,76 @@ TEST(HttpClientTest, UsesTheProxyOfTheEnvironment) {
   unsetenv("http_proxy");
   ASSERT_TRUE(result.has_value()) << result.error().message;
   EXPECT_EQ(proxy.requests()[0].path, "http://collector.invalid:4318/v1/traces");
+}
+
+// Variables of the environment for the length of a test.
+class ProxyTest : public ::testing::Test {
+ protected:
+  void SetUp() override { Clear(); }
+  void TearDown() override { Clear(); }
+  static void Clear() {
+    for (const char* name : {"http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy",
+                             "ALL_PROXY", "no_proxy", "NO_PROXY"}) {
+      unsetenv(name);
+    }
+  }
+  // The paths that the proxy and the target were asked for.
+  std::pair<std::string, std::string> Ask(const std::string& proxy_option) {
+    HttpClientOptions options;
+    options.proxy = proxy_option;
+    auto client = MakeClient(options);
+    const size_t before = target_.requests().size();
+    const size_t before_proxy = proxy_.requests().size();
+    EXPECT_TRUE(client->Post(target_.url("/t"), {}, "x", kLong).has_value());
+    return {proxy_.requests().size() > before_proxy ? proxy_.requests().back().path : "",
+            target_.requests().size() > before ? target_.requests().back().path : ""};
+  }
+
+  FakeCollector proxy_;
+  FakeCollector target_;
+};
+
+TEST_F(ProxyTest, ByOption) {
+  EXPECT_EQ(Ask(""), std::pair(std::string(), std::string("/t")));
+  EXPECT_EQ(Ask(proxy_.url()), std::pair(target_.url("/t"), std::string()));
+}
+
+TEST_F(ProxyTest, ByEitherSpellingOfTheVariable) {
+  for (const char* name : {"http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"}) {
+    Clear();
+    setenv(name, proxy_.url().c_str(), 1);
+    EXPECT_EQ(Ask(""), std::pair(target_.url("/t"), std::string())) << name;
+    EXPECT_EQ(Ask(std::string(kNoProxy)), std::pair(std::string(), std::string("/t"))) << name;
+  }
+  for (const char* name : {"https_proxy", "HTTPS_PROXY"}) {
+    Clear();
+    setenv(name, proxy_.url().c_str(), 1);
+    EXPECT_EQ(Ask(""), std::pair(std::string(), std::string("/t"))) << name;
+  }
+}
+
+TEST_F(ProxyTest, NotForHostsThatAreLeftOut) {
+  for (const char* name : {"no_proxy", "NO_PROXY"}) {
+    Clear();
+    setenv(name, "example.com,127.0.0.1", 1);
+    setenv("http_proxy", proxy_.url().c_str(), 1);
+    EXPECT_EQ(Ask(""), std::pair(std::string(), std::string("/t"))) << name;
+    EXPECT_EQ(Ask(proxy_.url()), std::pair(std::string(), std::string("/t"))) << name;
+  }
+}
+
+TEST(HttpClientTest, TrailersAreKeptApart) {
+  FakeCollector collector;
+  collector.Script(
+      {FakeReply{.body = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Where: head\r\n\r\n"
+                         "2\r\nok\r\n0\r\nX-Where: tail\r\n\r\n",
+                 .behaviour = FakeBehaviour::kRaw}});
+  auto client = MakeClient();
+  HttpResult result = client->Post(collector.url(), {}, "x", kLong);
+  ASSERT_TRUE(result.has_value()) << result.error().message;
+  EXPECT_EQ(result->body, "ok");
+  EXPECT_EQ(result->Header("x-where"), "head");
+  EXPECT_EQ(result->Trailer("x-where"), "tail");
 }
 
 }  // namespace

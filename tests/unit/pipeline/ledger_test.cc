@@ -28,7 +28,7 @@ TEST(Ledger, EveryRequestIsInExactlyOnePlace) {
   uint32_t row = ledger.RowFor("shop", 7, "http", Role::kServer);
   for (int i = 0; i < 10; ++i) ledger.Seen(row);
   for (int i = 0; i < 4; ++i) ledger.Emitted(row);
-  ledger.Filtered(row);
+  ledger.Filtered(row, FilterReason::kOwnSpans);
   ledger.SampledOut(row);
   ledger.SampledOut(row);
   ledger.Dropped(row, DropReason::kCaptureGap);
@@ -36,7 +36,8 @@ TEST(Ledger, EveryRequestIsInExactlyOnePlace) {
   LedgerCounts counts = ledger.Snapshot()[0].counts;
   EXPECT_EQ(counts.seen, 10u);
   EXPECT_EQ(counts.emitted, 4u);
-  EXPECT_EQ(counts.filtered, 1u);
+  EXPECT_EQ(counts.filtered(), 1u);
+  EXPECT_EQ(counts.filtered_by[static_cast<size_t>(FilterReason::kOwnSpans)], 1u);
   EXPECT_EQ(counts.sampled_out, 2u);
   EXPECT_EQ(counts.dropped[static_cast<size_t>(DropReason::kCaptureGap)], 1u);
   EXPECT_EQ(counts.dropped_total(), 2u);

@@ -100,6 +100,25 @@ TEST_F(PipelineTest, ServerRequestBecomesASpanAndAMetric) {
   EXPECT_NEAR(metrics[0].histograms[0].sum, 0.003, 1e-9);
 }
 
+TEST_F(PipelineTest, AttributesBeyondTheLimitAreLeftOutAndCounted) {
+  Start();
+  Feed(Server().Opened(1 * kMs));
+  Feed(Server().Read(2 * kMs, kRequest));
+  Feed(Server().Send(5 * kMs, kResponse));
+  const Span whole = Spans().at(0);
+  EXPECT_EQ(whole.dropped_attributes, 0u);
+  PipelineOptions options;
+  options.attribute_count_limit = 3;
+  Start(options);
+  Feed(Server().Opened(1 * kMs));
+  Feed(Server().Read(2 * kMs, kRequest));
+  Feed(Server().Send(5 * kMs, kResponse));
+  const Span cut = Spans().at(0);
+  ASSERT_EQ(cut.attributes.size(), 3u);
+  EXPECT_EQ(cut.dropped_attributes, whole.attributes.size() - 3);
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(cut.attributes[i].key, whole.attributes[i].key);
+}
+
 TEST_F(PipelineTest, BothEndsOfOneConnectionAreOneTrace) {
   Start();
   ConnectionEnd client = Client(), server = Server();
@@ -298,6 +317,62 @@ TEST_F(PipelineTest, AnAnswerLostJustBeforeTheCloseIsNoFailure) {
   Feed(closed);
   EXPECT_TRUE(Spans().empty());
   EXPECT_EQ(pipeline_->ledger().Total().dropped_total(), 1u);
+}
+
+TEST_F(PipelineTest, BytesThatPassedUnseenAreCounted) {
+  Start();
+  ConnectionEnd server = Server();
+  Feed(server.Opened(1));
+  Feed(server.Read(10, kRequest));
+  Feed(server.Send(20, kResponse));
+  server.received += 500;
+  Feed(server.Read(30, kRequest));
+  pipeline_->Advance(100 * kMs);
+  EXPECT_EQ(pipeline_->ledger().unseen_bytes(), 500u);
+  Feed(server.Send(110 * kMs, kResponse));
+  pipeline_->Advance(200 * kMs);
+  EXPECT_EQ(pipeline_->ledger().unseen_bytes(), 500u);
+}
+
+TEST_F(PipelineTest, LostRecordsAreNotCountedAsUnseen) {
+  Start();
+  ConnectionEnd server = Server();
+  Feed(server.Opened(1));
+  Feed(server.Read(10, kRequest));
+  // The record that was lost was one of the other direction than the one that says so.
+  server.received += 500;
+  Record sent = server.Send(20, kResponse);
+  sent.As<zt_data_event>().lost_before = 1;
+  Feed(sent);
+  Feed(server.Read(30, kRequest));
+  pipeline_->Advance(100 * kMs);
+  EXPECT_EQ(pipeline_->ledger().unseen_bytes(), 0u);
+  Feed(server.Send(110 * kMs, kResponse));
+  server.received += 70;
+  Feed(server.Read(120 * kMs, kRequest));
+  pipeline_->Advance(200 * kMs);
+  EXPECT_EQ(pipeline_->ledger().unseen_bytes(), 70u);
+}
+
+TEST_F(PipelineTest, TheEndsOfAUnixConnectionDifferByWhatWasUnseen) {
+  Start();
+  ConnectionEnd client = Client(), server = Server();
+  for (ConnectionEnd* end : {&client, &server}) {
+    Record opened = end->Opened(1);
+    auto& event = opened.As<zt_connection_opened_event>();
+    event.family = ZT_FAMILY_UNIX;
+    event.socket_inode = end->id + 1000;
+    event.peer_inode = (end == &client ? server.id : client.id) + 1000;
+    event.first_out = event.first_in = event.local_port = event.remote_port = 0;
+    Feed(opened);
+  }
+  Feed(client.Send(10, kRequest));
+  Feed(server.Read(20, kRequest));
+  Feed(client.Send(30, "0123456789"));  // read by nobody that was seen
+  Record end = server.Read(40, "");
+  end.As<zt_data_event>().flags = ZT_DATA_EOF;
+  Feed(end);
+  EXPECT_EQ(pipeline_->ledger().unseen_bytes(), 10u);
 }
 
 TEST_F(PipelineTest, AProcessThatCannotBeResolvedStillGetsItsSpan) {

@@ -1,0 +1,68 @@
+#include "agent/app/reload.h"
+
+#include <algorithm>
+
+#include "agent/app/config_schema.h"
+
+namespace zerotap {
+namespace {
+
+// A group stands for all of its keys.
+constexpr std::string_view kAtRestart[] = {
+    "capture",           // sizes of the kernel's maps, and which programs are loaded
+    "protocols.disabled",
+    "metrics.temporality",  // what was counted so far would mean something else
+    "metrics.histogram",
+    "metrics.exemplars",
+    "metrics.max_series",
+    "agent",  // who the agent's own metrics come from
+    "health",
+};
+constexpr std::string_view kOfProcesses[] = {"targets.select", "targets.exclude", "services",
+                                             "resource", "spans.legacy_attributes"};
+constexpr std::string_view kOfExporters[] = {"export"};
+
+template <size_t n>
+bool IsAmong(std::string_view key, const std::string_view (&names)[n]) {
+  return std::any_of(std::begin(names), std::end(names), [key](std::string_view name) {
+    return key.substr(0, name.size()) == name &&
+           (key.size() == name.size() || key[name.size()] == '.' || key[name.size()] == '[');
+  });
+}
+
+// The fields behind kAtRestart.
+void HoldBack(const Config& current, Config& next) {
+  next.capture = current.capture;
+  const uint64_t interval_ns = next.metrics.interval_ns;
+  next.metrics = current.metrics;
+  next.metrics.interval_ns = interval_ns;
+  next.agent = current.agent;
+  next.health_address = current.health_address;
+  next.disabled = current.disabled;
+  next.pipeline.disabled_protocols = current.pipeline.disabled_protocols;
+  next.pipeline.red = current.pipeline.red;
+  next.pipeline.own_ports = current.pipeline.own_ports;
+  next.pipeline.max_connections = current.pipeline.max_connections;
+}
+
+}  // namespace
+
+bool ChangesLive(std::string_view key) { return !IsAmong(key, kAtRestart); }
+
+ConfigChange PlanChange(const Config& current, const Config& wanted) {
+  ConfigChange change;
+  change.config = wanted;
+  HoldBack(current, change.config);
+  for (std::string& key : ChangedKeys(current, wanted)) {
+    if (!ChangesLive(key)) {
+      change.held.push_back(std::move(key));
+      continue;
+    }
+    change.processes = change.processes || IsAmong(key, kOfProcesses);
+    change.exporters = change.exporters || IsAmong(key, kOfExporters);
+    change.taken.push_back(std::move(key));
+  }
+  return change;
+}
+
+}  // namespace zerotap

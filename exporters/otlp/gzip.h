@@ -1,0 +1,33 @@
+// gzip for request bodies and for the answers of gRPC servers.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+struct libdeflate_compressor;
+
+namespace zerotap::otlp {
+
+// libdeflate at its fastest level; telemetry is repetitive, so it still shrinks five- to tenfold.
+class GzipCompressor {
+ public:
+  GzipCompressor();
+  ~GzipCompressor();
+  GzipCompressor(const GzipCompressor&) = delete;
+  GzipCompressor& operator=(const GzipCompressor&) = delete;
+
+  // Empty when it could not be compressed. Valid until the next call.
+  std::string_view Compress(std::string_view body);
+
+ private:
+  libdeflate_compressor* compressor_;
+  std::vector<char> buffer_;
+};
+
+// The content of one gzip member; empty when it is broken or longer than `max_bytes`.
+std::optional<std::string> Gunzip(std::string_view compressed, size_t max_bytes);
+
+}  // namespace zerotap::otlp

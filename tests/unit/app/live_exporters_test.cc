@@ -1,0 +1,120 @@
+#include "agent/app/live_exporters.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+
+#include "tests/support/fake_collector.h"
+
+namespace zerotap {
+namespace {
+
+using testing::FakeCollector;
+using namespace std::chrono_literals;
+
+Config ExportingTo(const FakeCollector& collector) {
+  Config config;
+  config.exports.traces = {"otlp"};
+  config.exports.metrics = {"none"};
+  config.exports.otlp.endpoint = collector.url();
+  config.exports.flush_interval_ns = 10'000'000;
+  return config;
+}
+
+class LiveExportersTest : public ::testing::Test {
+ protected:
+  LiveExportersTest() : row_(ledger_.RowFor("shop", 1, "http", Role::kServer)) {}
+
+  std::vector<Span> Spans(size_t count) {
+    auto resource = std::make_shared<Resource>();
+    resource->service_name = "shop";
+    std::vector<Span> spans(count);
+    for (Span& span : spans) {
+      span.name = "GET";
+      span.resource = resource;
+      span.ledger_row = row_;
+      ledger_.Seen(row_);
+    }
+    return spans;
+  }
+  template <typename Condition>
+  static bool WaitFor(const Condition& condition) {
+    for (int i = 0; i < 2000; ++i) {
+      if (condition()) return true;
+      std::this_thread::sleep_for(5ms);
+    }
+    return false;
+  }
+
+  Ledger ledger_;
+  uint32_t row_;
+};
+
+TEST_F(LiveExportersTest, EverySpanHasAFateWhileReceiversChange) {
+  FakeCollector first;
+  FakeCollector second;
+  auto created = LiveExporters::Create(ExportingTo(first), ledger_);
+  ASSERT_TRUE(created) << created.error().message;
+  LiveExporters& exporters = **created;
+  std::atomic<bool> done{false};
+  std::thread pusher([&] {
+    for (int i = 0; i < 200; ++i) {
+      exporters.PushSpans(Spans(5));
+      std::this_thread::sleep_for(1ms);
+    }
+    done = true;
+  });
+  int turns = 0;
+  while (!done) {
+    ASSERT_TRUE(exporters.Replace(ExportingTo(++turns % 2 == 0 ? first : second), 5s));
+    std::this_thread::sleep_for(20ms);
+  }
+  pusher.join();
+  exporters.Shutdown(std::chrono::steady_clock::now() + 5s);
+  EXPECT_GT(turns, 3);
+  EXPECT_EQ(ledger_.Total().seen, 1000u);
+  EXPECT_EQ(ledger_.Total().emitted, 1000u);
+  EXPECT_FALSE(first.requests().empty());
+  EXPECT_FALSE(second.requests().empty());
+  uint64_t exported = 0;
+  for (const ExporterCounts& counts : exporters.Counts()) {
+    exported += counts.exported;
+    EXPECT_EQ(counts.queued, 0u);
+  }
+  EXPECT_EQ(exported, 1000u);
+}
+
+TEST_F(LiveExportersTest, CountsOfFormerOnesStay) {
+  FakeCollector collector;
+  auto created = LiveExporters::Create(ExportingTo(collector), ledger_);
+  ASSERT_TRUE(created);
+  (*created)->PushSpans(Spans(7));
+  ASSERT_TRUE(WaitFor([&] { return ledger_.Total().emitted == 7; }));
+  Config none = ExportingTo(collector);
+  none.exports.traces = {"none"};
+  ASSERT_TRUE((*created)->Replace(none, 5s));
+  bool found = false;
+  for (const ExporterCounts& counts : (*created)->Counts()) {
+    if (counts.exporter != "otlp" || counts.signal != "traces") continue;
+    found = true;
+    EXPECT_EQ(counts.exported, 7u);
+  }
+  EXPECT_TRUE(found);
+  (*created)->Shutdown(std::chrono::steady_clock::now() + 5s);
+}
+
+TEST_F(LiveExportersTest, WhatCannotBeMadeLeavesTheFormerInForce) {
+  FakeCollector collector;
+  auto created = LiveExporters::Create(ExportingTo(collector), ledger_);
+  ASSERT_TRUE(created);
+  Config wrong = ExportingTo(collector);
+  wrong.exports.otlp.certificate = "/nonexistent/authority.pem";
+  EXPECT_FALSE((*created)->Replace(wrong, 5s));
+  (*created)->PushSpans(Spans(3));
+  EXPECT_TRUE(WaitFor([&] { return ledger_.Total().emitted == 3; }));
+  (*created)->Shutdown(std::chrono::steady_clock::now() + 5s);
+}
+
+}  // namespace
+}  // namespace zerotap

@@ -1,0 +1,150 @@
+#include "agent/app/reload.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <fstream>
+#include <sstream>
+
+#include "agent/app/config_schema.h"
+#include "agent/app/config_yaml.h"
+
+namespace zerotap {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::UnorderedElementsAreArray;
+
+Config Read(const std::string& yaml) {
+  Config config;
+  std::vector<std::string> errors;
+  ReadYamlConfig(yaml, "test", [](const std::string&) { return std::nullopt; }, config, errors);
+  EXPECT_THAT(errors, IsEmpty());
+  return config;
+}
+
+// A configuration that differs from the default in every key.
+class Changer : public ConfigVisitor {
+ public:
+  void BeginGroup(std::string_view) override {}
+  void EndGroup() override {}
+  size_t BeginList(std::string_view, size_t) override { return 1; }
+  void BeginItem(size_t) override {}
+  void EndItem() override {}
+  void EndList() override {}
+  void Text(std::string_view, std::string& value) override { value += "x"; }
+  void Url(std::string_view, std::string& value) override { value += "x"; }
+  void Choice(std::string_view, std::string& value,
+              std::span<const std::string_view> choices) override {
+    value = value == choices[0] ? choices[1] : choices[0];
+  }
+  void Flag(std::string_view, bool& value) override { value = !value; }
+  void Count(std::string_view, uint64_t& value, uint64_t, uint64_t) override { ++value; }
+  void Bytes(std::string_view, uint64_t& value, uint64_t, uint64_t) override { ++value; }
+  void Duration(std::string_view, uint64_t& value, uint64_t, uint64_t) override { ++value; }
+  void TextList(std::string_view, std::vector<std::string>& value) override {
+    value.push_back("x");
+  }
+  void ChoiceList(std::string_view, std::vector<std::string>& value,
+                  std::span<const std::string_view>) override {
+    value.push_back("file");
+  }
+  void PortList(std::string_view, std::vector<uint16_t>& value) override { value.push_back(7); }
+  void Values(std::string_view, std::vector<NamedValue>& value, bool) override {
+    value.emplace_back("x", "y");
+  }
+};
+
+TEST(Reload, WhatNeedsARestartStaysAndAllElseIsTaken) {
+  const Config current;
+  Config wanted;
+  Changer changer;
+  VisitConfig(wanted, changer);
+  std::vector<std::string> all;  // lists of groups by their name
+  for (const std::string& key : ConfigKeys()) {
+    const std::string name = key.substr(0, key.find('['));
+    if (std::find(all.begin(), all.end(), name) == all.end()) all.push_back(name);
+  }
+  ASSERT_THAT(ChangedKeys(current, wanted), UnorderedElementsAreArray(all));
+  const ConfigChange change = PlanChange(current, wanted);
+  EXPECT_EQ(change.held.size() + change.taken.size(), all.size());
+  EXPECT_THAT(ChangedKeys(current, change.config), UnorderedElementsAreArray(change.taken));
+  EXPECT_THAT(ChangedKeys(wanted, change.config), UnorderedElementsAreArray(change.held));
+  EXPECT_TRUE(change.processes);
+  EXPECT_TRUE(change.exporters);
+}
+
+TEST(Reload, TheDocumentationNamesWhatNeedsARestart) {
+  std::ifstream file(std::string(ZEROTAP_SOURCE_DIR) + "/docs/configuration.md");
+  std::stringstream stream;
+  stream << file.rdbuf();
+  const std::string text = stream.str();
+  const size_t begin = text.find("At a restart only: ");
+  ASSERT_NE(begin, std::string::npos);
+  const std::string sentence = text.substr(begin, text.find(". ", begin) - begin);
+  for (const std::string& key : ConfigKeys()) {
+    const std::string group = key.substr(0, key.find('.')) + ".*";
+    const bool named = sentence.find("`" + key + "`") != std::string::npos ||
+                       sentence.find("`" + group + "`") != std::string::npos;
+    EXPECT_EQ(named, !ChangesLive(key)) << key;
+  }
+}
+
+TEST(Reload, OnlyWhatDiffersIsAChange) {
+  const Config a = Read("http: {routes: [/a]}\ntargets: {exclude: [{pid: 1}]}");
+  EXPECT_THAT(PlanChange(a, a).taken, IsEmpty());
+  const ConfigChange routes =
+      PlanChange(a, Read("http: {routes: [/b]}\ntargets: {exclude: [{pid: 1}]}"));
+  EXPECT_THAT(routes.taken, ElementsAre("http.routes"));
+  EXPECT_FALSE(routes.processes);
+  EXPECT_FALSE(routes.exporters);
+  const ConfigChange rules = PlanChange(a, Read("http: {routes: [/a]}"));
+  EXPECT_THAT(rules.taken, ElementsAre("targets.exclude"));
+  EXPECT_TRUE(rules.processes);
+  const ConfigChange exports =
+      PlanChange(a, Read("http: {routes: [/a]}\ntargets: {exclude: [{pid: 1}]}\n"
+                         "export: {otlp: {headers: {a: b}}}"));
+  EXPECT_THAT(exports.taken, ElementsAre("export.otlp.headers"));
+  EXPECT_TRUE(exports.exporters);
+  const ConfigChange held = PlanChange(a, Read("http: {routes: [/a]}\ncapture: {tier: b}\n"
+                                               "targets: {exclude: [{pid: 1}]}"));
+  EXPECT_THAT(held.taken, IsEmpty());
+  EXPECT_THAT(held.held, ElementsAre("capture.tier"));
+  EXPECT_EQ(held.config.capture.tier, "auto");
+}
+
+TEST(Origins, EachValueSaysWhereItCameFrom) {
+  const std::string path = ::testing::TempDir() + "/zerotap-origins.yaml";
+  std::ofstream(path) << "logging: {level: debug}\nhttp:\n  routes: [/a]\n"
+                         "targets:\n  exclude:\n    - pid: 7\nmetrics: {interval: 20s}\n";
+  ConfigOverrides overrides;
+  overrides.config_path = path;
+  overrides.sampler = "traceidratio=0.5";
+  const Result<LoadedConfig> loaded = LoadConfig(overrides, [](const std::string& name) {
+    if (name == "OTEL_METRIC_EXPORT_INTERVAL") return std::optional<std::string>("30000");
+    if (name == "OTEL_EXPORTER_OTLP_HEADERS") return std::optional<std::string>("k=s3cret");
+    return std::optional<std::string>();
+  });
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  const std::string text = PrintYamlConfig(loaded->config, &loaded->origins);
+  EXPECT_THAT(text, HasSubstr("level: debug  # " + path + ":1"));
+  EXPECT_THAT(text, HasSubstr("routes: [\"/a\"]  # " + path + ":3"));
+  EXPECT_THAT(text, HasSubstr("pid: 7  # " + path + ":6"));
+  EXPECT_THAT(text, HasSubstr("interval: 30s  # OTEL_METRIC_EXPORT_INTERVAL"));
+  EXPECT_THAT(text, HasSubstr("sampler: traceidratio  # --sampler"));
+  EXPECT_THAT(text, HasSubstr("argument: \"0.5\"  # --sampler"));
+  EXPECT_THAT(text, HasSubstr("k: \"***\"  # OTEL_EXPORTER_OTLP_HEADERS"));
+  EXPECT_THAT(text, HasSubstr("tier: auto  # default"));
+  EXPECT_THAT(text, ::testing::Not(HasSubstr("s3cret")));
+  Config again;
+  std::vector<std::string> errors;
+  ReadYamlConfig(text, "printed", [](const std::string&) { return std::nullopt; }, again, errors);
+  EXPECT_THAT(errors, IsEmpty());
+  EXPECT_EQ(PrintYamlConfig(again), PrintYamlConfig(loaded->config));
+}
+
+}  // namespace
+}  // namespace zerotap

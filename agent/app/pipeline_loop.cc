@@ -22,9 +22,9 @@ constexpr uint64_t kLastDrainNs = kSecond / 2;
 constexpr uint64_t kWallRefreshNs = 10 * kSecond;
 // Under load one Drain may go on for long: the clock is looked at after so many records.
 constexpr uint32_t kRecordsPerClock = 256;
-// Whoever watches a busy host shares a CPU with what he watches: many short turns hold the others up
-// less than a few long ones, since those use what queues meanwhile. So a turn is meant to find about
-// so many records, within bounds. One that found far more is behind: it does not wait.
+// Whoever watches a busy host shares a CPU with what he watches: many short turns hold the others
+// up less than a few long ones, since those use what queues meanwhile. So a turn is meant to find
+// about so many records, within bounds. One that found far more is behind: it does not wait.
 constexpr uint64_t kRecordsPerTurn = 512;
 constexpr uint64_t kRecordsWhenBehind = 8 * kRecordsPerTurn;
 constexpr uint64_t kShortestPauseNs = 200'000;

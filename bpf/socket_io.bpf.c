@@ -4,9 +4,9 @@
  * which goes where).
  *
  * Tier A, kernel >= 6.3: the tracepoints sock_send_length and sock_recv_length run after each send
- * and receive of a socket, whatever call it was, and for nothing else. Perf-attached ("tp/") where
- * tracefs can be reached: from kernel 7.0 on, tp_btf programs can be preempted and then miss events
- * (commits f7d327654b88, a46023d5616e).
+ * and receive of a socket, whatever call it was, and for nothing else. Attached directly, which
+ * costs less than half, where the kernel does not preempt such programs: from 7.0 on it does, and
+ * they miss events (commits f7d327654b88, a46023d5616e). There perf-attached, by tracefs.
  *
  * Tier B, kernel >= 5.10: the exit of every system call, then from the file descriptor to the
  * socket.

@@ -1,7 +1,6 @@
 #include "agent/app/pipeline_loop.h"
 
 #include <pthread.h>
-#include <time.h>
 
 #include <algorithm>
 #include <array>
@@ -25,24 +24,23 @@ constexpr uint64_t kWallRefreshNs = 10 * kSecond;
 constexpr uint64_t kMeasuresNs = 5 * kSecond;
 // Under load one Drain may go on for long: the clock is looked at after so many records.
 constexpr uint32_t kRecordsPerClock = 256;
-// Whoever watches a busy host shares a CPU with what he watches: many short turns hold the others up less than a few long
-// ones, since those use what queues meanwhile. So a turn is meant to find about so many records, within bounds.
+// Whoever watches a busy host shares a CPU with what he watches: many short turns hold the others
+// up less than a few long ones, since those use what queues meanwhile. So a turn is meant to find
+// about so many records, within bounds. One that found far more is behind: it does not wait.
 constexpr uint64_t kRecordsPerTurn = 512;
+constexpr uint64_t kRecordsWhenBehind = 8 * kRecordsPerTurn;
 constexpr uint64_t kShortestPauseNs = 200'000;
 
 // How long to wait after a turn that found `records` in `elapsed_ns` since the one before; kTickNs
 // is as long as it gets.
 uint64_t PauseAfter(size_t records, uint64_t elapsed_ns) {
   if (records == 0) return kTickNs;
+  if (records >= kRecordsWhenBehind) return 0;
   return std::clamp(elapsed_ns * kRecordsPerTurn / records, kShortestPauseNs, kTickNs);
 }
 
-void SleepNs(uint64_t ns) {
-  const timespec time{static_cast<time_t>(ns / kSecond), static_cast<long>(ns % kSecond)};
-  ::clock_nanosleep(CLOCK_MONOTONIC, 0, &time, nullptr);
-}
-
-// Of a process that a redacted recording names: what it is, not where it runs, for whom and with which arguments.
+// Of a process that a redacted recording names: what it is, not where it runs, for whom and with
+// which arguments.
 Resource WithoutPrivateParts(const Resource& resource) {
   constexpr std::array<std::string_view, 9> kKept = {
       semconv::kServiceName,          semconv::kProcessPid,        semconv::kProcessRuntimeName,
@@ -147,8 +145,7 @@ void PipelineLoop::Run() {
   uint64_t pause_ns = kTickNs;
   uint64_t turn_ns = MonotonicNs();
   while (!stopping_) {
-    // No wake-up is missed by sleeping a part of what a wait would take at most.
-    if (pause_ns < kTickNs) SleepNs(pause_ns);
+    if (pause_ns > 0 && pause_ns < kTickNs) source_.Pause(pause_ns);
     Result<size_t> drained = source_.Drain(pause_ns < kTickNs ? 0 : kTickMs, handler);
     if (!drained) {
       std::lock_guard lock(mutex_);

@@ -69,9 +69,11 @@ class CaptureReplay {
         source_(PacketOptions{.ends = options.ends, .connection = {}}) {}
 
   bool begun() const { return replayer_ != nullptr; }
-  // The first packet of `file`, if it has one, comes after what was read so far.
+  // Whether a file whose first packet is of this time goes on where the last one ended. Packets of
+  // different CPUs are written a little out of order, at the cut between files too.
   bool Continues(uint64_t first_unix_ns) const {
-    return first_unix_ns >= source_.tracker().now_ns();
+    constexpr uint64_t kDisorderNs = 1'000'000;
+    return first_unix_ns + kDisorderNs >= source_.tracker().now_ns();
   }
 
   Status Read(std::unique_ptr<PcapFile> file, const RawPacket& first) {

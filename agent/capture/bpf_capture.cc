@@ -2,13 +2,16 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cstring>
 #include <mutex>
 #include <unordered_set>
 
+#include "agent/base/unique_fd.h"
 #include "agent/capture/capture_check.h"
 #include "agent/capture/probe_loader.h"
 #include "bpf/abi/control.h"
@@ -24,6 +27,15 @@ constexpr size_t kMaxRecordsPerDrain = 8192;
 struct RingDeleter {
   void operator()(ring_buffer* ring) const { ring_buffer__free(ring); }
 };
+
+// libbpf's own epoll tells that there is something to read, which under load is always so.
+UniqueFd WatchWakeUps(int ring_fd) {
+  UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLET;
+  if (epoll && ::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, ring_fd, &event) != 0) epoll.Reset();
+  return epoll;
+}
 
 // A shared mapping that is undone with its owner.
 class Mapping {
@@ -57,6 +69,7 @@ class Mapping {
 struct BpfCapture::State {
   LoadedProbes probes;
   std::unique_ptr<ring_buffer, RingDeleter> ring;
+  UniqueFd wake_ups;  // an epoll of the ring that tells of wake-ups, not of what is there
   Mapping verdicts;
   Mapping policy_slots;
   Mapping counters;
@@ -195,6 +208,8 @@ Result<std::unique_ptr<BpfCapture>> BpfCapture::Create(const CaptureOptions& opt
   state->producer_position = Mapping(ring_fd, page, PROT_READ, static_cast<off_t>(page));
   state->ring.reset(ring_buffer__new(ring_fd, State::OnRecord, state.get(), nullptr));
   if (!state->ring) return FailErrno("cannot map the ring buffer");
+  state->wake_ups = WatchWakeUps(ring_fd);
+  if (!state->wake_ups) return FailErrno("cannot wait for the ring buffer");
 
   std::unique_ptr<BpfCapture> capture(new BpfCapture(std::move(state)));
   capture->state_->excludes_self = options.exclude_self;
@@ -229,6 +244,15 @@ Result<size_t> BpfCapture::Drain(int timeout_ms, const std::function<void(ByteSp
   return state_->drained;
 }
 
+void BpfCapture::Pause(uint64_t ns) {
+  constexpr uint64_t kSecond = 1'000'000'000;
+  const timespec time{static_cast<time_t>(ns / kSecond), static_cast<long>(ns % kSecond)};
+  epoll_event event;
+  if (::epoll_pwait2(state_->wake_ups.get(), &event, 1, &time, nullptr) < 0 && errno != EINTR) {
+    ::clock_nanosleep(CLOCK_MONOTONIC, 0, &time, nullptr);  // before 5.11
+  }
+}
+
 void BpfCapture::SetVerdict(uint64_t connection_id, const zt_verdict& verdict) {
   zt_verdict stored = verdict;
   stored.tag = zt_verdict_tag(connection_id);
@@ -247,7 +271,8 @@ void BpfCapture::SetProcessPolicy(uint32_t tgid, zt_process_policy policy) {
     bpf_map_update_elem(bpf_map__fd(state_->probes.skeleton->maps.process_policies), &tgid, &value,
                         BPF_ANY);
   }
-  // After the hash: a slot never says what the hash does not.
+  // After the hash, as the hook of a process's end empties the hash first. One that ends in between
+  // leaves its word in the slot until its record is handled (ForgetProcess).
   __atomic_store_n(state_->policy_slots.As<uint64_t>() + zt_policy_slot(tgid),
                    zt_policy_word(tgid, policy), __ATOMIC_RELEASE);
 }

@@ -94,6 +94,8 @@ class BpfCapture : public EventSource, public CaptureControl {
   // there by then; it ends early when the ring fills up or a process starts. Returns after a
   // bounded number of records, so that the caller's other duties get their turn.
   Result<size_t> Drain(int timeout_ms, const std::function<void(ByteSpan)>& handler) override;
+  // Ends early for the same reasons, and only for those, whatever the ring holds.
+  void Pause(uint64_t ns) override;
 
   void SetVerdict(uint64_t connection_id, const zt_verdict& verdict) override;
   void SetProcessPolicy(uint32_t tgid, zt_process_policy policy) override;

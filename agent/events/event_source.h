@@ -17,6 +17,8 @@ class EventSource {
   // Hands every record that is ready to `handler` (bytes are borrowed for the call, at least 8-byte aligned) and returns how
   // many there were. Waits up to `timeout_ms` for the first.
   virtual Result<size_t> Drain(int timeout_ms, const std::function<void(ByteSpan)>& handler) = 0;
+  // Lets records gather for `ns`, or for less when the source finds that they are wanted sooner.
+  virtual void Pause(uint64_t ns) = 0;
 };
 
 class CaptureControl {

@@ -52,6 +52,7 @@ class PcapSource final : public EventSource {
   void Read(std::unique_ptr<PcapFile> file);
   // A batch of packets; 0 records may come of it. See ended().
   Result<size_t> Drain(int timeout_ms, const std::function<void(ByteSpan)>& handler) override;
+  void Pause(uint64_t) override {}  // a file has it all
   bool ended() const { return ended_; }
   // After the last file: gives what was still waited for.
   size_t Finish(const std::function<void(ByteSpan)>& handler);

@@ -9,6 +9,7 @@
 #include "agent/connection/connection_tracker.h"
 #include "agent/events/event.h"
 #include "agent/pipeline/sql_cache.h"
+#include "agent/processors/request_target.h"
 #include "agent/telemetry/semconv.h"
 #include "agent/traces/context_correlator.h"
 #include "agent/traces/span_assembler.h"
@@ -25,24 +26,6 @@ constexpr uint8_t kDetectEdgeBytes = 64;
 
 bool Contains(const std::vector<uint16_t>& ports, uint16_t port) {
   return std::find(ports.begin(), ports.end(), port) != ports.end();
-}
-
-// Path and query of a request target in any of the four forms of RFC 9112 section 3.2.
-struct Target {
-  std::string_view path;
-  std::string_view query;
-};
-Target SplitTarget(std::string_view target) {
-  size_t scheme = target.find("://");
-  if (scheme != std::string_view::npos && scheme < target.find('/')) {
-    size_t slash = target.find('/', scheme + 3);
-    target = slash == std::string_view::npos ? std::string_view("/") : target.substr(slash);
-  }
-  Target result;
-  size_t question = target.find('?');
-  result.path = target.substr(0, question);
-  if (question != std::string_view::npos) result.query = target.substr(question + 1);
-  return result;
 }
 
 std::vector<const Protocol*> EnabledProtocols(const std::vector<std::string>& disabled) {
@@ -354,7 +337,7 @@ void Pipeline::State::Enrich(Exchange& exchange, HttpFields& http, DatabaseField
   if (exchange.http != nullptr) {
     http = *exchange.http;
     exchange.http = &http;
-    Target target = SplitTarget(http.target);
+    const RequestTarget target = SplitTarget(http.target);
     http_texts = HttpTexts{target.path, target.query, {}};
     if (exchange.role == Role::kServer && http.method != "CONNECT") {
       http.route = routes.Normalize(process.service_key, target.path);
@@ -648,7 +631,10 @@ void Pipeline::HandleRecord(ByteSpan bytes) {
   } else if (event->exec != nullptr) {
     state.processes.erase(event->exec->tgid);
   } else if (event->fork != nullptr) {
-    state.processes.erase(event->fork->child_tgid);
+    // The number's last owner may have been resolved after its end, when the kernel side had
+    // forgotten what was decided of it.
+    uint32_t tgid = event->fork->child_tgid;
+    if (state.processes.erase(tgid) > 0) state.control.ForgetProcess(tgid);
   } else if (event->exit != nullptr) {
     ForgetProcess(event->exit->tgid);
   }

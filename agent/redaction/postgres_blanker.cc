@@ -18,6 +18,8 @@ constexpr std::string_view kBackendTypes = "123ACDEGHIKNRSTVWZcdnstv";
 constexpr std::string_view kOnlyFrontend = "BPQXp";
 constexpr std::string_view kOnlyBackend = "123RTZKI";
 constexpr uint32_t kMaxLength = 1u << 24;  // text taken for a length is beyond it
+constexpr uint32_t kMaxName = 64;             // of a prepared statement, of what is kept different
+constexpr uint32_t kMaxTag = 64;              // of a command, with its numbers
 constexpr uint32_t kProtocol3 = 196608, kCancel = 80877102, kSsl = 80877103, kGss = 80877104;
 
 // Upper case. Words of SQL and of command tags; a value that is one of them says nothing.
@@ -267,8 +269,9 @@ class PostgresBlanker final : public Blanker {
         "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     for (char& c : name) {
       const size_t index = kAlphabet.find(c);
+      const bool kept = index != std::string_view::npos && position < kMaxName;
       const uint64_t shift = CombineHash(key_, position++) % kAlphabet.size();
-      c = index == std::string_view::npos ? '_' : kAlphabet[(index + shift) % kAlphabet.size()];
+      c = kept ? kAlphabet[(index + shift) % kAlphabet.size()] : '_';
     }
   }
 
@@ -311,8 +314,9 @@ class PostgresBlanker final : public Blanker {
     const char type = side.type;
     uint32_t kept = 0;
     if (type == 'C') {
-      Fields(side, bytes, [](std::span<char> text, uint32_t, bool left, bool right) {
-        BlankSql(text, left, right, true);
+      const bool is_tag = side.position + side.remaining <= kMaxTag;
+      Fields(side, bytes, [is_tag](std::span<char> text, uint32_t field, bool left, bool right) {
+        BlankSql(text, left, right, is_tag && field == 0);
       });
       return;
     }

@@ -144,9 +144,10 @@ void ContextCorrelator::BeginClient(uint32_t index, const WorkOrigin& origin,
   }
 }
 
-// Positions of AF_UNIX streams that are older than the agent are counted from where we came in, so there equal positions
-// alone are no proof: the times must fit too. Where they are proof the times are not asked: a call that sends megabytes returns, and is told of, long
-// after the other end has read the first of them. A carried context of another trace says that the two are not parent and
+// Positions of AF_UNIX streams that are older than the agent are counted from where we came in, so
+// there equal positions alone are no proof: the times must fit too. Where they are proof the times
+// are not asked: a call that sends megabytes returns, and is told of, long after the other end has
+// read the first of them. A carried context of another trace says that the two are not parent and
 // child in the sender's eyes.
 bool ContextCorrelator::JoinsHop(uint32_t server, uint32_t client) const {
   const Work& inner = works_[server];

@@ -465,6 +465,24 @@ TEST_P(ConnectionTest, IgnoredProcessesLeaveNothing) {
   ExpectStream(*client, ZT_DIRECTION_EGRESS, 10, 10);
 }
 
+TEST_P(ConnectionTest, ProcessesThatShareASlotKeepTheirPolicies) {
+  const auto own = static_cast<uint32_t>(::getpid());
+  const uint32_t other = own + ZT_POLICY_SLOTS;
+  BpfCapture& capture = fixture_->capture();
+  capture.SetProcessPolicy(own, ZT_PROCESS_IGNORE);
+  capture.SetProcessPolicy(other, ZT_PROCESS_TRACE);
+  SocketPair pair = Connect(Transport::kTcp4);
+  SendPattern(pair.client.get(), 0, 10);
+  capture.ForgetProcess(other);
+  SendPattern(pair.client.get(), 10, 10);
+  EXPECT_EQ(fixture_->Find(pair.client.get()), nullptr);
+  capture.ForgetProcess(own);
+  SendPattern(pair.client.get(), 20, 10);
+  const SeenConnection* client = fixture_->Find(pair.client.get());
+  ASSERT_NE(client, nullptr);
+  ExpectStream(*client, ZT_DIRECTION_EGRESS, 10, 20);
+}
+
 TEST_P(ConnectionTest, ManyThreadsOnOneSocketLoseNothing) {
   SocketPair pair = Connect(Transport::kTcp4);
   constexpr int kThreads = 4;

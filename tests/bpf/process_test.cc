@@ -8,6 +8,7 @@
 #include <fstream>
 #include <thread>
 
+#include "agent/base/clock.h"
 #include "agent/events/event.h"
 #include "tests/bpf/capture_fixture.h"
 
@@ -102,6 +103,24 @@ TEST_F(ProcessTest, ThreadsAreNoProcesses) {
     EXPECT_EQ(event->exit_code, static_cast<uint32_t>(status));
   }
   EXPECT_EQ(exits, 1);
+}
+
+// Whatever the ring holds by then: the record of the first is still there when the second starts.
+TEST_F(ProcessTest, APauseEndsWhenAProcessStarts) {
+  constexpr uint64_t kLong = 20'000'000'000;
+  for (int i = 0; i < 2; ++i) {
+    fixture_->capture().Pause(1'000'000);  // takes what other processes have brought about
+    pid_t child = ::fork();
+    if (child == 0) {
+      ::usleep(20000);
+      ::execl("/bin/true", "true", nullptr);
+      ::_exit(127);
+    }
+    const uint64_t begin = MonotonicNs();
+    fixture_->capture().Pause(kLong);
+    EXPECT_LT(MonotonicNs() - begin, kLong / 2) << i;
+    ::waitpid(child, nullptr, 0);
+  }
 }
 
 TEST_F(ProcessTest, APolicyEndsWithItsProcess) {

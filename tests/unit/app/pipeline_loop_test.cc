@@ -92,6 +92,11 @@ class FakeSource : public EventSource {
     std::lock_guard lock(mutex_);
     records_.push_back(std::move(record));
   }
+  // All for one turn.
+  void Put(const std::vector<Record>& records) {
+    std::lock_guard lock(mutex_);
+    records_.insert(records_.end(), records.begin(), records.end());
+  }
   void Break() {
     std::lock_guard lock(mutex_);
     broken_ = true;
@@ -110,11 +115,30 @@ class FakeSource : public EventSource {
     }
     if (taken.empty() && timeout_ms > 0)
       std::this_thread::sleep_for(std::chrono::milliseconds(timeout_ms));
+    {
+      std::lock_guard lock(mutex_);
+      turns_.push_back(taken.size());
+    }
     return taken.size();
+  }
+  void Pause(uint64_t ns) override {
+    std::lock_guard lock(mutex_);
+    pauses_.emplace_back(turns_.empty() ? 0 : turns_.back(), ns);
+  }
+  // Each pause with the records of the turn before it.
+  std::vector<std::pair<size_t, uint64_t>> pauses() {
+    std::lock_guard lock(mutex_);
+    return pauses_;
+  }
+  std::vector<size_t> turns() {
+    std::lock_guard lock(mutex_);
+    return turns_;
   }
 
  private:
   std::mutex mutex_;
+  std::vector<size_t> turns_;
+  std::vector<std::pair<size_t, uint64_t>> pauses_;
   std::deque<Record> records_;
   bool broken_ = false;
 };
@@ -239,6 +263,30 @@ TEST_F(PipelineLoopTest, SpanTimesAreUnixTimes) {
   std::lock_guard lock(mutex_);
   EXPECT_GE(spans_[0].start_unix_ns + 50'000'000, before);
   EXPECT_LE(spans_[0].end_unix_ns, RealtimeNs() + 50'000'000);
+}
+
+TEST_F(PipelineLoopTest, UnderLoadRecordsGather) {
+  Create();
+  loop_->Start();
+  const std::vector<Record> some(4000, Fork(1, kServerPid));
+  ASSERT_TRUE(WaitFor([&] {
+    source_.Put(some);
+    return !source_.pauses().empty();
+  }));
+  for (const auto& [records, ns] : source_.pauses()) {
+    EXPECT_GE(ns, 200'000u) << records;
+    EXPECT_LT(ns, 5'000'000u) << records;
+  }
+}
+
+TEST_F(PipelineLoopTest, WhoIsFarBehindDoesNotWait) {
+  Create();
+  source_.Put(std::vector<Record>(20000, Fork(1, kServerPid)));
+  loop_->Start();
+  ASSERT_TRUE(WaitFor([this] { return source_.turns().size() >= 2; }));
+  loop_->Stop();
+  EXPECT_EQ(source_.turns()[0], 20000u);
+  for (const auto& [records, ns] : source_.pauses()) EXPECT_NE(records, 20000u) << ns;
 }
 
 TEST_F(PipelineLoopTest, StopTakesWhatIsStillInTheRing) {

@@ -213,6 +213,19 @@ TEST_F(PipelineTest, ExcludedProcessesAreToldToTheKernel) {
   EXPECT_EQ(pipeline_->ledger().Total().seen, 0u);
 }
 
+TEST_F(PipelineTest, WhatWasDecidedOfANumberDoesNotBindItsNextOwner) {
+  excluded_[200] = true;
+  Start();
+  ConnectionEnd server = Server();
+  Feed(server.Opened(1));
+  Feed(server.Read(10, kRequest));
+  ASSERT_EQ(control_.policies.count(200), 1u);
+  Record fork = MakeRecord<zt_process_fork_event>(ZT_EVENT_PROCESS_FORK, 20);
+  fork.As<zt_process_fork_event>().child_tgid = 200;
+  Feed(fork);
+  EXPECT_EQ(control_.policies.count(200), 0u);
+}
+
 TEST_F(PipelineTest, ClientsOfOwnPortsAreLeftOut) {
   PipelineOptions options;
   options.own_ports = {80};

@@ -139,6 +139,22 @@ TEST_F(Redactor, PostgresNamesStayDifferent) {
   EXPECT_EQ(one.substr(9), two.substr(9));
 }
 
+TEST_F(Redactor, PostgresKeepsNoMoreThanATagAndANameCanBe) {
+  Send(std::string("Q\0\0\0\x05\0", 6));
+  const std::string tag = "SELECT 4711" + std::string(60, ' ') + '\0';
+  const std::string blank = "SELECT 0000" + std::string(60, ' ') + '\0';
+  const std::string head = "C" + std::string(3, '\0') + static_cast<char>(tag.size() + 4);
+  EXPECT_EQ(Read(head + tag), head + blank);
+  EXPECT_EQ(Read(std::string("C\0\0\0\x0eOK\0""4711\0\0\0", 15)),
+            std::string("C\0\0\0\x0exx\0""0000\0\0\0", 15));
+  const std::string name(100, 'n');
+  const std::string body = name + '\0' + "SELECT 1" + std::string(3, '\0');
+  const std::string kept =
+      Send("P" + std::string(3, '\0') + static_cast<char>(body.size() + 4) + body);
+  EXPECT_EQ(kept.substr(5 + 64, 36), std::string(36, '_'));
+  EXPECT_EQ(kept.substr(5, 64).find('_'), std::string::npos);
+}
+
 TEST_F(Redactor, PostgresWordsAtTheEdgesOfRecordsAreBlanked) {
   EXPECT_EQ(Send(std::string("Q\0\0\0\x10SELECT FRO", 15)), std::string("Q\0\0\0\x10SELECT xxx", 15));
   EXPECT_EQ(Send(std::string("M\0Q\0\0\0\x05\0", 8)), std::string("x\0Q\0\0\0\x05\0", 8));

@@ -1,0 +1,18 @@
+#include "agent/processors/request_target.h"
+
+namespace zerotap {
+
+RequestTarget SplitTarget(std::string_view target) {
+  size_t scheme = target.find("://");
+  if (scheme != std::string_view::npos && scheme < target.find('/')) {
+    size_t slash = target.find('/', scheme + 3);
+    target = slash == std::string_view::npos ? std::string_view("/") : target.substr(slash);
+  }
+  RequestTarget result;
+  size_t question = target.find('?');
+  result.path = target.substr(0, question);
+  if (question != std::string_view::npos) result.query = target.substr(question + 1);
+  return result;
+}
+
+}  // namespace zerotap

@@ -28,16 +28,6 @@ bool Contains(const std::vector<uint16_t>& ports, uint16_t port) {
   return std::find(ports.begin(), ports.end(), port) != ports.end();
 }
 
-std::vector<const Protocol*> EnabledProtocols(const std::vector<std::string>& disabled) {
-  std::vector<const Protocol*> enabled;
-  for (const Protocol& protocol : Protocols()) {
-    if (std::find(disabled.begin(), disabled.end(), protocol.name) == disabled.end()) {
-      enabled.push_back(&protocol);
-    }
-  }
-  return enabled;
-}
-
 CorrelatorOptions CorrelatorOptionsOf(const PipelineOptions& options) {
   CorrelatorOptions result;
   result.seed = options.id_seed;
@@ -442,11 +432,7 @@ void Pipeline::State::EndExchange(Connection& connection, const Exchange& parsed
   BuildSpan(exchange, facts, process, row, span);
   waits.End(parsed.work, exchange.start_ns, exchange.end_ns,
             process.identity.resource->service_name, span.attributes);
-  if (span.attributes.size() > options.attribute_count_limit) {
-    span.dropped_attributes =
-        static_cast<uint32_t>(span.attributes.size() - options.attribute_count_limit);
-    span.attributes.Truncate(options.attribute_count_limit);
-  }
+  span.LimitAttributes(options.attribute_count_limit);
   if (context->resolved) {
     ContextCorrelator::FillIdentity(*context, span);
     spans.push_back(std::move(span));

@@ -116,5 +116,7 @@ struct Protocol {
 
 // In order of detection. The strictest signatures come first.
 std::span<const Protocol> Protocols();
+// Those without the ones of these names.
+std::vector<const Protocol*> EnabledProtocols(const std::vector<std::string>& disabled);
 
 }  // namespace zerotap

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 
 #include "agent/protocols/http1.h"
@@ -12,6 +13,16 @@ std::span<const Protocol> Protocols() {
       kPostgresProtocol,
   };
   return kProtocols;
+}
+
+std::vector<const Protocol*> EnabledProtocols(const std::vector<std::string>& disabled) {
+  std::vector<const Protocol*> enabled;
+  for (const Protocol& protocol : Protocols()) {
+    if (std::find(disabled.begin(), disabled.end(), protocol.name) == disabled.end()) {
+      enabled.push_back(&protocol);
+    }
+  }
+  return enabled;
 }
 
 }  // namespace zerotap

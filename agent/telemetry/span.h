@@ -32,6 +32,13 @@ struct Span {
   uint32_t dropped_attributes = 0;  // left out because there were too many
   ResourcePtr resource;  // never null on an exported span
   uint32_t ledger_row = 0;  // where pipeline/Ledger accounts for it; exporters pass it back untouched
+
+  // Keeps the first `limit` attributes and counts the others.
+  void LimitAttributes(size_t limit) {
+    if (attributes.size() <= limit) return;
+    dropped_attributes = static_cast<uint32_t>(attributes.size() - limit);
+    attributes.Truncate(limit);
+  }
 };
 
 }  // namespace zerotap

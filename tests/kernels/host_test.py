@@ -1,6 +1,7 @@
-"""usage: host_test.py BUILD-FOLDER
+"""usage: host_test.py BUILD-FOLDER [--update]
 
-Loads every program of the BPF objects of both compilers on the running kernel and holds them to the committed budgets.
+Loads every program of the BPF objects of both compilers on the running kernel and holds them to the committed budgets;
+--update makes what was measured the budget of this kernel's series.
 """
 
 import json
@@ -31,10 +32,17 @@ def main():
         programs = [json.loads(line) for line in result.stdout.decode().splitlines()]
         for program in (line for line in programs if "program" in line):
             print(f"{compiler} {program['program']:20} {program['instructions']:8} {'' if program['loaded'] else 'does not load'}")
+        if "--update" in sys.argv[2:]:
+            budgets[compiler][".".join(str(n) for n in judge.series_of(platform.release()))] = {
+                line["program"]: line["instructions"] if line["loaded"] else None for line in programs if "program" in line}
         problems = judge.over_budget(programs, budgets[compiler], platform.release()) if programs else ["load_programs said nothing"]
         for problem in problems:
             print(f"FAILED {compiler}: {problem}")
         failed += len(problems)
+    if "--update" in sys.argv[2:]:
+        with open(os.path.join(HERE, "budgets.json"), "w") as file:
+            json.dump(budgets, file, indent=1)
+            file.write("\n")
     return 1 if failed else 0
 
 

@@ -138,9 +138,10 @@ class Validator {
   // A gRPC endpoint may be host:port alone.
   void CheckEndpoint(const std::string& key, const std::string& endpoint, bool grpc) {
     if (endpoint.empty()) return;
+    const std::string shown = endpoint.substr(endpoint.rfind('@') + 1);  // without a password
     if (grpc && endpoint.find("://") == std::string::npos) {
       if (endpoint.front() == ':' || endpoint.find_first_of(" \t\r\n/") != std::string::npos) {
-        errors_.push_back(key + ": \"" + endpoint +
+        errors_.push_back(key + ": \"" + shown +
                           "\" must be host:port, or begin with http:// or https://");
       }
       return;
@@ -149,12 +150,12 @@ class Validator {
     const bool https = endpoint.rfind("https://", 0) == 0;
     const std::string rest = endpoint.substr(std::min(endpoint.size(), size_t{https ? 8u : 7u}));
     if (!http && !https) {
-      errors_.push_back(key + ": \"" + endpoint +
+      errors_.push_back(key + ": \"" + shown +
                         "\" must begin with http:// or https://, for example http://" +
-                        (endpoint.find("://") == std::string::npos ? endpoint : "127.0.0.1:4318"));
+                        (endpoint.find("://") == std::string::npos ? shown : "127.0.0.1:4318"));
     } else if (rest.empty() || rest.front() == '/' || rest.front() == ':' ||
                endpoint.find_first_of(" \t\r\n") != std::string::npos) {
-      errors_.push_back(key + ": \"" + endpoint + "\" names no host, or has spaces in it");
+      errors_.push_back(key + ": \"" + shown + "\" names no host, or has spaces in it");
     }
   }
 

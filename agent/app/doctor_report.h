@@ -22,7 +22,7 @@ struct HostCheck {
 
 // Something of a process that gives no span, or only a part of one.
 struct BlindSpot {
-  std::string kind;  // tls, io_uring, 32_bit, own_spans, own_metrics, excluded, not_readable
+  std::string kind;  // tls, io_uring, 32_bit, own_spans, excluded, not_readable
   std::string text;
 };
 

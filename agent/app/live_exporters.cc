@@ -22,6 +22,7 @@ void AddCounts(const std::vector<ExporterCounts>& from, std::vector<ExporterCoun
     sum->dropped += counts.dropped;
     sum->retries += counts.retries;
     sum->bytes_sent += counts.bytes_sent;
+    for (const auto& [reason, items] : counts.losses) sum->losses[reason] += items;
   }
 }
 

@@ -104,6 +104,27 @@ TEST_F(LiveExportersTest, CountsOfFormerOnesStay) {
   (*created)->Shutdown(std::chrono::steady_clock::now() + 5s);
 }
 
+TEST_F(LiveExportersTest, ReasonsOfLossesAddUp) {
+  FakeCollector collector;
+  testing::FakeReply refusal;
+  refusal.status = 400;
+  collector.Script({}, refusal);
+  auto created = LiveExporters::Create(ExportingTo(collector), ledger_);
+  ASSERT_TRUE(created);
+  for (const uint64_t lost : {3u, 6u, 9u}) {
+    (*created)->PushSpans(Spans(3));
+    ASSERT_TRUE(WaitFor([&] { return ledger_.Total().dropped_total() == lost; }));
+    uint64_t counted = 0;
+    for (const ExporterCounts& counts : (*created)->Counts()) {
+      const auto found = counts.losses.find("http_400");
+      if (found != counts.losses.end()) counted += found->second;
+    }
+    EXPECT_EQ(counted, lost);
+    ASSERT_TRUE((*created)->Replace(ExportingTo(collector), 5s));
+  }
+  (*created)->Shutdown(std::chrono::steady_clock::now() + 5s);
+}
+
 TEST_F(LiveExportersTest, WhatCannotBeMadeLeavesTheFormerInForce) {
   FakeCollector collector;
   auto created = LiveExporters::Create(ExportingTo(collector), ledger_);

@@ -16,6 +16,8 @@ using google::protobuf::internal::WireFormatLite;
 using Json = nlohmann::json;
 
 constexpr int64_t kMaxDelaySeconds = 86'400;
+// Parsed, a megabyte of "[" takes eighty. No response is as long.
+constexpr size_t kMaxJsonBytes = size_t{256} << 10;
 
 // The fields of one message, in order; everything that is not asked for is skipped.
 class FieldReader {
@@ -112,6 +114,7 @@ std::optional<ExportResponse> ReadProtobufResponse(std::string_view body) {
 }
 
 std::optional<ExportResponse> ReadJsonResponse(std::string_view body) {
+  if (body.size() > kMaxJsonBytes) return std::nullopt;
   const Json parsed = Json::parse(body, nullptr, false);
   if (!parsed.is_object()) return std::nullopt;
   ExportResponse response;
@@ -140,6 +143,7 @@ RpcStatus ReadProtobufStatus(std::string_view body) {
 }
 
 std::string ReadJsonStatusMessage(std::string_view body) {
+  if (body.size() > kMaxJsonBytes) return {};
   const Json parsed = Json::parse(body, nullptr, false);
   if (!parsed.is_object()) return {};
   const auto message = parsed.find("message");

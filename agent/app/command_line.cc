@@ -36,7 +36,7 @@ constexpr const char* kRunFooter =
     "Examples:\n"
     "  zerotap run --config /etc/zerotap/zerotap.yaml\n"
     "  zerotap run --endpoint https://ingest.eu.signoz.cloud:443 --log-level warn\n"
-    "  zerotap run --exporter file,console --duration 60\n"
+    "  zerotap run --exporter otlp,console --duration 60\n"
     "\n"
     "Exit codes: 0 ended by a signal or --duration, 1 failed while running, 2 wrong configuration,\n"
     "            3 a privilege or a kernel feature is missing\n";

@@ -29,9 +29,8 @@ struct OtlpSender {
   otlp::BodyFormat format = otlp::BodyFormat::kProtobuf;
 };
 
-HttpClientOptions ClientOptions(const ExporterFactory& factory, const OtlpOptions& options) {
-  const std::string& version = factory.options().agent_version;
-  const std::string suffix = version.empty() ? "" : "/" + version;
+HttpClientOptions ClientOptions(std::string_view version, const OtlpOptions& options) {
+  const std::string suffix = version.empty() ? "" : "/" + std::string(version);
   HttpClientOptions client;
   client.ca_file = options.ca_file;
   client.client_certificate_file = options.client_certificate_file;
@@ -42,31 +41,15 @@ HttpClientOptions ClientOptions(const ExporterFactory& factory, const OtlpOption
   return client;
 }
 
-// The one place that knows OTLP's transports: another one is another case here.
-Result<std::unique_ptr<otlp::Transport>> MakeTransport(const OtlpOptions& options,
-                                                       std::string_view signal,
-                                                       otlp::BodyFormat format,
-                                                       HttpClientOptions client) {
-  if (options.protocol == "grpc") {
-    Result<std::string> url =
-        otlp::GrpcCallUrl(options.endpoint, options.signal_endpoint, options.insecure, signal);
-    if (!url) return tl::unexpected<Error>(url.error());
-    return otlp::GrpcTransport::Create({*url, options.headers, std::move(client)});
-  }
-  if (options.protocol != "http/protobuf" && options.protocol != "http/json") {
-    return Fail("the OTLP protocol \"" + Printable(options.protocol, 60) +
-                "\" is not known; use http/protobuf, http/json or grpc");
-  }
-  Result<std::string> url = otlp::SignalUrl(options.endpoint, options.signal_endpoint, signal);
-  if (!url) return tl::unexpected<Error>(url.error());
-  return otlp::HttpTransport::Create({*url, format, options.headers, std::move(client)});
+otlp::BodyFormat FormatOf(const OtlpOptions& options) {
+  return options.protocol == "http/json" ? otlp::BodyFormat::kJson : otlp::BodyFormat::kProtobuf;
 }
 
 Result<OtlpSender> MakeSender(ExporterFactory& factory, const OtlpOptions& options,
                               std::string_view signal, Stats stats) {
   OtlpSender result;
-  if (options.protocol == "http/json") result.format = otlp::BodyFormat::kJson;
-  auto transport = MakeTransport(options, signal, result.format, ClientOptions(factory, options));
+  result.format = FormatOf(options);
+  auto transport = MakeOtlpTransport(options, signal, factory.options().agent_version);
   if (!transport) return tl::unexpected<Error>(transport.error());
   otlp::SenderOptions sender;
   sender.signal = signal;
@@ -154,6 +137,27 @@ Result<const Entry*> Find(std::string_view name) {
 }
 
 }  // namespace
+
+// The one place that knows OTLP's transports: another one is another case here.
+Result<std::unique_ptr<otlp::Transport>> MakeOtlpTransport(const OtlpOptions& options,
+                                                           std::string_view signal,
+                                                           std::string_view agent_version) {
+  HttpClientOptions client = ClientOptions(agent_version, options);
+  if (options.protocol == "grpc") {
+    Result<std::string> url =
+        otlp::GrpcCallUrl(options.endpoint, options.signal_endpoint, options.insecure, signal);
+    if (!url) return tl::unexpected<Error>(url.error());
+    return otlp::GrpcTransport::Create({*url, options.headers, std::move(client)});
+  }
+  if (options.protocol != "http/protobuf" && options.protocol != "http/json") {
+    return Fail("the OTLP protocol \"" + Printable(options.protocol, 60) +
+                "\" is not known; use http/protobuf, http/json or grpc");
+  }
+  Result<std::string> url = otlp::SignalUrl(options.endpoint, options.signal_endpoint, signal);
+  if (!url) return tl::unexpected<Error>(url.error());
+  return otlp::HttpTransport::Create(
+      {*url, FormatOf(options), options.headers, std::move(client)});
+}
 
 ExporterFactory::ExporterFactory(ExporterOptions options)
     : options_(std::move(options)), reachability_(std::make_shared<otlp::Reachability>()) {}

@@ -19,6 +19,7 @@
 #include "exporters/export_stats.h"
 #include "exporters/file_output.h"
 #include "exporters/otlp/reachability.h"
+#include "exporters/otlp/transport.h"
 #include "exporters/retry.h"
 
 namespace zerotap {
@@ -38,6 +39,11 @@ struct OtlpOptions {
   std::string proxy;  // see HttpClientOptions
   RetryOptions retry;
 };
+
+// What hands single requests of one signal ("traces", "metrics") to the receiver of `options`.
+Result<std::unique_ptr<otlp::Transport>> MakeOtlpTransport(const OtlpOptions& options,
+                                                           std::string_view signal,
+                                                           std::string_view agent_version);
 
 struct ExporterOptions {
   std::string agent_version;  // for the scope and User-Agent

@@ -8,7 +8,9 @@
 #include <utility>
 
 #include "agent/app/config_units.h"
-#include "agent/http/client.h"
+#include "agent/app/exporter_set.h"
+#include "agent/app/version.h"
+#include "exporters/otlp/endpoint.h"
 
 namespace zerotap {
 namespace {
@@ -89,42 +91,37 @@ void CheckTiers(const CaptureConfig& config, const std::function<TierCheck(Captu
   if (report.tier.empty() && config.tier == "auto") report.host.back().finding = Finding::kBad;
 }
 
+// By the protocol, proxy and certificates with which zerotap run would send.
 void CheckReceiver(const ExportConfig& exports, Signal signal, DoctorReport& report) {
-  const std::string name = signal == Signal::kTraces ? "traces_to" : "metrics_to";
-  const OtlpSettings settings = ResolveOtlp(exports, signal);
-  std::string shown = settings.endpoint;
-  const size_t authority = shown.find("://") + 3;
-  const size_t at = shown.rfind('@', shown.find('/', authority));
-  if (at != std::string::npos && at > authority) shown.replace(authority, at - authority, "***");
-  HttpClientOptions options;
-  options.ca_file = settings.certificate;
-  options.client_certificate_file = settings.client_certificate;
-  options.client_key_file = settings.client_key;
-  Result<std::unique_ptr<HttpClient>> client = HttpClient::Create(options);
-  if (!client) {
-    Add(report, name, Finding::kNote, shown + ": " + client.error().message,
-        "export.otlp.certificate, client_key and client_certificate name the files");
+  const bool is_traces = signal == Signal::kTraces;
+  const std::string name = is_traces ? "traces_to" : "metrics_to";
+  OtlpOptions options = OtlpOptionsOf(exports, signal);
+  options.timeout = kReceiverTimeout;
+  Result<std::unique_ptr<otlp::Transport>> transport =
+      MakeOtlpTransport(options, is_traces ? "traces" : "metrics", kVersion);
+  if (!transport) {
+    Add(report, name, Finding::kNote, transport.error().message,
+        "zerotap run will not start: see export.otlp in docs/configuration.md");
     return;
   }
-  HttpHeaders headers = settings.headers;
-  headers.emplace_back("content-type", "application/x-protobuf");
-  // No bytes are a valid export: of nothing.
-  const HttpResult result = (*client)->Post(settings.endpoint, headers, "", kReceiverTimeout);
-  if (!result) {
-    Add(report, name, Finding::kNote, shown + ": " + result.error().message,
+  const std::string shown = otlp::WithoutSecrets((*transport)->url());
+  // An export of nothing is valid: no bytes of protobuf, an empty object of JSON.
+  otlp::OutgoingBody nothing;
+  if (options.protocol == "http/json") nothing.bytes = "{}";
+  const otlp::Attempt attempt = (*transport)->Post(nothing, kReceiverTimeout);
+  const bool refused = attempt.result == otlp::AttemptResult::kBusy ||
+                       attempt.result == otlp::AttemptResult::kRefused ||
+                       attempt.result == otlp::AttemptResult::kTooLarge;
+  if (attempt.result == otlp::AttemptResult::kUnreachable) {
+    Add(report, name, Finding::kNote, shown + ": " + attempt.message,
         "zerotap goes on without it and tries again; see that the receiver listens there");
-    return;
-  }
-  const std::string status = fmt::format("{} answers {}", shown, result->status);
-  if (result->status >= 200 && result->status < 300) {
-    Add(report, name, Finding::kGood, status);
-  } else if (result->status == 401 || result->status == 403) {
-    Add(report, name, Finding::kNote, status, "check the key in export.otlp.headers");
-  } else if (result->status == 404 || result->status == 405) {
-    Add(report, name, Finding::kNote, status,
-        "check the path of export.otlp.endpoint: /v1/traces and /v1/metrics are appended to it");
+  } else if (refused) {
+    Add(report, name, Finding::kNote, shown + " answers " + attempt.message,
+        "the receiver's own log says more");
+  } else if (!attempt.message.empty()) {
+    Add(report, name, Finding::kNote, shown + ": " + attempt.message);
   } else {
-    Add(report, name, Finding::kNote, status, "the receiver's own log says why");
+    Add(report, name, Finding::kGood, shown + " takes exports (" + options.protocol + ")");
   }
 }
 

@@ -4,27 +4,9 @@
 #include <utility>
 
 #include "agent/app/version.h"
-#include "exporters/factory.h"
 
 namespace zerotap {
 namespace {
-
-OtlpOptions OtlpOptionsOf(const ExportConfig& exports, Signal signal) {
-  const OtlpSettings settings = ResolveOtlp(exports, signal);
-  OtlpOptions options;
-  options.signal_endpoint = settings.endpoint;
-  options.protocol = settings.protocol;
-  options.insecure = settings.insecure == "true";
-  options.headers = settings.headers;
-  options.timeout = std::chrono::milliseconds(settings.timeout_ns / 1'000'000);
-  options.gzip = settings.compression == "gzip";
-  options.ca_file = settings.certificate;
-  options.client_certificate_file = settings.client_certificate;
-  options.client_key_file = settings.client_key;
-  options.proxy = settings.proxy;
-  options.retry.give_up_after = std::chrono::milliseconds(settings.give_up_after_ns / 1'000'000);
-  return options;
-}
 
 ColorMode ColorModeOf(const std::string& color) {
   if (color == "always") return ColorMode::kAlways;
@@ -62,6 +44,23 @@ SpanFateCallback FatesInto(Ledger& ledger) {
 }
 
 }  // namespace
+
+OtlpOptions OtlpOptionsOf(const ExportConfig& exports, Signal signal) {
+  const OtlpSettings settings = ResolveOtlp(exports, signal);
+  OtlpOptions options;
+  options.signal_endpoint = settings.endpoint;
+  options.protocol = settings.protocol;
+  options.insecure = settings.insecure == "true";
+  options.headers = settings.headers;
+  options.timeout = std::chrono::milliseconds(settings.timeout_ns / 1'000'000);
+  options.gzip = settings.compression == "gzip";
+  options.ca_file = settings.certificate;
+  options.client_certificate_file = settings.client_certificate;
+  options.client_key_file = settings.client_key;
+  options.proxy = settings.proxy;
+  options.retry.give_up_after = std::chrono::milliseconds(settings.give_up_after_ns / 1'000'000);
+  return options;
+}
 
 Result<std::unique_ptr<ExporterSet>> ExporterSet::Create(const Config& config, Ledger& ledger) {
   const ExportConfig& exports = config.exports;

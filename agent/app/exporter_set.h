@@ -13,8 +13,12 @@
 #include "agent/telemetry/metric.h"
 #include "agent/telemetry/span.h"
 #include "exporters/batcher.h"
+#include "exporters/factory.h"
 
 namespace zerotap {
+
+// The settings of one signal as the exporters take them.
+OtlpOptions OtlpOptionsOf(const ExportConfig& exports, Signal signal);
 
 class ExporterSet {
  public:

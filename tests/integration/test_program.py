@@ -344,7 +344,7 @@ class Doctor(Case):
         os.makedirs(folder)
         _, port = self.start_app("collector.py", "ok", folder)
         _, refusing = self.start_app("collector.py", "refuse", folder)
-        for endpoint, finding, word in ((f"http://127.0.0.1:{port}", "good", "200"),
+        for endpoint, finding, word in ((f"http://127.0.0.1:{port}", "good", "takes exports"),
                                         (f"http://127.0.0.1:{refusing}", "note", "400"),
                                         (f"http://127.0.0.1:{free_port()}", "note", "connect")):
             status, report, _ = self.doctor({}, "--endpoint", endpoint)

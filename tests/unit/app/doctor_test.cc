@@ -5,6 +5,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "tests/support/fake_collector.h"
+#include "tests/support/fake_grpc_server.h"
 #include "tests/unit/process/fake_root.h"
 
 namespace zerotap {
@@ -117,9 +119,41 @@ TEST(DoctorConfiguration, AReceiverThatNobodyIsNamesTheError) {
   DoctorReport report;
   CheckConfiguration(Exporting("http://user:s3cret@127.0.0.1:1"), report);
   EXPECT_EQ(Find(report, "traces_to").finding, Finding::kNote);
-  EXPECT_THAT(Find(report, "traces_to").text, HasSubstr("http://***@127.0.0.1:1/v1/traces"));
+  EXPECT_THAT(Find(report, "traces_to").text, HasSubstr("http://127.0.0.1:1/v1/traces: "));
   EXPECT_THAT(DoctorText(report), Not(HasSubstr("s3cret")));
   EXPECT_EQ(Find(report, "metrics_to").text, "none");
+}
+
+TEST(DoctorConfiguration, ReceiversAreAskedByTheProtocolOfTheConfiguration) {
+  testing::FakeGrpcServer grpc;
+  LoadedConfig loaded = Exporting(grpc.authority());
+  loaded.config.exports.otlp.protocol = "grpc";
+  loaded.config.exports.otlp.insecure = "true";
+  loaded.config.exports.otlp.headers = {{"x-key", "s3cret"}};
+  DoctorReport report;
+  CheckConfiguration(loaded, report);
+  EXPECT_EQ(Find(report, "traces_to").finding, Finding::kGood) << Find(report, "traces_to").text;
+  EXPECT_THAT(Find(report, "traces_to").text, HasSubstr("(grpc)"));
+  ASSERT_EQ(grpc.requests().size(), 1u);
+  EXPECT_EQ(grpc.requests()[0].body, testing::GrpcFrame(""));
+  EXPECT_EQ(grpc.requests()[0].headers.at("x-key"), "s3cret");
+  EXPECT_THAT(DoctorText(report), Not(HasSubstr("s3cret")));
+
+  testing::FakeCollector collector;
+  loaded = Exporting(collector.url());
+  loaded.config.exports.otlp.protocol = "http/json";
+  report = {};
+  CheckConfiguration(loaded, report);
+  EXPECT_EQ(Find(report, "traces_to").finding, Finding::kGood) << Find(report, "traces_to").text;
+  ASSERT_EQ(collector.requests().size(), 1u);
+  EXPECT_EQ(collector.requests()[0].body, "{}");
+  EXPECT_EQ(collector.requests()[0].Header("content-type"), "application/json");
+
+  loaded.config.exports.otlp.protocol = "grpc";
+  report = {};
+  CheckConfiguration(loaded, report);
+  EXPECT_EQ(Find(report, "traces_to").finding, Finding::kNote);
+  EXPECT_THAT(Find(report, "traces_to").text, HasSubstr("4317"));
 }
 
 TEST(DoctorConfiguration, FileAndWarningsAreTold) {

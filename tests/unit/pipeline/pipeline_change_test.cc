@@ -158,6 +158,19 @@ TEST_F(PipelineChangeTest, CapturedHeadersOfARequestInFlightOutliveTheirList) {
       spans[0].attributes.Has("http.request.header.x-tenant-with-a-name-that-is-long-enough"));
 }
 
+TEST_F(PipelineChangeTest, LimitsOfAttributesChangeForWhatEndsFromNowOn) {
+  ConnectionEnd server = End(2, 200, ZT_ROLE_SERVER);
+  Feed(server.Opened(Now()));
+  Feed(server.Read(Now(), Get("/a")));
+  options_.attribute_count_limit = 3;
+  Change();
+  Feed(server.Send(Now(), kResponse));
+  const std::vector<Span> spans = SettledSpans();
+  ASSERT_EQ(spans.size(), 1u);
+  EXPECT_EQ(spans[0].attributes.size(), 3u);
+  EXPECT_GT(spans[0].dropped_attributes, 0u);
+}
+
 TEST_F(PipelineChangeTest, SamplingAndRedactionChangeForWhatEndsFromNowOn) {
   ConnectionEnd server = End(2, 200, ZT_ROLE_SERVER);
   Feed(server.Opened(Now()));

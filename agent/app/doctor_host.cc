@@ -100,8 +100,9 @@ void CheckReceiver(const ExportConfig& exports, Signal signal, DoctorReport& rep
   Result<std::unique_ptr<otlp::Transport>> transport =
       MakeOtlpTransport(options, is_traces ? "traces" : "metrics", kVersion);
   if (!transport) {
-    Add(report, name, Finding::kNote, transport.error().message,
-        "zerotap run will not start: see export.otlp in docs/configuration.md");
+    Add(report, name, Finding::kBad, transport.error().message,
+        "zerotap run does not start with it: see export.otlp in docs/configuration.md");
+    report.would_capture = false;
     return;
   }
   const std::string shown = otlp::WithoutSecrets((*transport)->url());

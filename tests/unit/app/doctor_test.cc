@@ -124,6 +124,17 @@ TEST(DoctorConfiguration, AReceiverThatNobodyIsNamesTheError) {
   EXPECT_EQ(Find(report, "metrics_to").text, "none");
 }
 
+TEST(DoctorConfiguration, WhatKeepsRunFromStartingIsBad) {
+  LoadedConfig loaded = Exporting("https://127.0.0.1:1");
+  loaded.config.exports.otlp.certificate = "/nonexistent/authority.pem";
+  DoctorReport report;
+  report.would_capture = true;
+  CheckConfiguration(loaded, report);
+  EXPECT_EQ(Find(report, "traces_to").finding, Finding::kBad);
+  EXPECT_THAT(Find(report, "traces_to").text, HasSubstr("/nonexistent/authority.pem"));
+  EXPECT_FALSE(report.would_capture);
+}
+
 TEST(DoctorConfiguration, ReceiversAreAskedByTheProtocolOfTheConfiguration) {
   testing::FakeGrpcServer grpc;
   LoadedConfig loaded = Exporting(grpc.authority());

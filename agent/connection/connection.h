@@ -157,6 +157,7 @@ class Connection final : private StreamConsumer, private ExchangeSink {
   uint64_t peer_inode_ = 0;
   uint64_t own_pair_ = 0;
   bool positions_from_zero_ = false;
+  bool compared_with_peer_ = false;
   uint64_t lost_records_ = 0;  // said by data records
   std::array<bool, 2> may_lack_record_{};  // the next jump of that direction may be a record that was lost
 };

@@ -385,6 +385,7 @@ void Pipeline::State::EndExchange(Connection& connection, const Exchange& parsed
       parsed.http->otlp_export != OtlpExport::kNone) {
     if (parsed.role == Role::kClient) NoteExport(parsed.tgid, *parsed.http);
     ledger.Filtered(row, FilterReason::kOtlpExport);
+    waits.Drop(parsed.work);
     correlator.End(parsed.work, parsed.end_ns);
     return;
   }
@@ -580,6 +581,7 @@ Status Pipeline::Reconfigure(const PipelineOptions& wanted, bool processes_chang
   state.redactor = UrlRedactor(options.redaction);
   options.legacy_attributes = wanted.legacy_attributes;
   options.attribute_value_limit = wanted.attribute_value_limit;
+  options.attribute_count_limit = wanted.attribute_count_limit;
   state.TakeAssemblerOptions();
   options.spans_enabled = wanted.spans_enabled;
   options.exclude_otel_instrumented = wanted.exclude_otel_instrumented;

@@ -619,10 +619,11 @@ void Pipeline::HandleRecord(ByteSpan bytes) {
   } else if (event->exec != nullptr) {
     state.processes.erase(event->exec->tgid);
   } else if (event->fork != nullptr) {
-    // The number's last owner may have been resolved after its end, when the kernel side had
-    // forgotten what was decided of it.
+    // Something may have been decided of the number's last owner after its end, when the kernel
+    // side had forgotten it; and not here alone.
     uint32_t tgid = event->fork->child_tgid;
-    if (state.processes.erase(tgid) > 0) state.control.ForgetProcess(tgid);
+    state.processes.erase(tgid);
+    state.control.ForgetProcess(tgid);
   } else if (event->exit != nullptr) {
     ForgetProcess(event->exit->tgid);
   }

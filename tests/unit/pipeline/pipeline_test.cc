@@ -224,6 +224,11 @@ TEST_F(PipelineTest, WhatWasDecidedOfANumberDoesNotBindItsNextOwner) {
   fork.As<zt_process_fork_event>().child_tgid = 200;
   Feed(fork);
   EXPECT_EQ(control_.policies.count(200), 0u);
+
+  control_.policies[300] = ZT_PROCESS_IGNORE;  // by others than the pipeline
+  fork.As<zt_process_fork_event>().child_tgid = 300;
+  Feed(fork);
+  EXPECT_EQ(control_.policies.count(300), 0u);
 }
 
 TEST_F(PipelineTest, ClientsOfOwnPortsAreLeftOut) {

@@ -92,6 +92,7 @@ class Connection final : private StreamConsumer, private ExchangeSink {
   Connection* peer = nullptr;        // the other end, when it is on this host and known
   uint64_t last_active_ns = 0;
   uint32_t last_tgid = 0;
+  uint32_t answering_tid = 0;        // the thread that sent last since the latest request began
   uint32_t records_since_verdict = 0;
   uint32_t in_flight = 0;            // requests begun and not ended
   bool left_out = false;             // ignored because rules say so

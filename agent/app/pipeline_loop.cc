@@ -1,9 +1,11 @@
 #include "agent/app/pipeline_loop.h"
 
 #include <pthread.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstring>
 #include <utility>
 
@@ -99,7 +101,12 @@ PipelineLoop::PipelineLoop(const PipelineLoopOptions& options, EventSource& sour
       redactor_(options.recorded_payload, options.redaction_key),
       self_metrics_(options.agent_resource, options.self_temporality),
       measures_(options.pipeline.red, processes_.measures, processes_.resolve,
-                [this](uint32_t tgid) { control_.SetProcessPolicy(tgid, ZT_PROCESS_IGNORE); }) {}
+                [this](uint32_t tgid) {
+                  // Numbers are read seconds after they were counted: nobody would take back what
+                  // is decided of a process whose end is known.
+                  if (::kill(static_cast<pid_t>(tgid), 0) != 0 && errno == ESRCH) return;
+                  control_.SetProcessPolicy(tgid, ZT_PROCESS_IGNORE);
+                }) {}
 
 PipelineLoop::~PipelineLoop() { Stop(); }
 
@@ -263,6 +270,8 @@ void PipelineLoop::HandleProcessRecord(const Event& event) {
   } else if (event.exit != nullptr) {
     if (processes_.on_exit) processes_.on_exit(*event.exit);
     measures_.OnExit(event.exit->tgid);
+    // The kernel side has done so; what was decided between the end and its record is left.
+    if (event.exit->tgid != options_.own_pid) control_.ForgetProcess(event.exit->tgid);
   }
 }
 

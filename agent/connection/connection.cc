@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "agent/events/event.h"
 
@@ -233,6 +234,7 @@ void Connection::CompareWithPeer() {
   if (peer == nullptr || !positions_from_zero_ || !peer->positions_from_zero_) return;
   if (state_ == State::kIgnored || peer->state_ == State::kIgnored) return;
   if (lost_records_ != 0 || peer->lost_records_ != 0) return;
+  if (std::exchange(compared_with_peer_, true)) return;  // an end may be read again and again
   uint64_t sent = peer->egress_.position();
   uint64_t read = ingress_.position();
   if (sent > read) listener_.OnUnseen(*this, sent - read);

@@ -92,6 +92,7 @@ class Connection final : private StreamConsumer, private ExchangeSink {
   Connection* peer = nullptr;        // the other end, when it is on this host and known
   uint64_t last_active_ns = 0;
   uint32_t last_tgid = 0;
+  uint32_t answering_tid = 0;        // the thread that sent last since the latest request began
   uint32_t records_since_verdict = 0;
   uint32_t in_flight = 0;            // requests begun and not ended
   bool left_out = false;             // ignored because rules say so
@@ -157,6 +158,7 @@ class Connection final : private StreamConsumer, private ExchangeSink {
   uint64_t peer_inode_ = 0;
   uint64_t own_pair_ = 0;
   bool positions_from_zero_ = false;
+  bool compared_with_peer_ = false;
   uint64_t lost_records_ = 0;  // said by data records
   std::array<bool, 2> may_lack_record_{};  // the next jump of that direction may be a record that was lost
 };

@@ -220,6 +220,7 @@ void Pipeline::State::OnData(const zt_data_event& data, ByteSpan head, ByteSpan 
     connection.last_tgid = data.tgid;
     ProcessOf(data.tgid);
   }
+  if (data.direction == ZT_DIRECTION_EGRESS && data.length > 0) connection.answering_tid = data.tid;
   connection.OnRecord(data, head, tail);
   tracker.AfterRecord(connection);
   if ((data.flags & ZT_DATA_EOF) != 0) tracker.OnEndOfStream(connection, data.header.time_ns);
@@ -306,6 +307,7 @@ WorkId Pipeline::State::BeginRequest(Connection& connection, const RequestStart&
       (start.otlp_export != OtlpExport::kNone || ProcessOf(start.tgid).own_spans);
   ledger.Seen(origin.ledger_row);
   const WorkId work = correlator.Begin(origin, start);
+  if (origin.role == Role::kServer) connection.answering_tid = 0;
   if (origin.role == Role::kServer && start.blocking) waits.Begin(work, start.start_ns);
   return work;
 }
@@ -431,6 +433,8 @@ void Pipeline::State::EndExchange(Connection& connection, const Exchange& parsed
   }
   Span span;
   BuildSpan(exchange, facts, process, row, span);
+  // Who read it may have handed it on, and have waited for something else since.
+  if (connection.answering_tid != parsed.tid) waits.Drop(parsed.work);
   waits.End(parsed.work, exchange.start_ns, exchange.end_ns,
             process.identity.resource->service_name, span.attributes);
   span.LimitAttributes(options.attribute_count_limit);
@@ -619,10 +623,11 @@ void Pipeline::HandleRecord(ByteSpan bytes) {
   } else if (event->exec != nullptr) {
     state.processes.erase(event->exec->tgid);
   } else if (event->fork != nullptr) {
-    // The number's last owner may have been resolved after its end, when the kernel side had
-    // forgotten what was decided of it.
+    // Something may have been decided of the number's last owner after its end, when the kernel
+    // side had forgotten it; and not here alone.
     uint32_t tgid = event->fork->child_tgid;
-    if (state.processes.erase(tgid) > 0) state.control.ForgetProcess(tgid);
+    state.processes.erase(tgid);
+    state.control.ForgetProcess(tgid);
   } else if (event->exit != nullptr) {
     ForgetProcess(event->exit->tgid);
   }

@@ -82,7 +82,7 @@ enum zt_counter {
 	ZT_COUNTER_UNSEEN_CALL = 9, /* calls that may have moved bytes of sockets without a record: io_uring_enter in tier B */
 	ZT_COUNTER_MEASURES_FULL = 10, /* a process, call and error too many to count durations of */
 	ZT_COUNTER_SYSCALL_START_UNKNOWN = 11, /* calls that were not measured: begun before the hooks were there */
-	ZT_COUNTER_TCP_OWNER_UNKNOWN = 12, /* connections with retransmissions whose process was never certain */
+	ZT_COUNTER_TCP_OWNER_UNKNOWN = 12, /* connections with retransmissions whose process was never certain, or is left out */
 	ZT_COUNTER_COUNT = 13,
 };
 

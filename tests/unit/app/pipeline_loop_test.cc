@@ -355,6 +355,14 @@ TEST_F(PipelineLoopTest, ProcessEventsReachTheirHooksInOrder) {
   EXPECT_THAT(control_.log, testing::Contains("forget 900"));
 }
 
+TEST_F(PipelineLoopTest, WhatWasDecidedOfAProcessEndsWithIt) {
+  Create();
+  source_.Put(Exit(900));
+  loop_->Start();
+  loop_->Stop();
+  EXPECT_THAT(control_.log, testing::Contains("forget 900"));
+}
+
 TEST_F(PipelineLoopTest, OwnPolicySurvivesAnExecEventOfOurPid) {
   options_.own_pid = 900;
   Create();

@@ -141,6 +141,17 @@ TEST_F(PipelineChangeTest, ARequestInFlightSurvivesAChange) {
   EXPECT_EQ(Counts().seen, 2u);
 }
 
+TEST_F(PipelineChangeTest, TheLimitOfAttributesIsTaken) {
+  ConnectionEnd server = End(2, 200, ZT_ROLE_SERVER);
+  Feed(server.Opened(Now()));
+  options_.attribute_count_limit = 3;
+  Change();
+  Serve(server, Get("/cart/17"));
+  std::vector<Span> spans = SettledSpans();
+  ASSERT_EQ(spans.size(), 1u);
+  EXPECT_EQ(spans[0].attributes.size(), 3u);
+}
+
 TEST_F(PipelineChangeTest, CapturedHeadersOfARequestInFlightOutliveTheirList) {
   options_.parser.request_headers = {"x-tenant-with-a-name-that-is-long-enough"};
   Change();

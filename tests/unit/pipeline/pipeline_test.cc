@@ -224,6 +224,11 @@ TEST_F(PipelineTest, WhatWasDecidedOfANumberDoesNotBindItsNextOwner) {
   fork.As<zt_process_fork_event>().child_tgid = 200;
   Feed(fork);
   EXPECT_EQ(control_.policies.count(200), 0u);
+
+  control_.policies[300] = ZT_PROCESS_IGNORE;  // by others than the pipeline
+  fork.As<zt_process_fork_event>().child_tgid = 300;
+  Feed(fork);
+  EXPECT_EQ(control_.policies.count(300), 0u);
 }
 
 TEST_F(PipelineTest, ClientsOfOwnPortsAreLeftOut) {
@@ -373,6 +378,33 @@ TEST_F(PipelineTest, TheEndsOfAUnixConnectionDifferByWhatWasUnseen) {
   end.As<zt_data_event>().flags = ZT_DATA_EOF;
   Feed(end);
   EXPECT_EQ(pipeline_->ledger().unseen_bytes(), 10u);
+  Feed(end);  // many programs read the end twice
+  EXPECT_EQ(pipeline_->ledger().unseen_bytes(), 10u);
+}
+
+TEST_F(PipelineTest, ASlowRequestSaysWhyIfItsReaderAnswered) {
+  Start();
+  uint64_t now_ns = 6 * kMs;
+  pipeline_->SetThreadReader([&now_ns](uint32_t, uint32_t) -> std::optional<ThreadTimes> {
+    ThreadTimes times;
+    times.at_ns = now_ns;
+    times.on_cpu_ns = now_ns;
+    return times;
+  });
+  ConnectionEnd server = Server();
+  Feed(server.Opened(1));
+  for (const bool same_thread : {true, false}) {
+    Feed(server.Read(now_ns - 6 * kMs + 10, kRequest));
+    pipeline_->Advance(now_ns);
+    now_ns += 2000 * kMs;
+    Record answer = server.Send(now_ns, kResponse);
+    if (!same_thread) ++answer.As<zt_data_event>().tid;
+    Feed(answer);
+    std::vector<Span> spans = Spans();
+    ASSERT_EQ(spans.size(), 1u);
+    EXPECT_EQ(spans[0].attributes.FindText(semconv::kWaitCause), same_thread ? "on_cpu" : "");
+    now_ns += 10 * kMs;
+  }
 }
 
 TEST_F(PipelineTest, AProcessThatCannotBeResolvedStillGetsItsSpan) {

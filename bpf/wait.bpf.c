@@ -132,7 +132,10 @@ int wait_thread_exit(zt_u64 *arguments)
 	zt_u32 tid = task->pid;
 	struct zt_thread_waits *waits = bpf_map_lookup_elem(&thread_waits, &tid);
 	if (!waits || waits->started_ns != task->start_boottime) {
-		if (task->se.sum_exec_runtime < ZT_WAIT_LEAST_RUN_NS)
+		if (task->se.sum_exec_runtime < ZT_WAIT_LEAST_RUN_NS || (task->flags & PF_KTHREAD))
+			return 0;
+		zt_u32 policy = zt_policy(task->tgid);
+		if (policy == ZT_PROCESS_IGNORE || policy == ZT_PROCESS_SELF)
 			return 0;
 		waits = zt_waits_of(task);
 		if (!waits)

@@ -352,14 +352,19 @@ Status AttachProbes(LoadedProbes& probes) {
       continue;
     }
     if (bpf_program__type(program) == BPF_PROG_TYPE_TRACEPOINT) continue;
-    const char* name = bpf_program__name(program);
-    const std::vector<FeatureLink>& features = probes.features.links;
-    if (std::any_of(features.begin(), features.end(),
-                    [name](const FeatureLink& link) { return link.program == name; })) {
+    LinkPtr link(bpf_program__attach(program));
+    if (!link) {
+      Error error =
+          FailErrno(std::string("cannot attach ") + bpf_program__section_name(program)).value();
+      // What was asked for besides must not keep the agent from capturing.
+      const std::vector<std::string>& features = probes.features.programs;
+      if (std::find(features.begin(), features.end(), bpf_program__name(program)) ==
+          features.end()) {
+        return tl::unexpected(std::move(error));
+      }
+      AddOnce(probes.report.remarks, error.message);
       continue;
     }
-    LinkPtr link(bpf_program__attach(program));
-    if (!link) return FailErrno(std::string("cannot attach ") + bpf_program__section_name(program));
     probes.links.push_back(std::move(link));
   }
   for (const Attachment& attachment : probes.attachments) {
@@ -368,7 +373,10 @@ Status AttachProbes(LoadedProbes& probes) {
     if (!perf_link) return tl::unexpected(perf_link.error());
     probes.links.push_back(std::move(*perf_link));
   }
-  return AttachFeatures(probes);
+  if (Status status = AttachFeatures(probes); !status) {
+    AddOnce(probes.report.remarks, status.error().message);
+  }
+  return {};
 }
 
 Status WalkWith(bpf_program* program, const char* what) {

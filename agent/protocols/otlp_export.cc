@@ -1,5 +1,7 @@
 #include "agent/protocols/otlp_export.h"
 
+#include <algorithm>
+
 namespace zerotap {
 namespace {
 
@@ -24,11 +26,14 @@ bool IsMediaType(std::string_view value, std::string_view type) {
 OtlpExport OtlpExportOf(std::string_view method, std::string_view target,
                         std::string_view content_type) {
   if (method != "POST") return OtlpExport::kNone;
-  if (!IsMediaType(content_type, "application/x-protobuf") &&
-      !IsMediaType(content_type, "application/json")) {
+  std::string_view path = target.substr(0, target.find_first_of("?#"));
+  if (IsMediaType(content_type, "application/json")) {
+    // Other programs have a /api/v1/logs that takes JSON too.
+    if (path.starts_with("/otlp/")) path.remove_prefix(std::string_view("/otlp").size());
+    if (std::count(path.begin(), path.end(), '/') != 2) return OtlpExport::kNone;
+  } else if (!IsMediaType(content_type, "application/x-protobuf")) {
     return OtlpExport::kNone;
   }
-  const std::string_view path = target.substr(0, target.find_first_of("?#"));
   if (path.ends_with("/v1/traces")) return OtlpExport::kTraces;
   if (path.ends_with("/v1/metrics")) return OtlpExport::kMetrics;
   if (path.ends_with("/v1/logs")) return OtlpExport::kLogs;

@@ -38,12 +38,22 @@ class Streams(Case):
         self.check(across)
         self.assertEqual(again.stop(), 0)
 
+    @staticmethod
+    def program_descriptors(pid):
+        mine = []
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                if "bpf-prog" in os.readlink(f"/proc/{pid}/fd/{fd}"):
+                    mine.append(fd)
+            except FileNotFoundError:
+                pass  # closed in between
+        return mine
+
     def test_nothing_stays_behind(self):
         """After a stop, and after a kill, no program and no map of the agent is in the kernel."""
         for sig in (signal.SIGTERM, signal.SIGKILL):
             agent = Agent(self.workspace)
-            mine = [fd for fd in os.listdir(f"/proc/{agent.pid}/fd")
-                    if "bpf-prog" in os.readlink(f"/proc/{agent.pid}/fd/{fd}")]
+            mine = self.program_descriptors(agent.pid)
             self.assertTrue(mine)
             identifiers = set()
             for fd in mine:

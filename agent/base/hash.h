@@ -13,8 +13,10 @@ constexpr uint64_t MixHash(uint64_t value) {
   value = (value ^ (value >> 27)) * 0x94D049BB133111EBull;
   return value ^ (value >> 31);
 }
+// Of an ordered pair. The seed is spread over the word first: a plain sum would give (1, 3) and (2, 2) the same hash,
+// and callers combine small dense numbers (connection ids, offsets).
 constexpr uint64_t CombineHash(uint64_t seed, uint64_t value) {
-  return MixHash(seed + 0x9E3779B97F4A7C15ull + value);
+  return MixHash((seed + 1) * 0x9E3779B97F4A7C15ull + value);
 }
 inline uint64_t HashText(std::string_view text, uint64_t seed = 0) {
   uint64_t hash = MixHash(seed ^ text.size());

@@ -12,16 +12,12 @@ namespace {
 constexpr uint64_t kHopSlackNs = 1'000'000;
 constexpr size_t kMaxThreads = 16384;
 
-uint64_t HopKey(uint64_t client_connection_id, uint64_t offset, uint32_t ordinal) {
-  return CombineHash(CombineHash(client_connection_id, offset), ordinal);
-}
-
-// Of a server request whose client end is not known yet.
-uint64_t AwaitKey(uint64_t server_connection_id, uint64_t offset, uint32_t ordinal) {
-  return HopKey(~server_connection_id, offset, ordinal);
-}
-
 }  // namespace
+
+size_t ContextCorrelator::HopKeyHash::operator()(const HopKey& key) const {
+  return CombineHash(CombineHash(key.connection_id, key.offset),
+                     uint64_t{key.ordinal} << 1 | (key.of_server_end ? 1 : 0));
+}
 
 ContextCorrelator::ContextCorrelator(const CorrelatorOptions& options, Sample sample,
                                      Release release)
@@ -100,8 +96,8 @@ void ContextCorrelator::BeginServer(uint32_t index, const WorkOrigin& origin,
   Work& work = works_[index];
   work.hop_key =
       origin.peer_connection_id == 0
-          ? AwaitKey(origin.connection_id, start.request_offset, origin.ordinal)
-          : HopKey(origin.peer_connection_id, start.request_offset, origin.ordinal);
+          ? HopKey{origin.connection_id, start.request_offset, origin.ordinal, true}
+          : HopKey{origin.peer_connection_id, start.request_offset, origin.ordinal, false};
   auto client = hops_.find(work.hop_key);
   if (client == hops_.end()) {
     work.waits_for_hop = true;
@@ -125,13 +121,13 @@ void ContextCorrelator::BeginClient(uint32_t index, const WorkOrigin& origin,
     ResolveAsRootOrCarried(index);
   }
   if (origin.peer_connection_id == 0 && !origin.expect_peer) return;
-  work.hop_key = HopKey(origin.connection_id, start.request_offset, origin.ordinal);
+  work.hop_key = HopKey{origin.connection_id, start.request_offset, origin.ordinal, false};
   if (!hops_.emplace(work.hop_key, index).second) return;
   work.in_hop_table = true;
   auto waiter = hop_waiters_.find(work.hop_key);
   if (waiter == hop_waiters_.end() && origin.peer_connection_id != 0) {
     waiter = hop_waiters_.find(
-        AwaitKey(origin.peer_connection_id, start.request_offset, origin.ordinal));
+        HopKey{origin.peer_connection_id, start.request_offset, origin.ordinal, true});
   }
   if (waiter == hop_waiters_.end()) return;
   uint32_t server = waiter->second;

@@ -104,6 +104,19 @@ class ContextCorrelator {
  private:
   static constexpr uint32_t kNone = ~0u;
 
+  // Where a request begins: a parent is found by this and nothing less, for a hash may meet another's.
+  struct HopKey {
+    uint64_t connection_id = 0;  // of the client end
+    uint64_t offset = 0;
+    uint32_t ordinal = 0;
+    bool of_server_end = false;  // the client end is not known yet: connection_id is the server's
+    bool operator==(const HopKey&) const = default;
+  };
+  struct HopKeyHash {
+    size_t operator()(const HopKey& key) const;
+  };
+  using HopTable = std::unordered_map<HopKey, uint32_t, HopKeyHash>;
+
   struct Work {
     uint32_t generation = 1;
     bool live = false;
@@ -115,7 +128,7 @@ class ContextCorrelator {
     Role role = Role::kUnknown;
     uint32_t tid = 0;
     uint32_t tgid = 0;
-    uint64_t hop_key = 0;
+    HopKey hop_key;
     uint64_t start_ns = 0;
     uint64_t end_ns = 0;
     uint32_t first_waiter = kNone;  // works that wait for this one's context
@@ -154,8 +167,8 @@ class ContextCorrelator {
   const Release release_;
   std::deque<Work> works_;
   std::vector<uint32_t> free_;
-  std::unordered_map<uint64_t, uint32_t> hops_;         // client requests by connection and position
-  std::unordered_map<uint64_t, uint32_t> hop_waiters_;  // server requests that wait for one of them
+  HopTable hops_;         // client requests
+  HopTable hop_waiters_;  // server requests that wait for one of them
   std::unordered_map<uint32_t, Thread> threads_;
   std::deque<Deadline> deadlines_;
   uint64_t now_ns_ = 0;

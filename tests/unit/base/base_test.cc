@@ -22,6 +22,14 @@ TEST(Hash, IsTheSameInEveryRun) {
   EXPECT_EQ(HashText("abc"), HashText(std::string("abc")));
 }
 
+TEST(Hash, PairsOfSmallNumbersDoNotMeet) {
+  std::set<uint64_t> seen;
+  for (uint64_t a = 0; a < 512; ++a) {
+    for (uint64_t b = 0; b < 512; ++b) seen.insert(CombineHash(a, b));
+  }
+  EXPECT_EQ(seen.size(), 512u * 512u);
+}
+
 TEST(Hash, TextsDifferByContentLengthAndSeed) {
   std::set<uint64_t> hashes;
   std::string text;

@@ -117,6 +117,27 @@ TEST(ContextCorrelator, AnotherPositionIsNoParent) {
   EXPECT_FALSE(c.At(server).parent_span_id.valid());
 }
 
+// Connections are numbered densely and many are at nearly the same offset.
+TEST(ContextCorrelator, NeighbouringConnectionsNeverShareAHop) {
+  Case c;
+  c.exact_positions = true;
+  std::vector<SpanId> clients;
+  const auto connection = [](uint64_t i) { return 100 + 2 * i; };
+  constexpr uint64_t kConnections = 32;
+  constexpr uint64_t kOffsets = 64;
+  for (uint64_t i = 0; i < kConnections; ++i) {
+    for (uint64_t offset = 0; offset < kOffsets; ++offset) {
+      clients.push_back(c.At(c.Client(connection(i), connection(i) + 1, offset, 10, 0)).span_id);
+    }
+  }
+  for (uint64_t i = 0; i < kConnections; ++i) {
+    for (uint64_t offset = 0; offset < kOffsets; ++offset) {
+      const WorkContext server = c.At(c.Server(connection(i) + 1, connection(i), offset, 20, 0));
+      EXPECT_EQ(server.parent_span_id, clients[i * kOffsets + offset]) << i << " at " << offset;
+    }
+  }
+}
+
 TEST(ContextCorrelator, EqualPositionAtAnotherTimeIsNoParent) {
   Case c;
   WorkId client = c.Client(1, 2, 100, 10, 5);

@@ -8,6 +8,7 @@
 #include "agent/app/config.h"
 #include "agent/app/config_yaml.h"
 #include "agent/app/doctor.h"
+#include "agent/app/memory_plan.h"
 #include "agent/app/replay_command.h"
 #include "agent/app/runner.h"
 #include "agent/base/log.h"
@@ -22,11 +23,12 @@ void Print(std::FILE* stream, std::string_view text) {
 
 int main(int argc, char** argv) {
   using namespace zerotap;
-  const CommandLine line = ParseCommandLine(argc, argv);
+  CommandLine line = ParseCommandLine(argc, argv);
   if (line.command == CommandLine::Command::kExit) {
     Print(line.exit_code == kExitOk ? stdout : stderr, line.output);
     return line.exit_code;
   }
+  line.overrides.machine = ReadMachineFacts("/");
   const Result<LoadedConfig> loaded = LoadConfig(line.overrides, ProcessEnvironment());
   if (!loaded) {
     Print(stderr,

@@ -24,16 +24,22 @@ struct zt_tcp_socket {
 	zt_u32 reserved;
 };
 
-/* By address; tcp_destroy_sock comes before an address is used again. */
+/* By address; tcp_destroy_sock comes before an address is used again, so that nothing needs to be
+ * pushed out: what is forgotten of a live socket would be counted twice. Entries are allocated one
+ * by one, as all hooks here run where the kernel allocates memory for sockets itself: never within
+ * an allocation, under a run queue's lock or in an NMI. */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, 1); /* BPF_F_NO_PREALLOC */
 	__uint(max_entries, 65536);
 	__type(key, zt_u64);
 	__type(value, struct zt_tcp_socket);
 } tcp_sockets SEC(".maps");
 
+/* Not by CPU, unlike the measures of system calls: these come once or twice in a connection's life,
+ * and hosts may have hundreds of CPUs. */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
 	__type(key, struct zt_measure_key);
 	__type(value, struct zt_measure);
@@ -43,6 +49,16 @@ static __always_inline void zt_tcp_add(zt_u32 tgid, zt_u16 what, zt_u16 error, z
 {
 	struct zt_measure_key key = {.tgid = tgid, .what = what, .error = error};
 	zt_measure_add(&tcp_measures, &key, value);
+}
+
+static __always_inline struct zt_tcp_socket *
+zt_remember(zt_u64 key, const struct zt_tcp_socket *state, zt_u64 flags)
+{
+	bpf_map_update_elem(&tcp_sockets, &key, state, flags);
+	struct zt_tcp_socket *known = bpf_map_lookup_elem(&tcp_sockets, &key);
+	if (!known)
+		zt_count(ZT_COUNTER_MEASURES_FULL);
+	return known;
 }
 
 /* The running process, if it is one whose connections are counted; else 0. */
@@ -93,7 +109,7 @@ static __always_inline void zt_tcp_connecting(struct sock *sk, zt_u64 key)
 	    .connect_ns = bpf_ktime_get_ns(),
 	    .tgid = tgid,
 	    .retransmits = BPF_CORE_READ((struct tcp_sock *)sk, total_retrans)};
-	bpf_map_update_elem(&tcp_sockets, &key, &state, BPF_ANY);
+	zt_remember(key, &state, BPF_ANY);
 }
 
 static __always_inline void zt_tcp_connected(struct sock *sk, zt_u64 key, int state)
@@ -120,8 +136,7 @@ static __always_inline void zt_tcp_closing(struct sock *sk, zt_u64 key)
 		struct zt_tcp_socket state = {.tgid = zt_tcp_owner()};
 		if (!state.tgid || !zt_has_file(sk))
 			return;
-		bpf_map_update_elem(&tcp_sockets, &key, &state, BPF_ANY);
-		known = bpf_map_lookup_elem(&tcp_sockets, &key);
+		known = zt_remember(key, &state, BPF_ANY);
 		if (!known)
 			return;
 	}
@@ -193,8 +208,7 @@ int survey_sockets(struct bpf_iter__task_file *context)
 	struct zt_tcp_socket *known = bpf_map_lookup_elem(&tcp_sockets, &key);
 	if (!known) {
 		struct zt_tcp_socket found = {.tgid = tgid};
-		bpf_map_update_elem(&tcp_sockets, &key, &found, BPF_NOEXIST);
-		known = bpf_map_lookup_elem(&tcp_sockets, &key);
+		known = zt_remember(key, &found, BPF_NOEXIST);
 		if (!known)
 			return 0;
 	}

@@ -19,10 +19,7 @@ uint64_t NextTickNs(uint64_t now_ns, uint64_t period_ns) {
   return (now_ns / period_ns + 1) * period_ns;
 }
 
-size_t EstimateMemory(const Span& span) {
-  return sizeof(Span) + span.name.capacity() + span.trace_state.capacity() +
-         span.attributes.MemorySize();
-}
+size_t EstimateMemory(const Span& span) { return span.MemorySize(); }
 
 SpanBatcher::SpanBatcher(std::unique_ptr<SpanExporter> exporter, SpanBatcherOptions options,
                          std::shared_ptr<ExportStats> stats, SpanFateCallback on_fate)
@@ -67,6 +64,22 @@ void SpanBatcher::Push(std::vector<Span>&& spans) {
   Report(dropped, SpanFate::kQueueDropped);
 }
 
+void SpanBatcher::Shed() {
+  std::vector<Span> dropped;
+  {
+    std::lock_guard lock(mutex_);
+    const size_t count = (queue_.size() + 1) / 2;
+    dropped.reserve(count);
+    while (dropped.size() < count) {
+      queued_bytes_ -= queue_.front().bytes;
+      dropped.push_back(std::move(queue_.front().span));
+      queue_.pop_front();
+    }
+    stats_->queued.store(queue_.size(), std::memory_order_relaxed);
+  }
+  Report(dropped, SpanFate::kShed);
+}
+
 void SpanBatcher::Report(std::span<const Span> spans, SpanFate fate) {
   if (spans.empty()) return;
   switch (fate) {
@@ -80,6 +93,7 @@ void SpanBatcher::Report(std::span<const Span> spans, SpanFate fate) {
       Add(stats_->failed, spans.size());
       break;
     case SpanFate::kQueueDropped:
+    case SpanFate::kShed:
       Add(stats_->dropped, spans.size());
       break;
   }
@@ -177,7 +191,8 @@ void SpanBatcher::Shutdown(std::chrono::steady_clock::time_point deadline) {
 
 MetricBatcher::MetricBatcher(std::unique_ptr<MetricExporter> exporter, MetricBatcherOptions options,
                              std::shared_ptr<ExportStats> stats)
-    : stats_(std::move(stats)),
+    : max_points_(options.max_queued_points),
+      stats_(std::move(stats)),
       exporter_(std::move(exporter)),
       queue_(std::max<size_t>(1, options.max_queued_collections)) {
   worker_ = std::make_unique<WorkerThread>("export-metrics", [this] { Run(); });
@@ -193,12 +208,21 @@ void MetricBatcher::Push(std::vector<Metric>&& metrics) {
     Add(stats_->failed, points);
     return;
   }
+  while (stats_->queued.load(std::memory_order_relaxed) + points > max_points_) {
+    std::optional<std::vector<Metric>> oldest = queue_.Pop(std::chrono::milliseconds(0));
+    if (!oldest) break;
+    CountPushedOut(*oldest);
+  }
   Add(stats_->queued, points);
-  std::optional<std::vector<Metric>> pushed_out = queue_.Push(std::move(metrics));
-  if (!pushed_out) return;
-  uint64_t dropped = otlp::CountPoints(*pushed_out);
-  stats_->queued.fetch_sub(dropped, std::memory_order_relaxed);
-  Add(stats_->dropped, dropped);
+  if (std::optional<std::vector<Metric>> oldest = queue_.Push(std::move(metrics))) {
+    CountPushedOut(*oldest);
+  }
+}
+
+void MetricBatcher::CountPushedOut(const std::vector<Metric>& metrics) {
+  const uint64_t points = otlp::CountPoints(metrics);
+  stats_->queued.fetch_sub(points, std::memory_order_relaxed);
+  Add(stats_->dropped, points);
 }
 
 void MetricBatcher::ExportCollection(const std::vector<Metric>& metrics) {

@@ -29,6 +29,7 @@ enum class SpanFate : uint8_t {
   kRejected,      // by the receiver
   kFailed,        // given up, or still waiting at the end of the shutdown
   kQueueDropped,  // pushed out by newer ones
+  kShed,          // given up to save memory
 };
 
 // Called for every span exactly once, on the batcher's or the pusher's thread, without a lock held.
@@ -64,6 +65,9 @@ class SpanBatcher {
   // Never waits for an export. Any thread.
   void Push(std::vector<Span>&& spans);
 
+  // Gives up the older half of the queue. Any thread.
+  void Shed();
+
   // Exports what is queued; what is not out by the deadline fails. Afterwards the exporter is gone
   // and every span has its fate. From one thread.
   void Shutdown(std::chrono::steady_clock::time_point deadline);
@@ -98,6 +102,7 @@ class SpanBatcher {
 
 struct MetricBatcherOptions {
   size_t max_queued_collections = 8;
+  uint64_t max_queued_points = 1'000'000;  // of several collections; one may be larger
 };
 
 // One vector of metrics per collection; exported in order, one Export call each. Counts data
@@ -116,6 +121,9 @@ class MetricBatcher {
   void Run();
   void ExportCollection(const std::vector<Metric>& metrics);
 
+  void CountPushedOut(const std::vector<Metric>& metrics);
+
+  const uint64_t max_points_;
   const std::shared_ptr<ExportStats> stats_;
   std::unique_ptr<MetricExporter> exporter_;
   BoundedQueue<std::vector<Metric>> queue_;

@@ -12,6 +12,7 @@
 #include "agent/app/config_schema.h"
 #include "agent/app/config_units.h"
 #include "agent/app/config_yaml.h"
+#include "agent/app/memory_plan.h"
 #include "agent/processors/route_normalizer.h"
 #include "agent/protocols/protocol.h"
 
@@ -372,7 +373,11 @@ Result<LoadedConfig> LoadConfig(const ConfigOverrides& overrides, const Environm
   ApplyOverrides(overrides, loaded.config, errors);
   ChooseExporters(loaded.config.exports);
   ResolveMetrics(loaded.config);
-  loaded.config.pipeline.max_connections = loaded.config.capture.max_connections;
+  // Caps that do not fit are no news where the settings themselves are wrong.
+  if (errors.empty()) {
+    Status fits = ApplyMemoryLimit(overrides.machine, loaded.origins, loaded.config, loaded.warnings);
+    if (!fits) errors.push_back(fits.error().message);
+  }
   Validator(errors).Check(loaded);
   if (errors.empty()) return loaded;
   std::string message;

@@ -20,9 +20,18 @@ namespace zerotap {
 
 using NamedValue = std::pair<std::string, std::string>;
 
+// Everything else follows from the limit and what was set besides (memory_plan.h).
+struct MemoryConfig {
+  uint64_t limit_bytes = 0;  // until LoadConfig 0: nobody has set it
+  uint64_t cpus = 1;         // that the host can have
+  uint64_t connection_bytes = 64 * 1024 * 1024;  // state of connections and parsers
+  uint64_t metric_queue_points = 32768;          // per exporter
+  uint64_t max_processes = 8192;
+};
+
 struct CaptureConfig {
   std::string tier = "auto";  // auto, a, b
-  uint64_t ring_bytes = 16 * 1024 * 1024;
+  uint64_t ring_bytes = 8 * 1024 * 1024;
   uint64_t max_connections = 65536;     // tracked at one time, in the kernel and here
   uint64_t detect_budget_bytes = 32 * 1024;  // of each run, until the protocol is known
 };
@@ -95,6 +104,7 @@ struct AgentConfig {
 };
 
 struct Config {
+  MemoryConfig memory;
   CaptureConfig capture;
   SyscallConfig syscalls;
   TcpConfig tcp;
@@ -111,8 +121,15 @@ struct Config {
   bool disabled = false;  // OTEL_SDK_DISABLED
 };
 
+// What caps depend on besides the settings.
+struct MachineFacts {
+  uint64_t control_group_bytes = 0;  // that zerotap's control group may use; 0: any amount
+  unsigned cpus = 1;                 // that the host can have
+};
+
 // What the command line says; it wins over everything else.
 struct ConfigOverrides {
+  MachineFacts machine;
   std::string config_path;
   std::optional<std::string> exporters;  // comma list, both signals
   std::optional<std::string> endpoint;

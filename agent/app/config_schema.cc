@@ -232,6 +232,10 @@ class TextLister : public ConfigVisitor {
 }  // namespace
 
 void VisitConfig(Config& config, ConfigVisitor& visitor) {
+  visitor.BeginGroup("memory");
+  visitor.Bytes("limit", config.memory.limit_bytes, 32 * kMiB, 1024 * 1024 * kMiB);
+  visitor.EndGroup();
+
   visitor.BeginGroup("capture");
   visitor.Choice("tier", config.capture.tier, kTiers);
   visitor.Bytes("ring_size", config.capture.ring_bytes, 256 * kKiB, 1024 * kMiB);

@@ -1,5 +1,6 @@
 #include "agent/app/exporter_set.h"
 
+#include <algorithm>
 #include <thread>
 #include <utility>
 
@@ -38,6 +39,9 @@ SpanFateCallback FatesInto(Ledger& ledger) {
         case SpanFate::kQueueDropped:
           ledger.Dropped(span.ledger_row, DropReason::kSpanQueueFull);
           break;
+        case SpanFate::kShed:
+          ledger.Dropped(span.ledger_row, DropReason::kMemoryLimit);
+          break;
       }
     }
   };
@@ -72,6 +76,8 @@ Result<std::unique_ptr<ExporterSet>> ExporterSet::Create(const Config& config, L
   options.file_max_bytes = exports.file_max_bytes;
   options.console_color = ColorModeOf(exports.console_color);
   ExporterFactory factory(std::move(options));
+  MetricBatcherOptions metric_batcher;
+  metric_batcher.max_queued_points = std::max<uint64_t>(1, config.memory.metric_queue_points);
 
   std::unique_ptr<ExporterSet> set(new ExporterSet);
   for (const std::string& name : exports.traces) {
@@ -91,7 +97,7 @@ Result<std::unique_ptr<ExporterSet>> ExporterSet::Create(const Config& config, L
     auto exporter = factory.MakeMetricExporter(name, stats);
     if (!exporter) return tl::unexpected<Error>(exporter.error());
     set->metrics_.push_back(
-        std::make_unique<MetricBatcher>(std::move(*exporter), MetricBatcherOptions{}, stats));
+        std::make_unique<MetricBatcher>(std::move(*exporter), metric_batcher, stats));
     set->named_.push_back({name, "metrics", std::move(stats)});
   }
   return set;
@@ -105,6 +111,10 @@ void ExporterSet::PushSpans(std::vector<Span>&& spans) {
 void ExporterSet::PushMetrics(std::vector<Metric>&& metrics) {
   for (size_t i = 0; i + 1 < metrics_.size(); ++i) metrics_[i]->Push(std::vector<Metric>(metrics));
   if (!metrics_.empty()) metrics_.back()->Push(std::move(metrics));
+}
+
+void ExporterSet::Shed() {
+  for (auto& batcher : spans_) batcher->Shed();
 }
 
 void ExporterSet::Shutdown(std::chrono::steady_clock::time_point deadline) {

@@ -30,6 +30,9 @@ class ExporterSet {
   void PushSpans(std::vector<Span>&& spans);
   void PushMetrics(std::vector<Metric>&& metrics);
 
+  // Gives up the older half of the spans that wait.
+  void Shed();
+
   // All exporters at the same time; what is not out by the deadline has failed. Afterwards nothing
   // may be pushed.
   void Shutdown(std::chrono::steady_clock::time_point deadline);

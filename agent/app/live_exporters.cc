@@ -46,6 +46,15 @@ void LiveExporters::PushMetrics(std::vector<Metric>&& metrics) {
   current_->PushMetrics(std::move(metrics));
 }
 
+void LiveExporters::Shed() {
+  std::shared_ptr<ExporterSet> current;
+  {
+    std::lock_guard lock(mutex_);
+    current = current_;
+  }
+  if (current) current->Shed();
+}
+
 Status LiveExporters::Replace(const Config& config, std::chrono::seconds patience) {
   Result<std::unique_ptr<ExporterSet>> created = ExporterSet::Create(config, ledger_);
   if (!created) return tl::unexpected<Error>(created.error());

@@ -22,6 +22,8 @@ class LiveExporters {
   void PushSpans(std::vector<Span>&& spans);
   void PushMetrics(std::vector<Metric>&& metrics);
 
+  void Shed();
+
   // From one other thread. What the former ones cannot deliver within `patience` has failed. Nothing
   // changes when the new ones cannot be made.
   Status Replace(const Config& config, std::chrono::seconds patience);

@@ -1,5 +1,6 @@
 #include "agent/app/pipeline_loop.h"
 
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 
@@ -99,6 +100,7 @@ PipelineLoop::PipelineLoop(const PipelineLoopOptions& options, EventSource& sour
       recording_(std::move(recording)),
       recorded_(recording_ != nullptr),
       redactor_(options.recorded_payload, options.redaction_key),
+      memory_(options.memory),
       self_metrics_(options.agent_resource, options.self_temporality),
       measures_(options.pipeline.red, processes_.measures, processes_.resolve,
                 [this](uint32_t tgid) {
@@ -304,6 +306,7 @@ void PipelineLoop::Tick(uint64_t now_ns) {
   }
   if (tick_ns_ >= next_second_ns_) {
     next_second_ns_ = tick_ns_ + kSecond;
+    WatchMemory();
     TakeSnapshot();
     TellSelfExporters();
     FlushRecording();
@@ -316,6 +319,26 @@ void PipelineLoop::Tick(uint64_t now_ns) {
     next_metrics_ns_ += metric_interval_ns_;
     if (next_metrics_ns_ <= tick_ns_) next_metrics_ns_ = tick_ns_ + metric_interval_ns_;
     GiveMetrics();
+  }
+}
+
+void PipelineLoop::WatchMemory() {
+  const uint64_t for_connections = memory_.limits().connection_bytes;
+  if (for_connections != 0) {
+    const size_t given_up = pipeline_->LimitMemory(for_connections);
+    if (given_up > 0 && memory_.MayLog(tick_ns_)) {
+      spdlog::warn("{} connections were given up: their state had grown to its share of memory.limit", given_up);
+    }
+  }
+  if (!memory_.IsNear(AnonymousBytes())) return;
+  const size_t connections = pipeline_->LimitMemory(pipeline_->MemorySize() / 4 * 3);
+  if (sinks_.shed) sinks_.shed();
+  // What was freed goes back to the kernel; without that it would look as if nothing was.
+  ::malloc_trim(0);
+  if (memory_.MayLog(tick_ns_)) {
+    spdlog::warn(
+        "memory is at {} MiB of {} MiB (memory.limit): {} connections and half of the spans that wait were given up",
+        memory_.used_bytes() >> 20, memory_.limits().total_bytes >> 20, connections);
   }
 }
 
@@ -353,6 +376,9 @@ void PipelineLoop::TakeSnapshot() {
   if (self_.reloads) snapshot.reloads = self_.reloads();
   snapshot.resident_bytes = ResidentBytes();
   snapshot.cpu_seconds = CpuSeconds();
+  snapshot.memory_limit_bytes = memory_.limits().total_bytes;
+  snapshot.memory_used_bytes = memory_.used_bytes();
+  snapshot.memory_sheds = memory_.sheds();
   std::lock_guard lock(mutex_);
   snapshot_ = std::move(snapshot);
 }

@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "agent/app/memory_watch.h"
 #include "agent/app/self_metrics.h"
 #include "agent/app/service_measures.h"
 #include "agent/base/result.h"
@@ -40,6 +41,7 @@ struct ProcessHooks {
 struct TelemetrySinks {
   std::function<void(std::vector<Span>&&)> spans;
   std::function<void(std::vector<Metric>&&)> metrics;
+  std::function<void()> shed;  // gives up a part of what waits
 };
 
 // Where the numbers of others come from, for the agent's own metrics.
@@ -59,6 +61,7 @@ struct PipelineLoopOptions {
   RecordedPayload recorded_payload = RecordedPayload::kAll;
   uint64_t redaction_key = 0;
   uint32_t eager_resolves_per_second = 100;
+  MemoryLimits memory;
 };
 
 class PipelineLoop {
@@ -112,6 +115,7 @@ class PipelineLoop {
   void GiveMetrics();
   void TakeMeasures();
   void TakeSnapshot();
+  void WatchMemory();
   void SetWallOffset(int64_t realtime_minus_monotonic_ns);
   void FlushRecording();
 
@@ -127,6 +131,7 @@ class PipelineLoop {
   std::unique_ptr<Pipeline> pipeline_;
 
   // Of the pipeline's thread.
+  MemoryWatch memory_;
   SelfMetrics self_metrics_;
   ServiceMeasures measures_;
   std::vector<Span> spans_;

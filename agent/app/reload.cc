@@ -18,6 +18,7 @@ constexpr std::string_view kAtRestart[] = {
     "metrics.histogram",
     "metrics.exemplars",
     "metrics.max_series",
+    "memory",  // who has been given what
     "agent",  // who the agent's own metrics come from
     "health",
 };
@@ -36,6 +37,7 @@ bool IsAmong(std::string_view key, const std::string_view (&names)[n]) {
 // The fields behind kAtRestart.
 void HoldBack(const Config& current, Config& next) {
   next.capture = current.capture;
+  next.memory = current.memory;
   const uint64_t interval_ns = next.metrics.interval_ns;
   next.metrics = current.metrics;
   next.metrics.interval_ns = interval_ns;
@@ -49,6 +51,7 @@ void HoldBack(const Config& current, Config& next) {
   next.pipeline.disabled_protocols = current.pipeline.disabled_protocols;
   next.pipeline.red = current.pipeline.red;
   next.pipeline.own_ports = current.pipeline.own_ports;
+  next.pipeline.max_held_bytes = current.pipeline.max_held_bytes;
   next.pipeline.max_connections = current.pipeline.max_connections;
 }
 

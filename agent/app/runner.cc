@@ -16,6 +16,7 @@
 #include "agent/app/health_server.h"
 #include "agent/app/ledger_json.h"
 #include "agent/app/live_exporters.h"
+#include "agent/app/memory_plan.h"
 #include "agent/app/pipeline_loop.h"
 #include "agent/app/reload.h"
 #include "agent/app/self_metrics.h"
@@ -103,6 +104,7 @@ ProcessTableOptions ProcessTableOptionsOf(const Config& config) {
   options.resource.version = std::string(kVersion);
   options.resource.legacy_attributes = config.pipeline.legacy_attributes;
   options.resource.extra_attributes = config.resource_attributes;
+  options.capacity = config.memory.max_processes;
   options.targets = config.targets;
   options.targets.own_pid = static_cast<uint32_t>(::getpid());
   options.service_names = config.services;
@@ -256,6 +258,7 @@ int Agent::Build() {
       config_.metrics.temporality == "delta" ? Temporality::kDelta : Temporality::kCumulative;
   loop.own_pid = static_cast<uint32_t>(::getpid());
 
+  loop.memory = {config_.memory.limit_bytes, KernelMemory(config_), config_.memory.connection_bytes};
   loop.recorded_payload = options_.record_payload;
   loop.redaction_key = RandomSeed();
   std::unique_ptr<RecordingWriter> recording;
@@ -283,6 +286,7 @@ int Agent::Build() {
   sinks.metrics = [this](std::vector<Metric>&& metrics) {
     exporters_->PushMetrics(std::move(metrics));
   };
+  sinks.shed = [this] { exporters_->Shed(); };
   SelfSources self;
   self.kernel = [this] { return KernelCountsOf(capture_->ReadCounters()); };
   self.exporters = [this] { return exporters_->Counts(); };

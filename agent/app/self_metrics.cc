@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "agent/app/ledger_json.h"
@@ -91,6 +92,15 @@ constexpr MetricDescriptor kPipelineMemory =
     Gauge("zerotap.pipeline.memory", "By", "State of connections and parsers");
 constexpr MetricDescriptor kResident =
     Gauge("zerotap.process.memory.resident", "By", "Resident memory of the agent");
+constexpr MetricDescriptor kMemoryLimit =
+    Gauge("zerotap.memory.limit", "By", "What the agent may use in all (memory.limit)");
+constexpr MetricDescriptor kMemoryUsed =
+    Gauge("zerotap.memory.used", "By", "Of it, what is in use: private memory, and the kernel's buffers at their largest");
+constexpr MetricDescriptor kMemorySheds =
+    Counter("zerotap.memory.sheds", "{shed}", "Times something was given up to stay below the limit");
+constexpr MetricDescriptor kWaitsUnwatched =
+    Counter("zerotap.waits.unwatched", "{request}",
+            "Requests that cannot say why they were slow, being too many at one time");
 constexpr MetricDescriptor kCpu =
     Counter("zerotap.process.cpu.time", "s", "CPU time of the agent, user and system");
 
@@ -150,6 +160,7 @@ void AddPipeline(const SelfSnapshot& snapshot, Collector& out) {
   out.Add(kConnectionsLive, uint64_t{stats.live_connections});
   out.Add(kSpansHeld, stats.spans_held);
   out.Add(kParentsUnresolved, stats.parents_unresolved);
+  out.Add(kWaitsUnwatched, stats.waits_unwatched);
   out.Add(kPipelineMemory, snapshot.pipeline_memory_bytes);
 }
 
@@ -231,6 +242,24 @@ std::string SampleKey(const SelfSample& sample) {
   return key;
 }
 
+struct Pages {  // in bytes
+  uint64_t resident = 0;
+  uint64_t shared = 0;  // of them, those of files and of the kernel's buffers
+};
+
+Pages PagesOfSelf() {
+  UniqueFd fd(::open("/proc/self/statm", O_RDONLY | O_CLOEXEC));
+  char text[128] = {};
+  if (!fd || ::read(fd.get(), text, sizeof(text) - 1) <= 0) return {};
+  const auto page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+  char* rest = nullptr;
+  std::strtoull(text, &rest, 10);  // size
+  Pages pages;
+  pages.resident = std::strtoull(rest, &rest, 10) * page;
+  pages.shared = std::strtoull(rest, nullptr, 10) * page;
+  return pages;
+}
+
 }  // namespace
 
 std::vector<SelfSample> SelfSamples(const SelfSnapshot& snapshot) {
@@ -243,6 +272,9 @@ std::vector<SelfSample> SelfSamples(const SelfSnapshot& snapshot) {
   collector.Add(kReloads, "outcome", "unchanged", snapshot.reloads.unchanged);
   collector.Add(kReloads, "outcome", "refused", snapshot.reloads.refused);
   collector.Add(kResident, snapshot.resident_bytes);
+  collector.Add(kMemoryLimit, snapshot.memory_limit_bytes);
+  collector.Add(kMemoryUsed, snapshot.memory_used_bytes);
+  collector.Add(kMemorySheds, snapshot.memory_sheds);
   collector.Add(kCpu, snapshot.cpu_seconds);
   return std::move(collector.samples);
 }
@@ -334,13 +366,11 @@ void SelfMetrics::Append(const SelfSnapshot& snapshot, std::vector<Metric>& out)
   last_unix_ns_ = snapshot.now_unix_ns;
 }
 
-uint64_t ResidentBytes() {
-  UniqueFd fd(::open("/proc/self/statm", O_RDONLY | O_CLOEXEC));
-  char text[128] = {};
-  if (!fd || ::read(fd.get(), text, sizeof(text) - 1) <= 0) return 0;
-  char* rest = nullptr;
-  std::strtoull(text, &rest, 10);  // size
-  return std::strtoull(rest, nullptr, 10) * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+uint64_t ResidentBytes() { return PagesOfSelf().resident; }
+
+uint64_t AnonymousBytes() {
+  const Pages pages = PagesOfSelf();
+  return pages.resident - std::min(pages.resident, pages.shared);
 }
 
 double CpuSeconds() {

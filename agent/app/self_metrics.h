@@ -59,6 +59,9 @@ struct SelfSnapshot {
   ReloadCounts reloads;
   uint64_t resident_bytes = 0;
   double cpu_seconds = 0;
+  uint64_t memory_limit_bytes = 0;
+  uint64_t memory_used_bytes = 0;  // with the kernel's part at worst
+  uint64_t memory_sheds = 0;
 };
 
 struct SelfSample {
@@ -92,6 +95,8 @@ class SelfMetrics {
 
 // Of this process, from /proc/self/statm and getrusage(2).
 uint64_t ResidentBytes();
+// Of them, those that nobody shares.
+uint64_t AnonymousBytes();
 double CpuSeconds();
 
 }  // namespace zerotap

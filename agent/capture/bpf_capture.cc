@@ -2,18 +2,22 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <poll.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstring>
 #include <mutex>
+#include <optional>
 #include <unordered_set>
 
 #include "agent/base/unique_fd.h"
 #include "agent/capture/capture_check.h"
+#include "agent/capture/mapping.h"
 #include "agent/capture/probe_loader.h"
+#include "agent/capture/ring_reader.h"
 #include "bpf/abi/control.h"
 // The skeleton's types come from the ABI headers.
 #include "bpf/zerotap.skel.h"
@@ -24,11 +28,7 @@ namespace {
 // A turn of Drain ends after so many records.
 constexpr size_t kMaxRecordsPerDrain = 8192;
 
-struct RingDeleter {
-  void operator()(ring_buffer* ring) const { ring_buffer__free(ring); }
-};
-
-// libbpf's own epoll tells that there is something to read, which under load is always so.
+// poll(2) tells that there is something to read, which under load is always so.
 UniqueFd WatchWakeUps(int ring_fd) {
   UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
   epoll_event event{};
@@ -37,45 +37,16 @@ UniqueFd WatchWakeUps(int ring_fd) {
   return epoll;
 }
 
-// A shared mapping that is undone with its owner.
-class Mapping {
- public:
-  Mapping() = default;
-  Mapping(int fd, size_t size, int protection, off_t offset)
-      : size_(size), address_(::mmap(nullptr, size, protection, MAP_SHARED, fd, offset)) {
-    if (address_ == MAP_FAILED) address_ = nullptr;
-  }
-  Mapping(Mapping&& other) noexcept { *this = std::move(other); }
-  Mapping& operator=(Mapping&& other) noexcept {
-    std::swap(size_, other.size_);
-    std::swap(address_, other.address_);
-    return *this;
-  }
-  ~Mapping() {
-    if (address_ != nullptr) ::munmap(address_, size_);
-  }
-  template <typename T>
-  T* As() const {
-    return static_cast<T*>(address_);
-  }
-
- private:
-  size_t size_ = 0;
-  void* address_ = nullptr;
-};
-
 }  // namespace
 
 struct BpfCapture::State {
   LoadedProbes probes;
-  std::unique_ptr<ring_buffer, RingDeleter> ring;
+  std::optional<RingReader> ring;
   UniqueFd wake_ups;  // an epoll of the ring that tells of wake-ups, not of what is there
   Mapping verdicts;
   Mapping policy_slots;
   Mapping counters;
   size_t cpus = 0;
-  Mapping consumer_position;
-  Mapping producer_position;
   // Who has an entry in the hash. A change by bpf(2) keeps all perf-attached programs from running on its CPU, for as long
   // as the kernel may have stopped it right there: none is made that tells the kernel side nothing.
   std::mutex listed_mutex;
@@ -83,8 +54,8 @@ struct BpfCapture::State {
   const std::function<void(ByteSpan)>* handler = nullptr;
   size_t drained = 0;
   uint64_t malformed_records = 0;
-  MeasureReader syscall_durations{-1};
-  MeasureReader tcp_measures{-1};
+  MeasureReader syscall_durations{-1, true};
+  MeasureReader tcp_measures{-1, false};
   bool excludes_self = false;
 
   // Records come from the caches of the CPUs that wrote them: the next is fetched while this one is
@@ -109,24 +80,21 @@ struct BpfCapture::State {
     return listed.erase(tgid) != 0;
   }
 
-  static int OnRecord(void* context, void* data, size_t size) {
-    State* state = static_cast<State*>(context);
+  // False when the turn is over.
+  bool OnRecord(const void* data, size_t size) {
     const auto* header = static_cast<const zt_event_header*>(data);
     // The room in the ring is one of a few sizes; the record says how much of it is its own.
     if (size < sizeof(*header) || header->size < sizeof(*header) || header->size > size) {
-      ++state->malformed_records;
-      return 0;
+      ++malformed_records;
+      return true;
     }
     PrefetchAfter(data, size);
-    (*state->handler)(ByteSpan(static_cast<const std::byte*>(data), header->size));
-    return ++state->drained < kMaxRecordsPerDrain ? 0 : -ECANCELED;
+    (*handler)(ByteSpan(static_cast<const std::byte*>(data), header->size));
+    return ++drained < kMaxRecordsPerDrain;
   }
 
-  Status Consume() {
-    int result = ring_buffer__consume(ring.get());
-    if (result < 0 && result != -ECANCELED && result != -EINTR)
-      return FailErrno("ring buffer", -result);
-    return {};
+  void Consume() {
+    ring->Consume([this](const void* data, size_t size) { return OnRecord(data, size); });
   }
 };
 
@@ -185,16 +153,15 @@ Result<std::unique_ptr<BpfCapture>> BpfCapture::Create(const CaptureOptions& opt
   auto state = std::make_unique<State>();
   state->probes = std::move(*probes);
   auto& maps = state->probes.skeleton->maps;
-  size_t page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
 
   state->verdicts = Mapping(bpf_map__fd(maps.verdicts), ZT_VERDICT_SLOTS * sizeof(uint64_t),
                             PROT_READ | PROT_WRITE, 0);
   if (state->verdicts.As<void>() == nullptr) return FailErrno("cannot map the verdicts");
   if (state->probes.features.syscalls) {
-    state->syscall_durations = MeasureReader(bpf_map__fd(maps.syscall_durations));
+    state->syscall_durations = MeasureReader(bpf_map__fd(maps.syscall_durations), true);
   }
   if (state->probes.features.tcp) {
-    state->tcp_measures = MeasureReader(bpf_map__fd(maps.tcp_measures));
+    state->tcp_measures = MeasureReader(bpf_map__fd(maps.tcp_measures), false);
   }
   state->policy_slots = Mapping(bpf_map__fd(maps.policy_slots), ZT_POLICY_SLOTS * sizeof(uint64_t),
                                 PROT_READ | PROT_WRITE, 0);
@@ -204,10 +171,9 @@ Result<std::unique_ptr<BpfCapture>> BpfCapture::Create(const CaptureOptions& opt
       Mapping(bpf_map__fd(maps.counters), state->cpus * sizeof(zt_counters), PROT_READ, 0);
   if (state->counters.As<void>() == nullptr) return FailErrno("cannot map the counters");
   int ring_fd = bpf_map__fd(maps.events);
-  state->consumer_position = Mapping(ring_fd, page, PROT_READ, 0);
-  state->producer_position = Mapping(ring_fd, page, PROT_READ, static_cast<off_t>(page));
-  state->ring.reset(ring_buffer__new(ring_fd, State::OnRecord, state.get(), nullptr));
-  if (!state->ring) return FailErrno("cannot map the ring buffer");
+  Result<RingReader> ring = RingReader::Create(ring_fd, state->probes.ring_bytes);
+  if (!ring) return tl::unexpected(ring.error());
+  state->ring.emplace(std::move(*ring));
   state->wake_ups = WatchWakeUps(ring_fd);
   if (!state->wake_ups) return FailErrno("cannot wait for the ring buffer");
 
@@ -230,15 +196,11 @@ const CaptureReport& BpfCapture::report() const { return state_->probes.report; 
 Result<size_t> BpfCapture::Drain(int timeout_ms, const std::function<void(ByteSpan)>& handler) {
   state_->handler = &handler;
   state_->drained = 0;
-  if (Status status = state_->Consume(); !status) return tl::unexpected(status.error());
+  state_->Consume();
   if (state_->drained == 0 && timeout_ms > 0) {
-    int result = ring_buffer__poll(state_->ring.get(), timeout_ms);
-    if (result < 0 && result != -ECANCELED && result != -EINTR)
-      return FailErrno("ring buffer", -result);
-    // Most records come without a wake-up.
-    if (state_->drained == 0) {
-      if (Status status = state_->Consume(); !status) return tl::unexpected(status.error());
-    }
+    pollfd ring{ring_fd(), POLLIN, 0};
+    if (::poll(&ring, 1, timeout_ms) < 0 && errno != EINTR) return FailErrno("ring buffer");
+    state_->Consume();  // most records come without a wake-up
   }
   state_->handler = nullptr;
   return state_->drained;
@@ -318,13 +280,7 @@ CaptureCounters BpfCapture::ReadCounters() const {
     counters.programs.push_back(std::move(statistics));
   }
   counters.ring_bytes = state_->probes.ring_bytes;
-  const auto* consumer = state_->consumer_position.As<uint64_t>();
-  const auto* producer = state_->producer_position.As<uint64_t>();
-  if (consumer != nullptr && producer != nullptr) {
-    uint64_t consumed = __atomic_load_n(consumer, __ATOMIC_ACQUIRE);
-    uint64_t produced = __atomic_load_n(producer, __ATOMIC_ACQUIRE);
-    counters.ring_used_bytes = produced > consumed ? produced - consumed : 0;
-  }
+  counters.ring_used_bytes = state_->ring->used_bytes();
   counters.malformed_records = state_->malformed_records;
   return counters;
 }

@@ -23,8 +23,8 @@ zt_measure_key KeyOf(uint64_t packed) {
 
 }  // namespace
 
-MeasureReader::MeasureReader(int map) : map_(map) {
-  int cpus = libbpf_num_possible_cpus();
+MeasureReader::MeasureReader(int map, bool per_cpu) : map_(map) {
+  int cpus = per_cpu ? libbpf_num_possible_cpus() : 1;
   cpus_ = cpus > 0 ? static_cast<size_t>(cpus) : 0;
 }
 

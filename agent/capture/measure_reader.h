@@ -19,11 +19,11 @@ struct MeasureDelta {
   std::array<uint64_t, ZT_MEASURE_BUCKETS> counts{};
 };
 
-// Over one per-CPU hash of struct zt_measure. Single-threaded.
+// Over one hash of struct zt_measure, per CPU or not. Single-threaded.
 class MeasureReader {
  public:
   // `map` is borrowed; below 0: there is none and nothing is ever read.
-  explicit MeasureReader(int map);
+  MeasureReader(int map, bool per_cpu);
 
   // Appends what changed. Entries of processes that ended before the call are read a last time and
   // taken out of the map.

@@ -1,11 +1,14 @@
 #include "agent/connection/connection_tracker.h"
 
+#include <algorithm>
 #include <cerrno>
 
 namespace zerotap {
 namespace {
 
 constexpr int kIdleChecksPerAdvance = 16;
+// A connection that holds more than this part of what all may hold goes first.
+constexpr size_t kMuchPart = 256;
 
 }  // namespace
 
@@ -39,10 +42,7 @@ const Connection* ConnectionTracker::FindExisting(uint64_t connection_id) const 
 
 Connection& ConnectionTracker::Insert(uint64_t connection_id, uint64_t now_ns) {
   while (connections_.size() >= options_.max_connections && !recent_.empty()) {
-    auto oldest = connections_.find(recent_.front());
-    oldest->second.connection->Ignore(DropReason::kEvicted);
-    ++evicted_;
-    Remove(oldest);
+    Evict(connections_.find(recent_.front()), DropReason::kEvicted);
   }
   recent_.push_back(connection_id);
   Entry entry{std::make_unique<Connection>(connection_id, protocols_, parser_options_, listener_),
@@ -159,9 +159,43 @@ void ConnectionTracker::Finish(DropReason reason) {
   for (auto& [id, entry] : connections_) entry.connection->Ignore(reason);
 }
 
+void ConnectionTracker::Evict(std::unordered_map<uint64_t, Entry>::iterator entry,
+                              DropReason reason) {
+  entry->second.connection->Ignore(reason);
+  ++evicted_;
+  Remove(entry);
+}
+
+size_t ConnectionTracker::LimitMemory(size_t bytes, DropReason reason) {
+  size_t held = MemorySize();
+  if (held <= bytes) return 0;
+  const uint64_t evicted_before = evicted_;
+  const size_t much = bytes / kMuchPart;
+  std::vector<uint64_t> large;
+  for (const auto& [id, entry] : connections_) {
+    if (MemoryOf(entry) > much) large.push_back(id);
+  }
+  const auto give_up = [&](std::unordered_map<uint64_t, Entry>::iterator entry) {
+    const size_t size = MemoryOf(entry->second);
+    held -= std::min(held, size);
+    Evict(entry, reason);
+  };
+  for (uint64_t id : large) {
+    if (held <= bytes) break;
+    give_up(connections_.find(id));
+  }
+  while (held > bytes && !recent_.empty()) give_up(connections_.find(recent_.front()));
+  return evicted_ - evicted_before;
+}
+
+size_t ConnectionTracker::MemoryOf(const Entry& entry) {
+  // The second: its places in the tables.
+  return sizeof(Entry) + 128 + entry.connection->MemorySize();
+}
+
 size_t ConnectionTracker::MemorySize() const {
-  size_t total = connections_.size() * (sizeof(Entry) + 128);
-  for (const auto& [id, entry] : connections_) total += entry.connection->MemorySize();
+  size_t total = 0;
+  for (const auto& [id, entry] : connections_) total += MemoryOf(entry);
   return total;
 }
 

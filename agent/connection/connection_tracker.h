@@ -45,6 +45,10 @@ class ConnectionTracker {
   // Every connection gives up what is in flight.
   void Finish(DropReason reason);
 
+  // Gives connections up until the others hold at most `bytes`: first those that hold much, then those that were quiet
+  // for longest. Says how many.
+  size_t LimitMemory(size_t bytes, DropReason reason);
+
   size_t size() const { return connections_.size(); }
   uint64_t evicted() const { return evicted_; }
   size_t MemorySize() const;
@@ -55,6 +59,8 @@ class ConnectionTracker {
     std::list<uint64_t>::iterator recency;  // in recent_, most recently used last
   };
 
+  static size_t MemoryOf(const Entry& entry);
+  void Evict(std::unordered_map<uint64_t, Entry>::iterator entry, DropReason reason);
   Connection& Insert(uint64_t connection_id, uint64_t now_ns);
   void LinkPeer(Connection& connection);
   void Remove(std::unordered_map<uint64_t, Entry>::iterator entry);

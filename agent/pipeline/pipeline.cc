@@ -33,6 +33,7 @@ CorrelatorOptions CorrelatorOptionsOf(const PipelineOptions& options) {
   result.seed = options.id_seed;
   result.hold_ns = options.hold_ns;
   result.max_held_spans = options.max_held_spans;
+  result.max_held_bytes = options.max_held_bytes;
   return result;
 }
 
@@ -690,7 +691,12 @@ PipelineStats Pipeline::stats() const {
   stats.spans_held = state_->correlator.held_spans();
   stats.parents_unresolved = state_->correlator.unresolved_parents();
   stats.live_connections = state_->tracker.size();
+  stats.waits_unwatched = state_->waits.unwatched();
   return stats;
+}
+
+size_t Pipeline::LimitMemory(size_t bytes) {
+  return state_->tracker.LimitMemory(bytes, DropReason::kMemoryLimit);
 }
 
 size_t Pipeline::MemorySize() const { return state_->tracker.MemorySize(); }

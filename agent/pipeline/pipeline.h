@@ -43,6 +43,7 @@ struct PipelineOptions {
   bool exclude_otel_instrumented = true;
   size_t max_connections = 65536;
   size_t max_held_spans = 20000;          // waiting for the other end's context
+  size_t max_held_bytes = size_t{16} << 20;
   uint64_t hold_ns = 200'000'000;         // for at most this long
   size_t attribute_value_limit = 0;       // bytes of a text attribute, 0 = no limit
   size_t attribute_count_limit = 128;     // of one span
@@ -76,6 +77,7 @@ struct PipelineStats {
   uint64_t parents_unresolved = 0;    // held spans whose other end did not show up in time
   uint64_t lost_events = 0;           // said by the kernel on data records
   size_t live_connections = 0;
+  uint64_t waits_unwatched = 0;       // requests that were not looked at, being too many at one time
 };
 
 class Pipeline {
@@ -105,6 +107,10 @@ class Pipeline {
 
   // Each process is told of once per signal.
   std::vector<SelfExporter> TakeSelfExporters();
+
+  // Gives up connections until the state of all holds at most `bytes`; the requests in flight on them are dropped. Says
+  // how many. To be called now and then.
+  size_t LimitMemory(size_t bytes);
 
   // What to add to CLOCK_MONOTONIC times to get Unix time.
   void SetWallOffset(int64_t realtime_minus_monotonic_ns);

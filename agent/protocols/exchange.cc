@@ -24,6 +24,8 @@ std::string_view DropReasonName(DropReason reason) {
       return "export_failed";
     case DropReason::kHeldLimit:
       return "held_limit";
+    case DropReason::kMemoryLimit:
+      return "memory_limit";
     case DropReason::kCount:
       break;
   }

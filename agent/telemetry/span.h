@@ -1,6 +1,7 @@
 // A finished span, as OTLP has it (opentelemetry-proto trace/v1/trace.proto).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -32,6 +33,11 @@ struct Span {
   uint32_t dropped_attributes = 0;  // left out because there were too many
   ResourcePtr resource;  // never null on an exported span
   uint32_t ledger_row = 0;  // where pipeline/Ledger accounts for it; exporters pass it back untouched
+
+  // Bytes held, for memory budgets; the resource is shared.
+  size_t MemorySize() const {
+    return sizeof(*this) + name.capacity() + trace_state.capacity() + attributes.MemorySize();
+  }
 
   // Keeps the first `limit` attributes and counts the others.
   void LimitAttributes(size_t limit) {

@@ -205,6 +205,7 @@ void ContextCorrelator::Resolved(uint32_t index) {
   if (work.held) {
     std::unique_ptr<Span> span = std::move(work.held);
     --held_spans_;
+    held_bytes_ -= span->MemorySize();
     FillIdentity(work.context, *span);
     release_(std::move(*span), work.context.sampled);
   }
@@ -284,12 +285,14 @@ void ContextCorrelator::End(WorkId id, uint64_t end_ns) {
 
 bool ContextCorrelator::EndHeld(WorkId id, uint64_t end_ns, Span&& span) {
   uint32_t index = IndexOf(id);
-  if (index == kNone || held_spans_ >= options_.max_held_spans) {
+  if (index == kNone || held_spans_ >= options_.max_held_spans ||
+      held_bytes_ + span.MemorySize() > options_.max_held_bytes) {
     End(id, end_ns);
     return false;
   }
   works_[index].held = std::make_unique<Span>(std::move(span));
   ++held_spans_;
+  held_bytes_ += works_[index].held->MemorySize();
   End(id, end_ns);
   return true;
 }

@@ -31,6 +31,7 @@ struct CorrelatorOptions {
   uint64_t seed = 0;
   uint64_t hold_ns = 200'000'000;
   size_t max_held_spans = 20000;
+  size_t max_held_bytes = size_t{16} << 20;
 };
 
 // Where a request was seen.
@@ -98,6 +99,7 @@ class ContextCorrelator {
   }
 
   size_t held_spans() const { return held_spans_; }
+  size_t held_bytes() const { return held_bytes_; }
   uint64_t unresolved_parents() const { return unresolved_parents_; }
   size_t live_works() const { return live_works_; }
 
@@ -173,6 +175,7 @@ class ContextCorrelator {
   std::deque<Deadline> deadlines_;
   uint64_t now_ns_ = 0;
   size_t held_spans_ = 0;
+  size_t held_bytes_ = 0;
   size_t live_works_ = 0;
   uint64_t unresolved_parents_ = 0;
 };

@@ -34,6 +34,8 @@ class WaitTracker {
 
   void Begin(WorkId work, uint64_t start_ns);
   void Advance(uint64_t now_ns);
+  // Requests that were not looked at because there were too many at one time.
+  uint64_t unwatched() const { return unwatched_; }
   // Before the correlator's End. Adds zerotap.wait.* where they are certain.
   void End(WorkId work, uint64_t start_ns, uint64_t end_ns, std::string_view service,
            AttributeSet& attributes);
@@ -50,6 +52,7 @@ class WaitTracker {
   ReadThreadTimes read_;
   std::deque<std::pair<uint64_t, WorkId>> young_;  // begun lately, oldest first
   std::unordered_map<WorkId, ThreadTimes> watched_;
+  uint64_t unwatched_ = 0;
 };
 
 }  // namespace zerotap

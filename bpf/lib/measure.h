@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
-/* Durations counted into the buckets of a process. The additions are atomic although the values are
+/* Durations counted into the buckets of a process. The additions are atomic although values may be
  * per CPU: from kernel 7.0 on one program may be preempted by another that counts into the same. */
 #ifndef ZEROTAP_BPF_MEASURE_H
 #define ZEROTAP_BPF_MEASURE_H

@@ -12,7 +12,8 @@ import time
 import xml.etree.ElementTree
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-PARTS = ("unit", "replay", "bpf", "layering", "sanitize", "fuzz", "tsan", "integration", "kernels")
+PARTS = ("unit", "replay", "bpf", "layering", "sanitize", "fuzz", "tsan", "integration", "soak", "kernels")
+SOAK_MINUTES = 2  # tests/soak/run alone takes 5; CI has no more time
 # Where threads meet: queue and log (base), the export threads, the ledger that they and the pipeline write, the agent's own
 # loop and health server.
 TSAN_TARGETS = ("base_test", "exporters_test", "pipeline_test", "app_test")
@@ -87,9 +88,9 @@ class Suite:
 
     def release(self):
         parts = [p for p in ("unit", "replay", "bpf", "layering") if self.wants(p)]
-        if not parts and not self.wants("integration") and not self.wants("kernels"):
+        if not parts and not any(self.wants(part) for part in ("integration", "soak", "kernels")):
             return
-        targets = () if parts or self.wants("kernels") else ("zerotap",)
+        targets = () if parts or self.wants("kernels") else ("zerotap", "soak_load")
         if not self.build("release", targets):
             return
         if set(parts) == {"unit", "replay", "bpf", "layering"}:
@@ -99,6 +100,8 @@ class Suite:
                 self.ctest(part, "build/release", ["-R", "^layering$"] if part == "layering" else ["-L", f"^{part}"])
         if self.wants("integration"):
             self.integration()
+        if self.wants("soak"):
+            self.program("soak", ["tests/soak/run", "--minutes", str(SOAK_MINUTES)])
         if self.wants("kernels"):
             self.program("kernels", ["tests/kernels/run"])
 

@@ -22,6 +22,8 @@ constexpr uint64_t kSecond = 1'000'000'000;
 constexpr int kTickMs = 5;
 constexpr uint64_t kTickNs = uint64_t{kTickMs} * 1'000'000;
 constexpr uint64_t kLastDrainNs = kSecond / 2;
+constexpr uint64_t kTrimNs = 10 * kSecond;
+constexpr size_t kFreedWorthTrimming = size_t{8} << 20;
 constexpr uint64_t kWallRefreshNs = 10 * kSecond;
 // Ended processes stay known for longer than that.
 constexpr uint64_t kMeasuresNs = 5 * kSecond;
@@ -322,6 +324,13 @@ void PipelineLoop::Tick(uint64_t now_ns) {
   }
 }
 
+// After a receiver was away the heap is full of holes that nobody needs for long.
+void PipelineLoop::GiveBackFreed() {
+  if (tick_ns_ < next_trim_ns_) return;
+  next_trim_ns_ = tick_ns_ + kTrimNs;
+  if (::mallinfo2().fordblks > kFreedWorthTrimming) ::malloc_trim(0);
+}
+
 void PipelineLoop::WatchMemory() {
   const uint64_t for_connections = memory_.limits().connection_bytes;
   if (for_connections != 0) {
@@ -330,6 +339,7 @@ void PipelineLoop::WatchMemory() {
       spdlog::warn("{} connections were given up: their state had grown to its share of memory.limit", given_up);
     }
   }
+  GiveBackFreed();
   if (!memory_.IsNear(AnonymousBytes())) return;
   const size_t connections = pipeline_->LimitMemory(pipeline_->MemorySize() / 4 * 3);
   if (sinks_.shed) sinks_.shed();

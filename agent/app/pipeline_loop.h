@@ -116,6 +116,7 @@ class PipelineLoop {
   void TakeMeasures();
   void TakeSnapshot();
   void WatchMemory();
+  void GiveBackFreed();
   void SetWallOffset(int64_t realtime_minus_monotonic_ns);
   void FlushRecording();
 
@@ -143,6 +144,7 @@ class PipelineLoop {
   uint64_t next_second_ns_ = 0;
   uint64_t next_wall_ns_ = 0;
   uint64_t next_measures_ns_ = 0;
+  uint64_t next_trim_ns_ = 0;
   uint32_t records_since_clock_ = 0;
   double eager_tokens_ = 0;
   uint64_t eager_refilled_ns_ = 0;

@@ -228,11 +228,18 @@ void Reap(Counts& counts, int options) {
   }
 }
 
-void Spawn(const std::string& port, Counts& counts) {
+// By its true path: that of a process which is gone already is known from what it was started as.
+std::string OwnPath() {
+  char path[4096] = {};
+  if (::readlink("/proc/self/exe", path, sizeof(path) - 1) <= 0) Die("/proc/self/exe");
+  return path;
+}
+
+void Spawn(const std::string& program, const char* port, Counts& counts) {
   const pid_t child = ::fork();
   if (child < 0) ++counts.failed;
   if (child != 0) return;
-  ::execl("/proc/self/exe", "soak_load", "once", port.c_str(), nullptr);
+  ::execl(program.c_str(), "soak_load", "once", port, nullptr);
   ::_exit(127);
 }
 
@@ -258,6 +265,7 @@ int Drive(char** arguments) {
   for (int i = 0; i < 4; ++i) databases.push_back(OpenPostgres(postgres_port));
   const std::string query = Message('Q', std::string(kQuery) + '\0');
   const std::string query_answer = QueryAnswer();
+  const std::string program = OwnPath();
   const uint64_t begin_ns = NowNs();
   uint32_t number = 0;
   while (!stopping) {
@@ -265,7 +273,7 @@ int Drive(char** arguments) {
     bool any = false;
     if (spawn.Due(seconds)) {
       any = true;
-      Spawn(arguments[0], counts);
+      Spawn(program, arguments[0], counts);
     }
     if (churn.Due(seconds)) {
       any = true;

@@ -224,6 +224,22 @@ TEST(SpanBatcherTest, TheQueueIsBoundedInBytesToo) {
   harness.fates.ExpectOneEach(20);
 }
 
+TEST(SpanBatcherTest, SheddingGivesUpTheOlderHalfAndAccountsForIt) {
+  Harness harness;
+  harness.options.tick = milliseconds(3'600'000);
+  auto batcher = harness.Make();
+  batcher->Push(MakeSpans(1, 11, harness.resource));
+  batcher->Shed();
+  EXPECT_EQ(harness.fates.Count(SpanFate::kShed), 6u);
+  EXPECT_EQ(harness.stats->Snapshot().queued, 5u);
+  EXPECT_EQ(harness.stats->Snapshot().dropped, 6u);
+  batcher->Shutdown(In(5000));
+  harness.fates.ExpectOneEach(11);
+  EXPECT_EQ(harness.fates.Count(SpanFate::kExported), 5u);
+  EXPECT_EQ(harness.fates.by_row[6][0], SpanFate::kShed);
+  EXPECT_EQ(harness.fates.by_row[7][0], SpanFate::kExported);
+}
+
 TEST(SpanBatcherTest, OneSpanLargerThanTheQueueIsDroppedNotLooped) {
   Harness harness;
   harness.options.max_queue_bytes = 1000;
@@ -413,6 +429,23 @@ TEST(MetricBatcherTest, ExportsEveryCollectionInOrder) {
   EXPECT_EQ(seen.AllRows(), (std::vector<uint32_t>{1, 1, 2, 2}));
   EXPECT_EQ(stats->Snapshot().exported, 4u);
   EXPECT_EQ(stats->Snapshot().queued, 0u);
+}
+
+TEST(MetricBatcherTest, TheQueueIsBoundedInPointsToo) {
+  Seen seen;
+  seen.Block(true);
+  auto stats = std::make_shared<ExportStats>();
+  MetricBatcherOptions options;
+  options.max_queued_points = 5;
+  MetricBatcher batcher(std::make_unique<FakeMetricExporter>(seen), options, stats);
+  batcher.Push(Collection(1));
+  ASSERT_TRUE(seen.WaitForBatches(1));
+  for (int64_t i = 2; i <= 6; ++i) batcher.Push(Collection(i));  // of two points each
+  EXPECT_EQ(stats->Snapshot().queued, 4u);
+  EXPECT_EQ(stats->Snapshot().dropped, 6u);
+  seen.Block(false);
+  batcher.Shutdown(In(5000));
+  EXPECT_EQ(seen.AllRows(), (std::vector<uint32_t>{1, 1, 5, 5, 6, 6}));
 }
 
 TEST(MetricBatcherTest, DropsTheOldestCollectionAndStopsInTime) {

@@ -450,6 +450,51 @@ TEST_F(PipelineTest, ConnectionsAreBounded) {
   EXPECT_EQ(total.in_flight(), 10u);
 }
 
+TEST_F(PipelineTest, ConnectionsAreGivenUpUntilTheirStateFits) {
+  Start();
+  std::vector<ConnectionEnd> servers;
+  for (uint64_t i = 0; i < 100; ++i) {
+    ConnectionEnd server = Server(1000 + i);
+    server.client_isn = static_cast<uint32_t>(i + 1);
+    Feed(server.Opened(i + 1));
+    Feed(server.Read(i + 1, kRequest));
+    servers.push_back(server);
+  }
+  const size_t all = pipeline_->MemorySize();
+  EXPECT_EQ(pipeline_->LimitMemory(all), 0u);
+  const size_t given_up = pipeline_->LimitMemory(all / 2);
+  EXPECT_GE(given_up, 40u);
+  EXPECT_LE(given_up, 60u);
+  EXPECT_LE(pipeline_->MemorySize(), all / 2);
+  EXPECT_EQ(pipeline_->stats().live_connections, 100 - given_up);
+  EXPECT_EQ(pipeline_->stats().connections_evicted, given_up);
+  LedgerCounts total = pipeline_->ledger().Total();
+  EXPECT_EQ(total.dropped[static_cast<size_t>(DropReason::kMemoryLimit)], given_up);
+  EXPECT_EQ(total.in_flight(), 100 - given_up);
+  // Those that were quiet for longest went; the last one still gets its answer.
+  Feed(servers.front().Send(200, kResponse));
+  EXPECT_EQ(pipeline_->ledger().Total().in_flight(), 100 - given_up);
+  Feed(servers.back().Send(200, kResponse));
+  pipeline_->Advance(1'000'000'000);
+  EXPECT_EQ(Spans().size(), 1u);
+}
+
+TEST_F(PipelineTest, AConnectionThatHoldsMuchGoesBeforeManyThatHoldLittle) {
+  Start();
+  ConnectionEnd first = Server(1000);
+  Feed(first.Opened(1));
+  Feed(first.Read(1, kRequest));
+  ConnectionEnd large = Server(2000);
+  large.client_isn = 77;
+  Feed(large.Opened(2));
+  const std::string head = "GET /" + std::string(30'000, 'x');  // a request that goes on
+  Feed(large.Read(2, head));
+  const size_t all = pipeline_->MemorySize();
+  EXPECT_EQ(pipeline_->LimitMemory(all - 1), 1u);
+  Feed(first.Send(20, kResponse));
+  EXPECT_EQ(Spans().size(), 1u);
+}
+
 TEST_F(PipelineTest, DataWithoutItsOpenedRecordIsStillParsed) {
   Start();
   ConnectionEnd server = Server();

@@ -101,7 +101,7 @@ void DeriveCaps(const IsSet& is_set, Config& config) {
   derive("export.queue_memory", config.exports.queue_bytes,
          std::max(kMiB, share(kQueueShare) / Exporters(config.exports.traces) / kMiB * kMiB));
   derive("metrics.max_series", config.pipeline.red.max_series_per_metric,
-         std::clamp<uint64_t>(share(kSeriesShare) / kSeriesMetrics / SeriesBytes(config), 100, 2000));
+         std::clamp<uint64_t>(share(kSeriesShare) / kSeriesMetrics / SeriesBytes(config) * 2 / 3, 100, 2000));
   config.pipeline.max_connections = config.capture.max_connections;
 }
 
@@ -181,7 +181,8 @@ uint64_t KernelMemory(const Config& config) {
 }
 
 MemoryPlan PlanMemory(const Config& config) {
-  const uint64_t series = kSeriesMetrics * config.pipeline.red.max_series_per_metric * SeriesBytes(config);
+  // With those of overflow: a quarter by process, a quarter by service.
+  const uint64_t series = kSeriesMetrics * config.pipeline.red.max_series_per_metric * SeriesBytes(config) / 2 * 3;
   const uint64_t traces = Exporters(config.exports.traces);
   const uint64_t metrics = Exporters(config.exports.metrics);
   MemoryPlan plan;

@@ -47,7 +47,8 @@ ServiceMeasures::ServiceMeasures(const RedOptions& options, MeasureSource source
       source_(std::move(source)),
       resolve_(std::move(resolve)),
       leave_out_(std::move(leave_out)),
-      histograms_(options) {}
+      histograms_(options),
+      gathered_(options.max_series_per_metric) {}
 
 void ServiceMeasures::Take(uint64_t now_unix_ns) {
   if (!source_.take) return;
@@ -89,9 +90,11 @@ void ServiceMeasures::AddTcp(const ResourcePtr& resource, const MeasureDelta& de
   const Attribute attribute{semconv::kErrorType, std::string_view(error)};
   const std::span<const Attribute> attributes(&attribute, delta.key.error != 0 ? 1 : 0);
   const double seconds = static_cast<double>(delta.sum) * 1e-9;
-  Connections& connections = connections_[resource.get()];
+  const bool too_many = connections_.size() >= options_.max_series_per_metric && !connections_.contains(resource.get());
+  const ResourcePtr& counted = too_many ? gathered_.Of(*resource) : resource;
+  Connections& connections = connections_[counted.get()];
   if (!connections.resource) {
-    connections.resource = resource;
+    connections.resource = counted;
     connections.start_unix_ns = last_collection_ != 0 ? last_collection_ : now_unix_ns;
   }
   connections.touched = true;

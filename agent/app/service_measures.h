@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "agent/capture/measure_reader.h"
+#include "agent/metrics/gathered_resources.h"
 #include "agent/metrics/red_aggregator.h"
 #include "agent/pipeline/pipeline.h"
 #include "agent/telemetry/metric.h"
@@ -56,6 +57,7 @@ class ServiceMeasures {
   ResolveProcess resolve_;
   std::function<void(uint32_t tgid)> leave_out_;
   RedAggregator histograms_;
+  GatheredResources gathered_;
   std::map<const Resource*, Connections> connections_;
   uint64_t last_collection_ = 0;
   std::vector<MeasureDelta> deltas_;

@@ -9,6 +9,7 @@
 
 #include "agent/base/hash.h"
 #include "agent/metrics/exponential_histogram.h"
+#include "agent/metrics/gathered_resources.h"
 #include "agent/telemetry/semconv.h"
 
 namespace zerotap {
@@ -51,6 +52,7 @@ struct Series {
   ResourcePtr resource;
   const MetricDescriptor* descriptor = nullptr;
   bool overflow = false;
+  bool gathered = false;  // overflow of several processes
   std::vector<StoredAttribute> identity;
   std::string texts;
   AttributeSet attributes;
@@ -129,13 +131,15 @@ double Clamp(double value) {
 struct RedAggregator::State {
   struct MetricCount {
     const MetricDescriptor* descriptor;
-    size_t series;
+    size_t series = 0;
+    size_t overflow = 0;  // of resources of their own
   };
 
   RedOptions options;
   std::vector<std::unique_ptr<Series>> series;  // in order of creation
   std::vector<uint32_t> table;                  // open addressing, index + 1, 0 = free
-  std::vector<MetricCount> counts;              // series by metric, without overflow
+  std::vector<MetricCount> counts;
+  GatheredResources gathered;
   uint64_t overflowed = 0;
   uint64_t last_collection = 0;  // 0: none yet; then where the first interval began
 
@@ -161,12 +165,20 @@ struct RedAggregator::State {
     for (size_t i = 0; i < series.size(); ++i) Insert(series[i]->hash, static_cast<uint32_t>(i));
   }
 
-  size_t& CountOf(const MetricDescriptor* descriptor) {
+  explicit State(const RedOptions& wanted) : options(wanted), table(256, 0), gathered(MaxOverflow()) {}
+
+  size_t MaxOverflow() const { return std::max<size_t>(1, options.max_series_per_metric / 4); }
+
+  MetricCount& CountOf(const MetricDescriptor* descriptor) {
     for (MetricCount& entry : counts) {
-      if (entry.descriptor == descriptor) return entry.series;
+      if (entry.descriptor == descriptor) return entry;
     }
-    counts.push_back({descriptor, 0});
-    return counts.back().series;
+    return counts.emplace_back(MetricCount{descriptor});
+  }
+  size_t* CounterOf(const Series& entry) {
+    if (entry.gathered) return nullptr;
+    MetricCount& count = CountOf(entry.descriptor);
+    return entry.overflow ? &count.overflow : &count.series;
   }
 
   Series& Create(uint64_t hash, const ResourcePtr& resource, const MetricDescriptor& descriptor,
@@ -195,11 +207,7 @@ struct RedAggregator::State {
       }
       created->identity.push_back(stored);
     }
-    if (overflow) {
-      created->attributes.Add(semconv::kOverflow, true);
-    } else {
-      ++CountOf(&descriptor);
-    }
+    if (overflow) created->attributes.Add(semconv::kOverflow, true);
     if (options.exponential && !descriptor.counted_elsewhere) {
       created->exponential = std::make_unique<ExponentialHistogram>();
     } else {
@@ -220,14 +228,24 @@ struct RedAggregator::State {
       uint64_t hash = HashOf(resource.get(), descriptor, attributes, false);
       Series* found = Find(hash, resource.get(), descriptor, attributes, false);
       if (found != nullptr) return *found;
-      if (CountOf(&descriptor) < options.max_series_per_metric) {
+      if (CountOf(&descriptor).series < options.max_series_per_metric) {
+        ++CountOf(&descriptor).series;
         return Create(hash, resource, descriptor, attributes, false);
       }
     }
     ++overflowed;
     uint64_t hash = HashOf(resource.get(), descriptor, {}, true);
-    Series* found = Find(hash, resource.get(), descriptor, {}, true);
-    return found != nullptr ? *found : Create(hash, resource, descriptor, {}, true);
+    if (Series* found = Find(hash, resource.get(), descriptor, {}, true)) return *found;
+    if (CountOf(&descriptor).overflow < MaxOverflow()) {
+      ++CountOf(&descriptor).overflow;
+      return Create(hash, resource, descriptor, {}, true);
+    }
+    const ResourcePtr& shared = gathered.Of(*resource);
+    hash = HashOf(shared.get(), descriptor, {}, true);
+    if (Series* found = Find(hash, shared.get(), descriptor, {}, true)) return *found;
+    Series& created = Create(hash, shared, descriptor, {}, true);
+    created.gathered = true;
+    return created;
   }
 
   // Forgets what was idle for too long.
@@ -236,17 +254,14 @@ struct RedAggregator::State {
     std::erase_if(series, [this](const std::unique_ptr<Series>& entry) {
       entry->idle = entry->touched ? 0 : entry->idle + 1;
       if (entry->idle < std::max<uint32_t>(options.idle_collections, 1)) return false;
-      if (!entry->overflow) --CountOf(entry->descriptor);
+      if (size_t* counter = CounterOf(*entry)) --*counter;
       return true;
     });
     if (series.size() != before) Rebuild(table.size());
   }
 };
 
-RedAggregator::RedAggregator(RedOptions options) : state_(std::make_unique<State>()) {
-  state_->options = options;
-  state_->table.assign(256, 0);
-}
+RedAggregator::RedAggregator(RedOptions options) : state_(std::make_unique<State>(options)) {}
 RedAggregator::~RedAggregator() = default;
 
 void RedAggregator::Record(const ResourcePtr& resource, const MetricDescriptor& descriptor,

@@ -1,7 +1,7 @@
 // Rate, errors and duration of every request, before sampling: histograms by resource, metric and attributes.
 //
 // Hard cap of series per metric; what comes beyond goes to one overflow series per resource and metric (attribute
-// otel.metric.overflow = true), so counts stay exact. Recording into an existing series allocates nothing.
+// otel.metric.overflow = true), and beyond a quarter of the cap to one per service, so counts stay exact. Recording into an existing series allocates nothing.
 #pragma once
 
 #include <cstdint>

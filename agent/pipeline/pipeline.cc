@@ -38,9 +38,7 @@ CorrelatorOptions CorrelatorOptionsOf(const PipelineOptions& options) {
 }
 
 TrackerOptions TrackerOptionsOf(const PipelineOptions& options) {
-  TrackerOptions result;
-  result.max_connections = options.max_connections;
-  return result;
+  return TrackerOptions{.max_connections = options.max_connections};
 }
 
 }  // namespace
@@ -698,7 +696,6 @@ PipelineStats Pipeline::stats() const {
 size_t Pipeline::LimitMemory(size_t bytes) {
   return state_->tracker.LimitMemory(bytes, DropReason::kMemoryLimit);
 }
-
 size_t Pipeline::MemorySize() const { return state_->tracker.MemorySize(); }
 
 }  // namespace zerotap

@@ -6,9 +6,11 @@
 #include <cmath>
 #include <cstdlib>
 #include <limits>
+#include <map>
 #include <new>
 #include <numeric>
 
+#include "agent/metrics/gathered_resources.h"
 #include "agent/telemetry/semconv.h"
 
 namespace {
@@ -175,6 +177,48 @@ TEST_F(RedAggregatorTest, TheCapHoldsOverAllResourcesAndPerMetric) {
   }
   EXPECT_EQ(red_->overflowed(), 6u);
   EXPECT_EQ(red_->series(), 10u) << "two and three overflow series of each metric";
+}
+
+TEST_F(RedAggregatorTest, ManyShortProcessesAreCountedByServiceThenTogether) {
+  Use({.max_series_per_metric = 8});
+  for (int i = 0; i < 10'000; ++i) {
+    red_->Record(MakeResource("service-" + std::to_string(i % 5)), kServer, {}, 1, ++now_, nullptr);
+  }
+  EXPECT_EQ(red_->series(), 8u + 2u + 2u + 1u) << "of processes, their overflow, of services, of all others";
+  uint64_t total = 0;
+  std::map<std::string, uint64_t> gathered;
+  for (const Metric& metric : Collect(20'000)) {
+    for (const HistogramPoint& point : metric.histograms) {
+      total += point.count;
+      if (point.count > 1) gathered[metric.resource->service_name] += point.count;
+    }
+  }
+  EXPECT_EQ(total, 10'000u) << "no request is lost";
+  ASSERT_EQ(gathered.size(), 3u);
+  EXPECT_TRUE(gathered.contains(std::string(GatheredResources::kOtherServices)));
+  // Processes that are gone make room again.
+  for (uint64_t now = 30'000; now < 60'000; now += 1000) Collect(now);
+  EXPECT_EQ(red_->series(), 0u);
+  Record(1, "/a", 70'000);
+  EXPECT_EQ(Collect(71'000)[0].resource, resource_);
+}
+
+TEST_F(RedAggregatorTest, ResourcesThatAreGatheredSayWhatHoldsForAll) {
+  GatheredResources gathered(1);
+  Resource one;
+  one.service_name = "shop";
+  one.pid = 7;
+  one.attributes.Add(semconv::kServiceName, "shop");
+  one.attributes.Add(semconv::kHostName, "host");
+  one.attributes.Add(semconv::kProcessPid, int64_t{7});
+  const ResourcePtr shop = gathered.Of(one);
+  EXPECT_EQ(shop->pid, 0u);
+  EXPECT_EQ(shop->attributes.FindText(semconv::kServiceName), "shop");
+  EXPECT_EQ(shop->attributes.FindText(semconv::kHostName), "host");
+  EXPECT_FALSE(shop->attributes.Has(semconv::kProcessPid));
+  EXPECT_EQ(gathered.Of(one), shop);
+  EXPECT_EQ(gathered.Of(*MakeResource("other")), gathered.Of(*MakeResource("another")));
+  EXPECT_EQ(gathered.size(), 1u);
 }
 
 TEST_F(RedAggregatorTest, IdleSeriesAreForgottenAndMakeRoom) {

@@ -272,6 +272,27 @@ TEST(ContextCorrelator, HeldSpansAreBounded) {
   EXPECT_EQ(bounded.live_works(), 0u);
 }
 
+TEST(ContextCorrelator, HeldSpansAreBoundedInBytesToo) {
+  ContextCorrelator bounded({1, 200 * kMs, 1000, 25'000},
+                            [](const TraceId&, std::optional<bool>) { return true; }, [](Span&&, bool) {});
+  for (uint64_t i = 0; i < 4; ++i) {
+    WorkOrigin origin;
+    origin.role = Role::kServer;
+    origin.connection_id = 2;
+    origin.peer_connection_id = 1;
+    RequestStart start;
+    start.request_offset = i;
+    Span span;
+    span.name = std::string(10'000, 'n');
+    EXPECT_EQ(bounded.EndHeld(bounded.Begin(origin, start), 1, std::move(span)), i < 2);
+  }
+  EXPECT_GT(bounded.held_bytes(), 20'000u);
+  EXPECT_LE(bounded.held_bytes(), 25'000u);
+  bounded.Advance(1000 * kMs);
+  EXPECT_EQ(bounded.held_bytes(), 0u);
+  EXPECT_EQ(bounded.held_spans(), 0u);
+}
+
 TEST(ContextCorrelator, NothingStaysBehind) {
   Case c;
   for (uint64_t i = 0; i < 1000; ++i) {

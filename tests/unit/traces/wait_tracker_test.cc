@@ -84,6 +84,15 @@ TEST_F(WaitTrackerTest, FastRequestsAreNeverLookedAt) {
   EXPECT_EQ(reads_, 0);
 }
 
+TEST_F(WaitTrackerTest, RequestsThatAreTooManyToBeLookedAtAreCounted) {
+  constexpr uint64_t kOpen = 16384 + 10;
+  for (uint64_t i = 0; i < kOpen; ++i) tracker_.Begin(i + 1, 100 * kMs);
+  EXPECT_EQ(tracker_.unwatched(), 10u);
+  tracker_.Advance(110 * kMs);
+  Begin(200 * kMs);
+  EXPECT_EQ(tracker_.unwatched(), 10u) << "there is room again";
+}
+
 TEST_F(WaitTrackerTest, BelowTheThresholdNothingIsSaid) {
   WorkId work = Begin(100 * kMs);
   At(106 * kMs, 0, 0, 0);

@@ -680,7 +680,6 @@ std::vector<SelfExporter> Pipeline::TakeSelfExporters() {
 }
 
 void Pipeline::SetThreadReader(ReadThreadTimes read) { state_->waits.SetReader(std::move(read)); }
-
 Ledger& Pipeline::ledger() { return state_->ledger; }
 
 PipelineStats Pipeline::stats() const {

@@ -179,6 +179,7 @@ class PipelineLoopTest : public testing::Test {
       std::lock_guard lock(mutex_);
       collections_.push_back(std::move(metrics));
     };
+    sinks.shed = [this] { Note("shed", 0); };
     SelfSources self;
     self.kernel = [] {
       KernelCounts counts;
@@ -252,6 +253,33 @@ TEST_F(PipelineLoopTest, ExchangeBecomesASpanWithoutStopping) {
   EXPECT_EQ(spans_[0].name, "GET /items/{id}");
   EXPECT_EQ(spans_[0].resource->service_name, "shop");
   EXPECT_EQ(loop_->ledger().Total().seen, 1u);
+}
+
+TEST_F(PipelineLoopTest, NearItsLimitOfMemoryItGivesUpWhatItCanAndCountsIt) {
+  options_.memory.total_bytes = 1 << 20;  // less than any process has
+  Create();
+  loop_->Start();
+  source_.Put(Opened());
+  source_.Put(Data(ZT_DIRECTION_INGRESS, 0, kRequest));  // not answered
+  ASSERT_TRUE(WaitFor([this] { return Count("shed 0") > 0; }));
+  ASSERT_TRUE(WaitFor([this] { return loop_->Snapshot().memory_sheds > 0; }));
+  ASSERT_TRUE(WaitFor([this] { return loop_->Snapshot().pipeline.live_connections == 0; }));
+  const SelfSnapshot snapshot = loop_->Snapshot();
+  EXPECT_GT(snapshot.memory_used_bytes, snapshot.memory_limit_bytes);
+  const LedgerCounts total = loop_->ledger().Total();
+  EXPECT_EQ(total.seen, 1u);
+  EXPECT_EQ(total.dropped[static_cast<size_t>(DropReason::kMemoryLimit)], 1u);
+  EXPECT_EQ(total.in_flight(), 0u);
+}
+
+TEST_F(PipelineLoopTest, BelowItsLimitOfMemoryNothingIsGivenUp) {
+  options_.memory.total_bytes = uint64_t{1} << 40;
+  Create();
+  loop_->Start();
+  PutExchange();
+  ASSERT_TRUE(WaitFor([this] { return loop_->Snapshot().memory_used_bytes > 0; }));
+  EXPECT_EQ(Count("shed 0"), 0u);
+  EXPECT_EQ(loop_->Snapshot().memory_sheds, 0u);
 }
 
 TEST_F(PipelineLoopTest, SpanTimesAreUnixTimes) {

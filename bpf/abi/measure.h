@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
 /*
- * What the kernel side counts by process instead of telling each case: histograms of durations in per-CPU hash maps.
- * User space reads them every few seconds and takes the difference; the counts may wrap around.
+ * What the kernel side counts by process instead of telling each case: histograms of durations in hash maps,
+ * those of system calls per CPU. User space reads them every few seconds and takes the difference; the counts may wrap around.
  */
 #ifndef ZEROTAP_BPF_ABI_MEASURE_H
 #define ZEROTAP_BPF_ABI_MEASURE_H

@@ -602,6 +602,13 @@ TEST_F(ConfigTest, OtlpUrls) {
             "http://b:1/");
   EXPECT_EQ(url({{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://b:1/x"}}, Signal::kTraces),
             "http://b:1/x");
+  // The path is what stands before the query.
+  EXPECT_EQ(url({{"OTEL_EXPORTER_OTLP_ENDPOINT", "https://a/base?key=1/2"}}, Signal::kTraces),
+            "https://a/base/v1/traces?key=1/2");
+  EXPECT_EQ(url({{"OTEL_EXPORTER_OTLP_ENDPOINT", "https://a?key=1"}}, Signal::kMetrics),
+            "https://a/v1/metrics?key=1");
+  EXPECT_EQ(url({{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://b:1?key=1"}}, Signal::kTraces),
+            "http://b:1/?key=1");
 }
 
 TEST_F(ConfigTest, PrintedConfigurationLoadsToTheSame) {

@@ -151,7 +151,7 @@ std::string Joined(const std::vector<std::string>& words) {
 class Agent {
  public:
   Agent(const LoadedConfig& loaded, const RunOptions& options)
-      : config_(loaded.config),
+      : config_(AtStart(loaded.config)),
         config_path_(loaded.path),
         options_(options),
         disabled_(loaded.config.disabled),

@@ -689,6 +689,7 @@ PipelineStats Pipeline::stats() const {
   stats.connections_evicted = state_->tracker.evicted();
   stats.spans_held = state_->correlator.held_spans();
   stats.parents_unresolved = state_->correlator.unresolved_parents();
+  stats.waits_unwatched = state_->waits.unwatched();
   stats.live_connections = state_->tracker.size();
   return stats;
 }

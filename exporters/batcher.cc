@@ -119,23 +119,26 @@ std::vector<Span> SpanBatcher::TakeBatch(size_t max_spans) {
   return batch;
 }
 
-void SpanBatcher::ExportBatch(const std::vector<Span>& batch) {
-  std::span<const Span> rest = batch;
-  ExportOutcome outcome;
-  if (abandoned_.load(std::memory_order_acquire)) {
-    stats_->CountLoss("stopped", batch.size());
-    outcome.failed = batch.size();
-  } else {
-    outcome = exporter_->Export(rest);
+void SpanBatcher::ExportBatch(std::span<const Span> rest) {
+  while (!rest.empty()) {
+    ExportOutcome outcome;
+    if (abandoned_.load(std::memory_order_acquire)) {
+      stats_->CountLoss("stopped", rest.size());
+      outcome.failed = rest.size();
+    } else {
+      outcome = exporter_->Export(rest);
+    }
+    if (outcome.exported + outcome.rejected + outcome.failed == 0) outcome.failed = rest.size();
+    const auto take = [&rest](uint64_t count) {
+      std::span<const Span> taken = rest.first(std::min<uint64_t>(count, rest.size()));
+      rest = rest.subspan(taken.size());
+      return taken;
+    };
+    Report(take(outcome.exported), SpanFate::kExported);
+    Report(take(outcome.rejected), SpanFate::kRejected);
+    Report(take(outcome.failed), SpanFate::kFailed);
+    stats_->in_flight.store(rest.size(), std::memory_order_relaxed);
   }
-  // Exporters work through a batch in order, so that is how the counts are given to spans.
-  size_t exported = std::min<uint64_t>(outcome.exported, rest.size());
-  Report(rest.first(exported), SpanFate::kExported);
-  rest = rest.subspan(exported);
-  size_t rejected = std::min<uint64_t>(outcome.rejected, rest.size());
-  Report(rest.first(rejected), SpanFate::kRejected);
-  Report(rest.subspan(rejected), SpanFate::kFailed);
-  stats_->in_flight.store(0, std::memory_order_relaxed);
 }
 
 void SpanBatcher::Run() {

@@ -77,7 +77,7 @@ class SpanBatcher {
   void Run();
   void WaitForWork(std::unique_lock<std::mutex>& lock);
   std::vector<Span> TakeBatch(size_t max_spans);
-  void ExportBatch(const std::vector<Span>& batch);
+  void ExportBatch(std::span<const Span> rest);
   void Report(std::span<const Span> spans, SpanFate fate);
   bool MustSendNow() const { return stopping_ || queued_bytes_ >= options_.max_batch_bytes; }
 

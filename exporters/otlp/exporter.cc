@@ -60,21 +60,18 @@ class OtlpSpanExporter : public SpanExporter {
   void RequestStop() override { stream_.sender().RequestStop(); }
 
   ExportOutcome Export(std::span<const Span> spans) override {
-    ExportOutcome total;
-    while (!spans.empty()) {
+    ExportOutcome outcome;
+    bool done = spans.empty();
+    while (!done) {
       if (stream_.sender().stop_requested()) {
-        total.failed += stream_.sender().Abandon(spans.size());
+        outcome.failed = stream_.sender().Abandon(spans.size());
         break;
       }
-      const EncodedPart part = encoder_.Encode(spans, body_);
-      if (stream_.Send(part, body_, total)) {
-        spans = spans.subspan(part.consumed);
-      } else {
-        encoder_.set_max_request_bytes(stream_.max_bytes());
-      }
+      done = stream_.Send(encoder_.Encode(spans, body_), body_, outcome);
+      if (!done) encoder_.set_max_request_bytes(stream_.max_bytes());
       Relax(body_);
     }
-    return total;
+    return outcome;
   }
 
  private:

@@ -32,6 +32,7 @@ class RequestStream {
       total.exported += sent.outcome.exported;
       total.rejected += sent.outcome.rejected;
       total.failed += sent.outcome.failed;
+      total.unsent += sent.outcome.unsent;
     }
     const uint64_t too_large = part.consumed - part.encoded;
     if (too_large > 0) sender_->ReportTooLarge(too_large);
@@ -64,7 +65,7 @@ class OtlpSpanExporter : public SpanExporter {
     bool done = spans.empty();
     while (!done) {
       if (stream_.sender().stop_requested()) {
-        outcome.failed = stream_.sender().Abandon(spans.size());
+        outcome.unsent = spans.size();
         break;
       }
       done = stream_.Send(encoder_.Encode(spans, body_), body_, outcome);
@@ -96,7 +97,7 @@ class OtlpMetricExporter : public MetricExporter {
     uint64_t left = CountPoints(metrics);
     while (left > 0) {
       if (stream_.sender().stop_requested()) {
-        total.failed += stream_.sender().Abandon(left);
+        total.unsent += left;
         break;
       }
       const MetricCursor begin = cursor;

@@ -105,13 +105,14 @@ inline ExportOutcome ExportAll(SpanExporter& exporter, std::span<const Span> spa
   ExportOutcome total;
   do {
     const ExportOutcome outcome = exporter.Export(spans);
-    const uint64_t done = outcome.exported + outcome.rejected + outcome.failed;
+    const uint64_t done = outcome.exported + outcome.rejected + outcome.failed + outcome.unsent;
     EXPECT_TRUE(spans.empty() || done > 0);
     EXPECT_LE(done, spans.size());
     if (done == 0 || done > spans.size()) break;
     total.exported += outcome.exported;
     total.rejected += outcome.rejected;
     total.failed += outcome.failed;
+    total.unsent += outcome.unsent;
     spans = spans.subspan(done);
   } while (!spans.empty());
   return total;

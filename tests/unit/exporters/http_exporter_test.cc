@@ -328,7 +328,9 @@ TEST(HttpExporterTest, StopEndsARetryAndATransfer) {
     ExportOutcome outcome = ExportAll(*exporter, spans);
     auto returned_at = Clock::now();
     stopper.join();
-    ExpectOutcome(outcome, 0, 0, 50);
+    // What is not answered may have been taken, what is asked for again was not.
+    EXPECT_EQ(outcome.failed + outcome.unsent, 50u);
+    EXPECT_EQ(outcome.failed > 0, hang);
     EXPECT_LT(returned_at - stopped_at, milliseconds(300)) << "at once, on a busy machine";
     EXPECT_EQ(fixture.collector.requests().size(), 1u);
   }

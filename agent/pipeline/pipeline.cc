@@ -99,7 +99,6 @@ struct Pipeline::State final : RequestListener {
   void Reidentify();
   void ReconsiderConnections();
   void NoteOtlpExport(const Exchange& exchange);
-  void NoteExport(Process& process, const Exchange& exchange);
   void SendVerdict(const Connection& connection, zt_verdict_mode mode, uint8_t egress_kib,
                    uint8_t ingress_kib, uint8_t edge_bytes);
   void SendProtocolVerdict(const Connection& connection);
@@ -455,26 +454,15 @@ void Pipeline::State::EndExchange(Connection& connection, const Exchange& parsed
 // Only what a receiver took says anything of a program: everybody may be sent everything.
 void Pipeline::State::NoteOtlpExport(const Exchange& exchange) {
   const uint16_t status = exchange.http->status_code;
+  const OtlpExport signal = exchange.http->otlp_export;
   auto found = processes.find(exchange.tgid);
   if (found == processes.end() || status < 200 || status > 299) return;
   Process& process = found->second;
-  if (exchange.role == Role::kClient) {
-    NoteExport(process, exchange);
-    return;
-  }
   // A collector, or a proxy in front of one: its exports say nothing of spans of its own.
-  process.relays = true;
-  process.own_spans = false;
-  process.own_metrics = false;
-}
-
-void Pipeline::State::NoteExport(Process& process, const Exchange& exchange) {
-  const OtlpExport signal = exchange.http->otlp_export;
-  if (process.relays) return;
-  if (process.asked_to_relay_ns != 0 &&
-      exchange.start_ns < process.asked_to_relay_ns + kPassedOnNs) {
-    return;
-  }
+  if (exchange.role == Role::kServer) process.relays = true;
+  if (process.relays) process.own_spans = process.own_metrics = false;
+  const uint64_t asked_ns = process.asked_to_relay_ns;
+  if (process.relays || (asked_ns != 0 && exchange.start_ns < asked_ns + kPassedOnNs)) return;
   bool* seen = signal == OtlpExport::kTraces    ? &process.own_spans
                : signal == OtlpExport::kMetrics ? &process.own_metrics
                                                 : nullptr;

@@ -217,7 +217,7 @@ class PipelineStage final : public Stage {
       failed_bodies_ += size == 0 || part.encoded < part.consumed ? 1 : 0;
       body_bytes += size;
     }
-    taken_.clear();
+    pipeline_->Recycle(taken_);
   }
 
   NoControl control_;

@@ -13,6 +13,7 @@
 #include "agent/app/config_schema.h"
 #include "agent/app/config_units.h"
 #include "agent/app/config_yaml.h"
+#include "agent/app/runner.h"
 
 namespace zerotap {
 namespace {
@@ -182,6 +183,8 @@ INSTANTIATE_TEST_SUITE_P(
                 "FILE:2: capture.ring_size: \"lots\" must be a size such as 64KiB or 16MiB"},
         BadYaml{"capture:\n  ring_size: 1KiB\n",
                 "FILE:2: capture.ring_size: \"1KiB\" must be between 256KiB and 1GiB"},
+        BadYaml{"capture:\n  rings: 3\n",
+                "FILE:2: capture.rings: \"3\" must be one of auto, 1, 2, 4, 8, 16, 32, 64"},
         BadYaml{"capture:\n  max_connections: -1\n",
                 "FILE:2: capture.max_connections: \"-1\" must be a whole number"},
         BadYaml{"capture: 5\n", "FILE:1: capture: must be a map of keys to values"},
@@ -315,7 +318,7 @@ TEST_F(ConfigTest, FlagsAreCheckedToo) {
 
 TEST_F(ConfigTest, ReadsEveryKindOfValue) {
   Config config = Good(R"(
-capture: {tier: b, ring_size: 8MiB, max_connections: 2048}
+capture: {tier: b, ring_size: 8MiB, rings: 4, max_connections: 2048}
 targets:
   select: [{executable: /opt/*, pid: 42}, {systemd_unit: nginx}]
   include_ports: [80, 5432]
@@ -330,6 +333,8 @@ health: {address: "off"}
 )");
   EXPECT_EQ(config.capture.tier, "b");
   EXPECT_EQ(config.capture.ring_bytes, 8u << 20);
+  EXPECT_EQ(CaptureOptionsOf(config).rings, 4u);
+  EXPECT_EQ(CaptureOptionsOf(Config{}).rings, 0u) << "auto";
   EXPECT_EQ(config.pipeline.max_connections, 2048u);
   ASSERT_EQ(config.targets.select.size(), 2u);
   EXPECT_EQ(config.targets.select[0].executable, "/opt/*");

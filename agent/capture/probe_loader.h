@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "agent/base/result.h"
+#include "agent/base/unique_fd.h"
 #include "agent/capture/bpf_capture.h"
 
 struct bpf_link;
@@ -49,7 +50,8 @@ struct LoadedProbes {
   std::vector<Attachment> attachments;
   FeaturePlan features;
   CaptureReport report;
-  size_t ring_bytes = 0;
+  size_t ring_bytes = 0;  // of all rings
+  std::vector<UniqueFd> further_rings;  // beside the skeleton's, in the order of their CPUs
 };
 
 // Loads, but attaches nothing yet: the caller fills the maps first.
@@ -63,5 +65,15 @@ Status WalkWith(bpf_program* program, const char* what);
 
 // Smallest power of two that is at least `bytes` and a whole number of pages.
 size_t RoundUpRingBytes(size_t bytes);
+
+// Which CPUs share a ring: CPU >> shift & (count - 1) is its number.
+struct RingPlan {
+  uint32_t count = 1;
+  uint32_t shift = 0;
+};
+// `wanted` 0: by the number of CPUs. `total_bytes` is what they share, of RoundUpRingBytes.
+RingPlan PlanRings(uint32_t wanted, size_t cpus, size_t total_bytes);
+// The same for this host.
+RingPlan PlanRings(const CaptureOptions& options);
 
 }  // namespace zerotap

@@ -38,6 +38,8 @@ INSTANTIATE_TEST_SUITE_P(
                 "FILE:2: capture.ring_size: \"lots\" must be a size such as 64KiB or 16MiB"},
         BadYaml{"capture:\n  ring_size: 1KiB\n",
                 "FILE:2: capture.ring_size: \"1KiB\" must be between 256KiB and 1GiB"},
+        BadYaml{"capture:\n  rings: 3\n",
+                "FILE:2: capture.rings: \"3\" must be one of auto, 1, 2, 4, 8, 16, 32, 64"},
         BadYaml{"capture:\n  max_connections: -1\n",
                 "FILE:2: capture.max_connections: \"-1\" must be a whole number"},
         BadYaml{"capture: 5\n", "FILE:1: capture: must be a map of keys to values"},

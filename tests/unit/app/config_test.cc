@@ -6,6 +6,7 @@
 #include "agent/app/config.h"
 #include "agent/app/config_schema.h"
 #include "agent/app/config_yaml.h"
+#include "agent/app/runner.h"
 #include "tests/unit/app/config_fixture.h"
 
 namespace zerotap {
@@ -93,7 +94,7 @@ TEST_F(ConfigTest, ConfigFileByVariable) {
 
 TEST_F(ConfigTest, ReadsEveryKindOfValue) {
   Config config = Good(R"(
-capture: {tier: b, ring_size: 8MiB, max_connections: 2048}
+capture: {tier: b, ring_size: 8MiB, rings: 4, max_connections: 2048}
 targets:
   select: [{executable: /opt/*, pid: 42}, {systemd_unit: nginx}]
   include_ports: [80, 5432]
@@ -108,6 +109,8 @@ health: {address: "off"}
 )");
   EXPECT_EQ(config.capture.tier, "b");
   EXPECT_EQ(config.capture.ring_bytes, 8u << 20);
+  EXPECT_EQ(CaptureOptionsOf(config).rings, 4u);
+  EXPECT_EQ(CaptureOptionsOf(Config{}).rings, 0u) << "auto";
   EXPECT_EQ(config.pipeline.max_connections, 2048u);
   ASSERT_EQ(config.targets.select.size(), 2u);
   EXPECT_EQ(config.targets.select[0].executable, "/opt/*");

@@ -20,6 +20,7 @@
 #include "agent/base/clock.h"
 #include "agent/telemetry/exporter.h"
 #include "exporters/export_stats.h"
+#include "exporters/spent_spans.h"
 #include "exporters/worker_thread.h"
 
 namespace zerotap {
@@ -45,6 +46,8 @@ struct SpanBatcherOptions {
   size_t max_batch_spans = 8192;
   // Export is also called on ticks without spans: for exporters that hold spans back for a while.
   bool tick_when_idle = false;
+  // Where spans go that have their fate; may be null.
+  std::shared_ptr<SpentSpans> spent;
   std::function<uint64_t()> realtime_ns = RealtimeNs;
 };
 
@@ -68,6 +71,10 @@ class SpanBatcher {
   // Gives up the older half of the queue. Any thread.
   void Shed();
 
+  // Takes no more spans and gives back those that wait. Of those on their way, what Shutdown stops
+  // before the receiver can have it goes to `give_back`, on the batcher's thread.
+  std::vector<Span> Retire(std::function<void(std::vector<Span>&&)> give_back);
+
   // Exports what is queued; what is not out by the deadline fails. Afterwards the exporter is gone
   // and every span has its fate. From one thread.
   void Shutdown(std::chrono::steady_clock::time_point deadline);
@@ -81,8 +88,9 @@ class SpanBatcher {
   void Run();
   void WaitForWork(std::unique_lock<std::mutex>& lock);
   std::vector<Span> TakeBatch(size_t max_spans);
-  void ExportBatch(const std::vector<Span>& batch);
+  void ExportBatch(std::span<const Span> rest);
   void Report(std::span<const Span> spans, SpanFate fate);
+  void ReportUnsent(std::span<const Span> spans);
   bool MustSendNow() const { return stopping_ || queued_bytes_ >= options_.max_batch_bytes; }
 
   const SpanBatcherOptions options_;
@@ -95,6 +103,7 @@ class SpanBatcher {
   std::deque<Queued> queue_;
   size_t queued_bytes_ = 0;
   bool stopping_ = false;
+  std::function<void(std::vector<Span>&&)> give_back_;
   std::atomic<bool> abandoned_{false};  // the deadline is over: no more exports
 
   std::unique_ptr<WorkerThread> worker_;

@@ -12,7 +12,7 @@ import time
 import xml.etree.ElementTree
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-PARTS = ("unit", "replay", "bpf", "layering", "sanitize", "fuzz", "tsan", "integration", "soak", "kernels")
+PARTS = ("unit", "replay", "bpf", "layering", "guard", "sanitize", "fuzz", "tsan", "integration", "soak", "kernels")
 SOAK_MINUTES = 2  # tests/soak/run alone takes 5; CI has no more time
 # Where threads meet: queue and log (base), the export threads, the ledger that they and the pipeline write, the agent's own
 # loop and health server.
@@ -87,13 +87,13 @@ class Suite:
                  f"{len(self.skipped) - before[2]} skipped in {time.monotonic() - began:.0f} s")
 
     def release(self):
-        parts = [p for p in ("unit", "replay", "bpf", "layering") if self.wants(p)]
+        parts = [p for p in ("unit", "replay", "bpf", "layering", "guard") if self.wants(p)]
         if not parts and not any(self.wants(part) for part in ("integration", "soak", "kernels")):
             return
         targets = () if parts or self.wants("kernels") else ("zerotap", "soak_load")
         if not self.build("release", targets):
             return
-        if set(parts) == {"unit", "replay", "bpf", "layering"}:
+        if set(parts) == {"unit", "replay", "bpf", "layering", "guard"}:
             self.ctest("release", "build/release", [])
         else:
             for part in parts:

@@ -66,7 +66,8 @@ OtlpOptions OtlpOptionsOf(const ExportConfig& exports, Signal signal) {
   return options;
 }
 
-Result<std::unique_ptr<ExporterSet>> ExporterSet::Create(const Config& config, Ledger& ledger) {
+Result<std::unique_ptr<ExporterSet>> ExporterSet::Create(const Config& config, Ledger& ledger,
+                                                         std::shared_ptr<SpentSpans> spent) {
   const ExportConfig& exports = config.exports;
   ExporterOptions options;
   options.agent_version = std::string(kVersion);
@@ -86,6 +87,8 @@ Result<std::unique_ptr<ExporterSet>> ExporterSet::Create(const Config& config, L
     if (!exporter) return tl::unexpected<Error>(exporter.error());
     SpanBatcherOptions batcher = BatcherOptionsOf(exports);
     ExporterFactory::AdjustBatcher(name, batcher);
+    // The last one gets the spans themselves, the others copies.
+    if (set->spans_.size() + 1 == exports.traces.size()) batcher.spent = spent;
     SpanFateCallback fates;
     if (set->spans_.empty()) fates = FatesInto(ledger);
     set->spans_.push_back(
@@ -115,6 +118,14 @@ void ExporterSet::PushMetrics(std::vector<Metric>&& metrics) {
 
 void ExporterSet::Shed() {
   for (auto& batcher : spans_) batcher->Shed();
+}
+
+void ExporterSet::HandOver(const std::shared_ptr<ExporterSet>& next) {
+  for (size_t i = 0; i < std::min(spans_.size(), next->spans_.size()); ++i) {
+    if (named_[i].exporter != next->named_[i].exporter) continue;
+    next->spans_[i]->Push(spans_[i]->Retire(
+        [next, i](std::vector<Span>&& spans) { next->spans_[i]->Push(std::move(spans)); }));
+  }
 }
 
 void ExporterSet::Shutdown(std::chrono::steady_clock::time_point deadline) {

@@ -23,8 +23,9 @@ OtlpOptions OtlpOptionsOf(const ExportConfig& exports, Signal signal);
 class ExporterSet {
  public:
   // What becomes of a span at the first exporter of export.traces is what the ledger says of it.
-  // `ledger` must outlive the set.
-  static Result<std::unique_ptr<ExporterSet>> Create(const Config& config, Ledger& ledger);
+  // `ledger` must outlive the set. Spans that are done with go to `spent`.
+  static Result<std::unique_ptr<ExporterSet>> Create(const Config& config, Ledger& ledger,
+                                                     std::shared_ptr<SpentSpans> spent);
 
   // From one thread; never wait.
   void PushSpans(std::vector<Span>&& spans);
@@ -32,6 +33,10 @@ class ExporterSet {
 
   // Gives up the older half of the spans that wait.
   void Shed();
+
+  // What waits goes to `next`, and so does later, from other threads, what Shutdown stops before a
+  // receiver can have it: from each exporter of spans to the one in its place, if it has its name.
+  void HandOver(const std::shared_ptr<ExporterSet>& next);
 
   // All exporters at the same time; what is not out by the deadline has failed. Afterwards nothing
   // may be pushed.
@@ -50,7 +55,7 @@ class ExporterSet {
 
   std::vector<std::unique_ptr<SpanBatcher>> spans_;
   std::vector<std::unique_ptr<MetricBatcher>> metrics_;
-  std::vector<Named> named_;
+  std::vector<Named> named_;  // first those of spans_, in their order
 };
 
 }  // namespace zerotap

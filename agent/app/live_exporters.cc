@@ -30,9 +30,10 @@ void AddCounts(const std::vector<ExporterCounts>& from, std::vector<ExporterCoun
 
 Result<std::unique_ptr<LiveExporters>> LiveExporters::Create(const Config& config,
                                                              Ledger& ledger) {
-  Result<std::unique_ptr<ExporterSet>> set = ExporterSet::Create(config, ledger);
+  auto spent = std::make_shared<SpentSpans>();
+  Result<std::unique_ptr<ExporterSet>> set = ExporterSet::Create(config, ledger, spent);
   if (!set) return tl::unexpected<Error>(set.error());
-  return std::unique_ptr<LiveExporters>(new LiveExporters(std::move(*set), ledger));
+  return std::unique_ptr<LiveExporters>(new LiveExporters(std::move(*set), ledger, std::move(spent)));
 }
 
 // With the lock: a set that is being replaced must not get spans after its shutdown began.
@@ -55,13 +56,17 @@ void LiveExporters::Shed() {
   if (current) current->Shed();
 }
 
-Status LiveExporters::Replace(const Config& config, std::chrono::seconds patience) {
-  Result<std::unique_ptr<ExporterSet>> created = ExporterSet::Create(config, ledger_);
+Result<std::shared_ptr<ExporterSet>> LiveExporters::Prepare(const Config& config) {
+  Result<std::unique_ptr<ExporterSet>> created = ExporterSet::Create(config, ledger_, spent_);
   if (!created) return tl::unexpected<Error>(created.error());
-  std::shared_ptr<ExporterSet> next = std::move(*created);
+  return std::shared_ptr<ExporterSet>(std::move(*created));
+}
+
+void LiveExporters::Replace(std::shared_ptr<ExporterSet> next, std::chrono::milliseconds patience) {
   std::lock_guard lock(mutex_);
   ForgetDone();
   std::shared_ptr<ExporterSet> last = std::exchange(current_, std::move(next));
+  last->HandOver(current_);
   Former former;
   former.set = last;
   former.done = std::make_shared<std::atomic<bool>>(false);
@@ -70,7 +75,6 @@ Status LiveExporters::Replace(const Config& config, std::chrono::seconds patienc
     *done = true;
   });
   former_.push_back(std::move(former));
-  return {};
 }
 
 void LiveExporters::ForgetDone() {

@@ -1,5 +1,5 @@
-// The exporters in force. They can be replaced while spans come: the former ones send what they have
-// in the background, and their counts stay in the sums.
+// The exporters in force. They can be replaced while spans come: the former ones end in the
+// background, and their counts stay in the sums.
 #pragma once
 
 #include <atomic>
@@ -21,12 +21,17 @@ class LiveExporters {
   // From one thread; never wait for a receiver.
   void PushSpans(std::vector<Span>&& spans);
   void PushMetrics(std::vector<Metric>&& metrics);
+  // Spans that are done with, for their memory. `out` is empty before.
+  void TakeSpent(std::vector<Span>& out) { spent_->Take(out); }
 
+  // Gives up the older half of the spans that wait.
   void Shed();
 
-  // From one other thread. What the former ones cannot deliver within `patience` has failed. Nothing
-  // changes when the new ones cannot be made.
-  Status Replace(const Config& config, std::chrono::seconds patience);
+  // Those that a changed configuration asks for. Nothing changes yet.
+  Result<std::shared_ptr<ExporterSet>> Prepare(const Config& config);
+  // From one other thread. Spans that wait go to the new ones (ExporterSet::HandOver). The former
+  // ones have `patience` for what is on its way.
+  void Replace(std::shared_ptr<ExporterSet> next, std::chrono::milliseconds patience);
 
   // Afterwards nothing may be pushed.
   void Shutdown(std::chrono::steady_clock::time_point deadline);
@@ -42,10 +47,12 @@ class LiveExporters {
   };
   void ForgetDone();
 
-  LiveExporters(std::unique_ptr<ExporterSet> set, Ledger& ledger)
-      : ledger_(ledger), current_(std::move(set)) {}
+  LiveExporters(std::unique_ptr<ExporterSet> set, Ledger& ledger,
+                std::shared_ptr<SpentSpans> spent)
+      : ledger_(ledger), spent_(std::move(spent)), current_(std::move(set)) {}
 
   Ledger& ledger_;
+  const std::shared_ptr<SpentSpans> spent_;
   mutable std::mutex mutex_;  // guards what follows
   std::shared_ptr<ExporterSet> current_;
   std::vector<Former> former_;

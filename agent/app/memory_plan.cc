@@ -17,8 +17,9 @@ constexpr uint64_t kKiB = 1024;
 constexpr uint64_t kMiB = 1024 * kKiB;
 
 constexpr uint64_t kDefaultLimit = 256 * kMiB;
-// Code and libraries, stacks, the ledger's rows, caches of texts, and what a heap loses between its pieces.
-constexpr uint64_t kFixedBytes = 30 * kMiB;
+// Code and libraries, stacks, the ledger's rows, caches of texts, spans that are kept for their memory, and what a heap
+// loses between its pieces.
+constexpr uint64_t kFixedBytes = 36 * kMiB;
 // One batch with its encoded and its compressed form.
 constexpr uint64_t kSpanExportBytes = 12 * kMiB;
 constexpr uint64_t kMetricExportBytes = 8 * kMiB;

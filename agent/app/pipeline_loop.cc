@@ -35,6 +35,7 @@ constexpr uint32_t kRecordsPerClock = 256;
 constexpr uint64_t kRecordsPerTurn = 512;
 constexpr uint64_t kRecordsWhenBehind = 8 * kRecordsPerTurn;
 constexpr uint64_t kShortestPauseNs = 200'000;
+constexpr size_t kMaxKeptSpans = 8192;
 
 // How long to wait after a turn that found `records` in `elapsed_ns` since the one before; kTickNs
 // is as long as it gets.
@@ -176,9 +177,14 @@ void PipelineLoop::Run() {
   change_taken_.notify_all();
   // Traffic does not stop because we do: this ends with an empty ring or with the time for it.
   const uint64_t drain_until_ns = MonotonicNs() + kLastDrainNs;
+  bool settled = source_.settle_ns() == 0;
   while (!failure()) {
     Result<size_t> drained = source_.Drain(0, handler);
-    if (!drained || *drained == 0 || MonotonicNs() >= drain_until_ns) break;
+    if (!drained || MonotonicNs() >= drain_until_ns) break;
+    if (*drained > 0) continue;
+    if (settled) break;
+    settled = true;
+    source_.Pause(source_.settle_ns());
   }
   Tick(MonotonicNs());
   pipeline_->Finish(tick_ns_);
@@ -355,8 +361,17 @@ void PipelineLoop::WatchMemory() {
 void PipelineLoop::GiveSpans() {
   pipeline_->TakeSpans(spans_);
   if (spans_.empty()) return;
+  // What a burst needed is given back.
+  const bool oversized = spans_.capacity() > kMaxKeptSpans;
   if (sinks_.spans) sinks_.spans(std::move(spans_));
-  spans_ = {};
+  if (oversized) {
+    spans_ = {};
+  } else {
+    spans_.clear();
+  }
+  if (!sinks_.spent) return;
+  sinks_.spent(spent_);
+  pipeline_->Recycle(spent_);
 }
 
 void PipelineLoop::GiveMetrics() {

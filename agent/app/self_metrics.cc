@@ -62,6 +62,9 @@ constexpr MetricDescriptor kSpansHeld =
     Gauge("zerotap.spans.held", "{span}", "Spans that wait for the other end of their connection");
 constexpr MetricDescriptor kParentsUnresolved = Counter(
     "zerotap.parents.unresolved", "{span}", "Held spans whose other end did not show up in time");
+constexpr MetricDescriptor kWaitsUnwatched =
+    Counter("zerotap.waits.unwatched", "{request}",
+            "Requests whose thread was not looked at because too many others were open");
 constexpr MetricDescriptor kKernelRecords =
     Counter("zerotap.kernel.records", "{record}", "Records written by the kernel side");
 constexpr MetricDescriptor kKernelIgnored =
@@ -98,9 +101,6 @@ constexpr MetricDescriptor kMemoryUsed =
     Gauge("zerotap.memory.used", "By", "Of it, what is in use: private memory, and the kernel's buffers at their largest");
 constexpr MetricDescriptor kMemorySheds =
     Counter("zerotap.memory.sheds", "{shed}", "Times something was given up to stay below the limit");
-constexpr MetricDescriptor kWaitsUnwatched =
-    Counter("zerotap.waits.unwatched", "{request}",
-            "Requests that cannot say why they were slow, being too many at one time");
 constexpr MetricDescriptor kCpu =
     Counter("zerotap.process.cpu.time", "s", "CPU time of the agent, user and system");
 

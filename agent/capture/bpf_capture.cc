@@ -2,22 +2,20 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <poll.h>
 #include <sys/epoll.h>
 #include <time.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <cstring>
 #include <mutex>
-#include <optional>
 #include <unordered_set>
 
+#include "agent/base/clock.h"
 #include "agent/base/unique_fd.h"
 #include "agent/capture/capture_check.h"
+#include "agent/capture/event_rings.h"
 #include "agent/capture/mapping.h"
 #include "agent/capture/probe_loader.h"
-#include "agent/capture/ring_reader.h"
 #include "bpf/abi/control.h"
 // The skeleton's types come from the ABI headers.
 #include "bpf/zerotap.skel.h"
@@ -28,12 +26,13 @@ namespace {
 // A turn of Drain ends after so many records.
 constexpr size_t kMaxRecordsPerDrain = 8192;
 
-// poll(2) tells that there is something to read, which under load is always so.
-UniqueFd WatchWakeUps(int ring_fd) {
+UniqueFd Watch(const std::vector<int>& rings, uint32_t events) {
   UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
   epoll_event event{};
-  event.events = EPOLLIN | EPOLLET;
-  if (epoll && ::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, ring_fd, &event) != 0) epoll.Reset();
+  event.events = events;
+  for (int ring : rings) {
+    if (epoll && ::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, ring, &event) != 0) epoll.Reset();
+  }
   return epoll;
 }
 
@@ -41,8 +40,10 @@ UniqueFd WatchWakeUps(int ring_fd) {
 
 struct BpfCapture::State {
   LoadedProbes probes;
-  std::optional<RingReader> ring;
-  UniqueFd wake_ups;  // an epoll of the ring that tells of wake-ups, not of what is there
+  std::vector<Mapping> ring_memory;
+  EventRings rings;
+  UniqueFd unread;    // an epoll of the rings that tells that there is something to read
+  UniqueFd wake_ups;  // and one that tells of wake-ups: under load there always is something
   Mapping verdicts;
   Mapping policy_slots;
   Mapping counters;
@@ -51,22 +52,9 @@ struct BpfCapture::State {
   // as the kernel may have stopped it right there: none is made that tells the kernel side nothing.
   std::mutex listed_mutex;
   std::unordered_set<uint32_t> listed;
-  const std::function<void(ByteSpan)>* handler = nullptr;
-  size_t drained = 0;
-  uint64_t malformed_records = 0;
   MeasureReader syscall_durations{-1, true};
   MeasureReader tcp_measures{-1, false};
   bool excludes_self = false;
-
-  // Records come from the caches of the CPUs that wrote them: the next is fetched while this one is
-  // handled. The memory behind the ring's end is the ring again.
-  static void PrefetchAfter(const void* data, size_t size) {
-    constexpr size_t kRecordHeader = BPF_RINGBUF_HDR_SZ;
-    constexpr size_t kCacheLine = 64;
-    constexpr size_t kLines = 5;  // a data record and a short message
-    const char* next = static_cast<const char*>(data) + ((size + kRecordHeader + 7) & ~size_t{7});
-    for (size_t line = 0; line < kLines; ++line) __builtin_prefetch(next + line * kCacheLine);
-  }
 
   // Being traced is what happens without an entry, too.
   bool MustBeListed(uint32_t tgid, zt_process_policy policy) {
@@ -80,21 +68,35 @@ struct BpfCapture::State {
     return listed.erase(tgid) != 0;
   }
 
-  // False when the turn is over.
-  bool OnRecord(const void* data, size_t size) {
-    const auto* header = static_cast<const zt_event_header*>(data);
-    // The room in the ring is one of a few sizes; the record says how much of it is its own.
-    if (size < sizeof(*header) || header->size < sizeof(*header) || header->size > size) {
-      ++malformed_records;
-      return true;
-    }
-    PrefetchAfter(data, size);
-    (*handler)(ByteSpan(static_cast<const std::byte*>(data), header->size));
-    return ++drained < kMaxRecordsPerDrain;
+  std::vector<int> RingFds() const {
+    std::vector<int> fds = {bpf_map__fd(probes.skeleton->maps.events)};
+    for (const UniqueFd& ring : probes.further_rings) fds.push_back(ring.get());
+    return fds;
   }
 
-  void Consume() {
-    ring->Consume([this](const void* data, size_t size) { return OnRecord(data, size); });
+  // The reader's position is a page of its own, then come the kernel side's and the data. These could be mapped twice in a
+  // row, and would count twice in resident memory.
+  Status MapRings() {
+    const size_t page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+    const size_t size = probes.ring_bytes / probes.report.rings;
+    for (int fd : RingFds()) {
+      Mapping reader(fd, page, PROT_READ | PROT_WRITE, 0);
+      Mapping writer(fd, page + size, PROT_READ, static_cast<off_t>(page));
+      if (reader.As<void>() == nullptr || writer.As<void>() == nullptr) {
+        return FailErrno("cannot map the ring buffer");
+      }
+      rings.Add({reader.As<uint64_t>(), writer.As<uint64_t>(), writer.As<std::byte>() + page, size});
+      ring_memory.push_back(std::move(reader));
+      ring_memory.push_back(std::move(writer));
+    }
+    unread = Watch(RingFds(), EPOLLIN);
+    wake_ups = Watch(RingFds(), EPOLLIN | EPOLLET);
+    if (!unread || !wake_ups) return FailErrno("cannot wait for the ring buffer");
+    return {};
+  }
+
+  size_t Take(const std::function<void(ByteSpan)>& handler) {
+    return rings.Take(rings.count() > 1 ? MonotonicNs() : 0, kMaxRecordsPerDrain, handler);
   }
 };
 
@@ -170,12 +172,7 @@ Result<std::unique_ptr<BpfCapture>> BpfCapture::Create(const CaptureOptions& opt
   state->counters =
       Mapping(bpf_map__fd(maps.counters), state->cpus * sizeof(zt_counters), PROT_READ, 0);
   if (state->counters.As<void>() == nullptr) return FailErrno("cannot map the counters");
-  int ring_fd = bpf_map__fd(maps.events);
-  Result<RingReader> ring = RingReader::Create(ring_fd, state->probes.ring_bytes);
-  if (!ring) return tl::unexpected(ring.error());
-  state->ring.emplace(std::move(*ring));
-  state->wake_ups = WatchWakeUps(ring_fd);
-  if (!state->wake_ups) return FailErrno("cannot wait for the ring buffer");
+  if (Status status = state->MapRings(); !status) return tl::unexpected(status.error());
 
   std::unique_ptr<BpfCapture> capture(new BpfCapture(std::move(state)));
   capture->state_->excludes_self = options.exclude_self;
@@ -194,16 +191,20 @@ Result<std::unique_ptr<BpfCapture>> BpfCapture::Create(const CaptureOptions& opt
 const CaptureReport& BpfCapture::report() const { return state_->probes.report; }
 
 Result<size_t> BpfCapture::Drain(int timeout_ms, const std::function<void(ByteSpan)>& handler) {
-  state_->handler = &handler;
-  state_->drained = 0;
-  state_->Consume();
-  if (state_->drained == 0 && timeout_ms > 0) {
-    pollfd ring{ring_fd(), POLLIN, 0};
-    if (::poll(&ring, 1, timeout_ms) < 0 && errno != EINTR) return FailErrno("ring buffer");
-    state_->Consume();  // most records come without a wake-up
+  size_t drained = state_->Take(handler);
+  if (drained == 0 && timeout_ms > 0) {
+    epoll_event event;
+    if (::epoll_wait(state_->unread.get(), &event, 1, timeout_ms) < 0 && errno != EINTR) {
+      return FailErrno("ring buffer");
+    }
+    // Most records come without a wake-up.
+    drained = state_->Take(handler);
   }
-  state_->handler = nullptr;
-  return state_->drained;
+  return drained;
+}
+
+uint64_t BpfCapture::settle_ns() const {
+  return state_->rings.count() > 1 ? EventRings::kClockSlackNs : 0;
 }
 
 void BpfCapture::Pause(uint64_t ns) {
@@ -254,7 +255,7 @@ bool BpfCapture::HasProcessPolicy(uint32_t tgid) const {
                              &policy) == 0;
 }
 
-int BpfCapture::ring_fd() const { return bpf_map__fd(state_->probes.skeleton->maps.events); }
+std::vector<int> BpfCapture::ring_fds() const { return state_->RingFds(); }
 
 CaptureCounters BpfCapture::ReadCounters() const {
   CaptureCounters counters;
@@ -280,8 +281,8 @@ CaptureCounters BpfCapture::ReadCounters() const {
     counters.programs.push_back(std::move(statistics));
   }
   counters.ring_bytes = state_->probes.ring_bytes;
-  counters.ring_used_bytes = state_->ring->used_bytes();
-  counters.malformed_records = state_->malformed_records;
+  counters.ring_used_bytes = state_->rings.used_bytes();
+  counters.malformed_records = state_->rings.malformed_records();
   return counters;
 }
 

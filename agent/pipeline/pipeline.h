@@ -75,9 +75,9 @@ struct PipelineStats {
   uint64_t connections_ignored = 0;   // no protocol recognised
   uint64_t spans_held = 0;            // now
   uint64_t parents_unresolved = 0;    // held spans whose other end did not show up in time
+  uint64_t waits_unwatched = 0;       // requests whose waits are unknown because too many were open
   uint64_t lost_events = 0;           // said by the kernel on data records
   size_t live_connections = 0;
-  uint64_t waits_unwatched = 0;       // requests that were not looked at, being too many at one time
 };
 
 class Pipeline {
@@ -98,6 +98,9 @@ class Pipeline {
 
   // Finished spans since the last call are appended to `out`.
   void TakeSpans(std::vector<Span>& out);
+  // Spans that nobody needs any more: the next ones are made in their memory, as far as there is use for it. `spent` is
+  // empty afterwards.
+  void Recycle(std::vector<Span>& spent);
   void CollectMetrics(uint64_t now_unix_ns, std::vector<Metric>& out);
 
   // Takes what may change while it runs; the rest of `options` (ids, kernel-side sizes, what metrics are) is left as it

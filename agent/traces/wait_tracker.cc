@@ -37,7 +37,7 @@ void WaitTracker::Begin(WorkId work, uint64_t start_ns) {
     ++unwatched_;
     return;
   }
-  young_.emplace_back(start_ns, work);
+  young_.push_back({start_ns, work});
 }
 
 void WaitTracker::Advance(uint64_t now_ns) {

@@ -7,12 +7,12 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <string>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "agent/base/ring_queue.h"
 #include "agent/protocols/exchange.h"
 #include "agent/telemetry/attributes.h"
 #include "agent/telemetry/thread_times.h"
@@ -34,11 +34,11 @@ class WaitTracker {
 
   void Begin(WorkId work, uint64_t start_ns);
   void Advance(uint64_t now_ns);
-  // Requests that were not looked at because there were too many at one time.
-  uint64_t unwatched() const { return unwatched_; }
   // Before the correlator's End. Adds zerotap.wait.* where they are certain.
   void End(WorkId work, uint64_t start_ns, uint64_t end_ns, std::string_view service,
            AttributeSet& attributes);
+  // Requests that were not looked at because too many others were.
+  uint64_t unwatched() const { return unwatched_; }
   // A request that gives no span.
   void Drop(WorkId work) {
     if (!watched_.empty()) watched_.erase(work);
@@ -50,7 +50,7 @@ class WaitTracker {
   const WaitOptions options_;
   const ContextCorrelator& correlator_;
   ReadThreadTimes read_;
-  std::deque<std::pair<uint64_t, WorkId>> young_;  // begun lately, oldest first
+  RingQueue<std::pair<uint64_t, WorkId>> young_;  // begun lately, oldest first
   std::unordered_map<WorkId, ThreadTimes> watched_;
   uint64_t unwatched_ = 0;
 };

@@ -1,5 +1,6 @@
-// Spans that exporters are done with, on their way back to who makes them: their memory is used again instead of being freed
-// on one thread and asked for on another. What there is no room for is freed.
+// Spans that exporters are done with, on their way back to who makes them: their memory is used
+// again instead of being freed on one thread and asked for on another. What there is no room for is
+// freed.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,6 @@
-// A hash map whose entries come and go all the time: what erased ones held is kept for the next ones, so that steady traffic
-// allocates nothing. Only keys and values that need no memory of their own.
+// A hash map whose entries come and go all the time: what erased ones held is kept for the next
+// ones, so that steady traffic allocates nothing. Only keys and values that need no memory of their
+// own.
 #pragma once
 
 #include <cstddef>

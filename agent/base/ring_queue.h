@@ -1,5 +1,5 @@
-// First in, first out, in one block of memory that grows and is used again. std::deque asks for a block every few entries,
-// for ever.
+// First in, first out, in one block of memory that grows and is used again. std::deque asks for a
+// block every few entries, for ever.
 #pragma once
 
 #include <cstddef>

@@ -8,6 +8,7 @@
 #include "agent/base/hash.h"
 #include "agent/connection/connection_tracker.h"
 #include "agent/events/event.h"
+#include "agent/pipeline/finished_spans.h"
 #include "agent/pipeline/sql_cache.h"
 #include "agent/processors/request_target.h"
 #include "agent/telemetry/semconv.h"
@@ -23,12 +24,15 @@ constexpr size_t kSqlCacheStatements = 2048;
 constexpr uint32_t kRepeatVerdictEvery = 64;
 constexpr size_t kMaxUntoldExporters = 256;
 constexpr uint8_t kDetectEdgeBytes = 64;
+<<<<<<< HEAD
 // What a program exports so soon after it was sent an export may be that one passed on. SDKs export
 // again after 5 seconds or so.
 constexpr uint64_t kPassedOnNs = 10'000'000'000;
 // Memory that is kept for the spans to come: as much as a busy second's, and no giant's.
 constexpr size_t kMaxSpareSpans = 4096;
 constexpr size_t kMaxSpareSpanBytes = 4096;
+=======
+>>>>>>> guards
 
 bool Contains(const std::vector<uint16_t>& ports, uint16_t port) {
   return std::find(ports.begin(), ports.end(), port) != ports.end();
@@ -111,8 +115,6 @@ struct Pipeline::State final : RequestListener {
   void BuildSpan(const Exchange& exchange, const ConnectionFacts& facts, const Process& process,
                  uint32_t ledger_row, Span& span);
   void Emit(Span&& span, bool sampled);
-  // An empty span at the end of `spans`.
-  Span& AppendSpan();
   uint64_t UnixTime(uint64_t monotonic_ns) const {
     return monotonic_ns + static_cast<uint64_t>(wall_offset_ns);
   }
@@ -133,8 +135,7 @@ struct Pipeline::State final : RequestListener {
   WaitTracker waits;
   std::unordered_map<uint32_t, Process> processes;
   std::deque<std::pair<uint64_t, uint32_t>> exited;  // (due, tgid)
-  std::vector<Span> spans;
-  std::vector<Span> spare_spans;  // empty, for their memory
+  FinishedSpans spans;
   std::vector<SelfExporter> self_exporters;  // that nobody was told of yet
   // Names in there are pointed to by requests in flight: lists are kept, and used again.
   std::deque<std::vector<std::string>> former_header_lists;
@@ -440,7 +441,7 @@ void Pipeline::State::EndExchange(Connection& connection, const Exchange& parsed
     correlator.End(parsed.work, exchange.end_ns);
     return;
   }
-  Span& span = AppendSpan();
+  Span& span = spans.Append();
   BuildSpan(exchange, facts, process, row, span);
   // Who read it may have handed it on, and have waited for something else since.
   if (connection.answering_tid != parsed.tid) waits.Drop(parsed.work);
@@ -452,13 +453,12 @@ void Pipeline::State::EndExchange(Connection& connection, const Exchange& parsed
     correlator.End(parsed.work, exchange.end_ns);
     return;
   }
-  Span held = std::move(span);
-  spans.pop_back();
-  if (!correlator.EndHeld(parsed.work, exchange.end_ns, std::move(held))) {
+  if (!correlator.EndHeld(parsed.work, exchange.end_ns, spans.TakeBack())) {
     ledger.Dropped(row, DropReason::kHeldLimit);
   }
 }
 
+<<<<<<< HEAD
 Span& Pipeline::State::AppendSpan() {
   if (spare_spans.empty()) return spans.emplace_back();
   Span& span = spans.emplace_back(std::move(spare_spans.back()));
@@ -472,6 +472,12 @@ void Pipeline::State::NoteOtlpExport(const Exchange& exchange) {
   const OtlpExport signal = exchange.http->otlp_export;
   auto found = processes.find(exchange.tgid);
   if (found == processes.end() || status < 200 || status > 299) return;
+=======
+// Only what a receiver took says that the program has spans elsewhere.
+void Pipeline::State::NoteExport(uint32_t tgid, const HttpFields& http) {
+  auto found = processes.find(tgid);
+  if (found == processes.end() || http.status_code < 200 || http.status_code > 299) return;
+>>>>>>> guards
   Process& process = found->second;
   // A collector, or a proxy in front of one: its exports say nothing of spans of its own.
   if (exchange.role == Role::kServer) process.relays = true;
@@ -490,7 +496,7 @@ void Pipeline::State::NoteOtlpExport(const Exchange& exchange) {
 
 void Pipeline::State::Emit(Span&& span, bool sampled) {
   if (sampled) {
-    spans.push_back(std::move(span));
+    spans.Append(std::move(span));
   } else {
     ledger.SampledOut(span.ledger_row);
   }
@@ -673,27 +679,8 @@ void Pipeline::Finish(uint64_t now_ns) {
   state_->correlator.Finish();
 }
 
-void Pipeline::TakeSpans(std::vector<Span>& out) {
-  std::vector<Span>& spans = state_->spans;
-  if (out.empty()) {
-    out.swap(spans);
-    return;
-  }
-  out.insert(out.end(), std::make_move_iterator(spans.begin()),
-             std::make_move_iterator(spans.end()));
-  spans.clear();
-}
-
-void Pipeline::Recycle(std::vector<Span>& spent) {
-  std::vector<Span>& spare = state_->spare_spans;
-  for (Span& span : spent) {
-    if (spare.size() >= kMaxSpareSpans) break;
-    if (span.MemorySize() > kMaxSpareSpanBytes) continue;
-    span.Reset();
-    spare.push_back(std::move(span));
-  }
-  spent.clear();
-}
+void Pipeline::TakeSpans(std::vector<Span>& out) { state_->spans.Take(out); }
+void Pipeline::Recycle(std::vector<Span>& spent) { state_->spans.Recycle(spent); }
 
 void Pipeline::CollectMetrics(uint64_t now_unix_ns, std::vector<Metric>& out) {
   state_->red.Collect(now_unix_ns, out);

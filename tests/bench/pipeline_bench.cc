@@ -1,12 +1,14 @@
-// What an exchange costs in user space, stage by stage, without a kernel: records from memory through the real pipeline.
+// What an exchange costs in user space, stage by stage, without a kernel: records from memory
+// through the real pipeline.
 //
-//   pipeline_bench --stage STAGE --traffic NAME|FILE.capture [--exchanges N] [--warm-up N] [--compressor WHICH:LEVEL] [--waste N]
-//   pipeline_bench --toolchain | --help
+//   pipeline_bench --stage STAGE --traffic NAME|FILE.capture [--exchanges N] [--warm-up N]
+//   [--compressor WHICH:LEVEL] [--waste N] pipeline_bench --toolchain | --help
 //
-// prints one JSON line. Stages contain each other: decode < parse < metrics < sampled (10 %) < spans < encode < gzip. What is
-// measured is one function, so that `valgrind --tool=callgrind --collect-atstart=no --toggle-collect=pipeline_bench_measured`
-// counts it alone: tests/bench/pipeline and tests/bench/guard do that. --waste makes each exchange dearer by a loop of that many turns,
-// for the test of the guard.
+// prints one JSON line. Stages contain each other: decode < parse < metrics < sampled (10 %) <
+// spans < encode < gzip. What is measured is one function, so that `valgrind --tool=callgrind
+// --collect-atstart=no --toggle-collect=pipeline_bench_measured` counts it alone:
+// tests/bench/pipeline and tests/bench/guard do that. --waste makes each exchange dearer by a loop
+// of that many turns, for the test of the guard.
 #include <gnu/libc-version.h>
 #include <libdeflate.h>
 #include <zlib.h>
@@ -27,7 +29,8 @@
 namespace zerotap::bench {
 namespace {
 
-constexpr std::array<std::string_view, 7> kStages = {"decode", "parse", "metrics", "sampled", "spans", "encode", "gzip"};
+constexpr std::array<std::string_view, 7> kStages = {"decode", "parse",  "metrics", "sampled",
+                                                     "spans",  "encode", "gzip"};
 
 // The agent hands over at least as often; a batch of the exporters is up to eight times as large.
 constexpr size_t kBatchSpans = 1024;
@@ -59,7 +62,9 @@ class DecodeStage final : public Stage {
  public:
   void OnRecord(ByteSpan record) override { decoded_ += DecodeEvent(record).has_value() ? 1 : 0; }
   void OnClock(uint64_t) override {}
-  std::string Missing(uint64_t, uint64_t events) override { return Expected(events, decoded_, "events"); }
+  std::string Missing(uint64_t, uint64_t events) override {
+    return Expected(events, decoded_, "events");
+  }
 
  private:
   uint64_t decoded_ = 0;
@@ -130,7 +135,8 @@ class LibdeflateCompressor final : public Compressor {
   ~LibdeflateCompressor() override { libdeflate_free_compressor(compressor_); }
   size_t Compress(std::string_view body) override {
     buffer_.resize(libdeflate_gzip_compress_bound(compressor_, body.size()));
-    return libdeflate_gzip_compress(compressor_, body.data(), body.size(), buffer_.data(), buffer_.size());
+    return libdeflate_gzip_compress(compressor_, body.data(), body.size(), buffer_.data(),
+                                    buffer_.size());
   }
 
  private:
@@ -140,12 +146,15 @@ class LibdeflateCompressor final : public Compressor {
 
 class ZlibCompressor final : public Compressor {
  public:
-  explicit ZlibCompressor(int level) { deflateInit2(&stream_, level, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY); }
+  explicit ZlibCompressor(int level) {
+    deflateInit2(&stream_, level, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
+  }
   ~ZlibCompressor() override { deflateEnd(&stream_); }
   size_t Compress(std::string_view body) override {
     deflateReset(&stream_);
     buffer_.resize(deflateBound(&stream_, body.size()));
-    stream_.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(body.data()));  // zlib's type; it does not write there
+    stream_.next_in = reinterpret_cast<Bytef*>(
+        const_cast<char*>(body.data()));  // zlib's type; it does not write there
     stream_.avail_in = static_cast<uInt>(body.size());
     stream_.next_out = reinterpret_cast<Bytef*>(buffer_.data());
     stream_.avail_out = static_cast<uInt>(buffer_.size());
@@ -163,14 +172,17 @@ std::unique_ptr<Compressor> MakeCompressor(const std::string& text) {
   const size_t colon = text.find(':');
   if (colon == std::string::npos) return nullptr;
   const int level = std::atoi(text.c_str() + colon + 1);
-  if (text.starts_with("zlib:") && level >= 0 && level <= 9) return std::make_unique<ZlibCompressor>(level);
-  if (text.starts_with("libdeflate:") && level >= 0 && level <= 12) return std::make_unique<LibdeflateCompressor>(level);
+  if (text.starts_with("zlib:") && level >= 0 && level <= 9)
+    return std::make_unique<ZlibCompressor>(level);
+  if (text.starts_with("libdeflate:") && level >= 0 && level <= 12)
+    return std::make_unique<LibdeflateCompressor>(level);
   return nullptr;
 }
 
 class PipelineStage final : public Stage {
  public:
-  static Result<std::unique_ptr<PipelineStage>> Create(const std::string& stage, const Traffic& traffic,
+  static Result<std::unique_ptr<PipelineStage>> Create(const std::string& stage,
+                                                       const Traffic& traffic,
                                                        std::unique_ptr<Compressor> compressor) {
     auto self = std::unique_ptr<PipelineStage>(new PipelineStage());
     PipelineOptions options;
@@ -179,7 +191,8 @@ class PipelineStage final : public Stage {
       options.sampler = "parentbased_traceidratio";
       options.sampler_argument = "0.1";
     }
-    auto created = Pipeline::Create(options, self->control_, [&traffic](uint32_t tgid) { return traffic.Resolve(tgid); });
+    auto created = Pipeline::Create(options, self->control_,
+                                    [&traffic](uint32_t tgid) { return traffic.Resolve(tgid); });
     if (!created) return tl::unexpected<Error>(created.error());
     self->pipeline_ = std::move(*created);
     self->encodes_ = stage == "encode" || stage == "gzip";
@@ -199,7 +212,8 @@ class PipelineStage final : public Stage {
     HandOver();
     const LedgerCounts counts = pipeline_->ledger().Total();
     if (counts.in_flight() != spans) return Expected(counts.in_flight(), spans, "spans");
-    if (failed_bodies_ > 0) return std::to_string(failed_bodies_) + " bodies could not be encoded or compressed";
+    if (failed_bodies_ > 0)
+      return std::to_string(failed_bodies_) + " bodies could not be encoded or compressed";
     return Expected(exchanges, counts.seen, "exchanges");
   }
 
@@ -230,8 +244,10 @@ class PipelineStage final : public Stage {
   uint64_t failed_bodies_ = 0;
 };
 
-Result<std::unique_ptr<Stage>> MakeStage(const std::string& name, const Traffic& traffic, const std::string& compressor) {
-  if (std::find(kStages.begin(), kStages.end(), name) == kStages.end()) return Fail("there is no stage " + name);
+Result<std::unique_ptr<Stage>> MakeStage(const std::string& name, const Traffic& traffic,
+                                         const std::string& compressor) {
+  if (std::find(kStages.begin(), kStages.end(), name) == kStages.end())
+    return Fail("there is no stage " + name);
   if (name == "decode") return std::unique_ptr<Stage>(std::make_unique<DecodeStage>());
   if (name == "parse") return std::unique_ptr<Stage>(std::make_unique<ParseStage>());
   std::unique_ptr<Compressor> made = MakeCompressor(compressor);
@@ -261,7 +277,10 @@ struct Run {
 }  // namespace zerotap::bench
 
 // All that is counted. Neither inlined nor renamed, since callgrind is told its name.
-extern "C" __attribute__((noinline)) void pipeline_bench_measured(zerotap::bench::Run& run, uint64_t rounds) { run.Rounds(rounds); }
+extern "C" __attribute__((noinline)) void pipeline_bench_measured(zerotap::bench::Run& run,
+                                                                  uint64_t rounds) {
+  run.Rounds(rounds);
+}
 
 namespace zerotap::bench {
 namespace {
@@ -292,27 +311,36 @@ std::string Toolchain() {
 }
 
 int Main(int argc, char** argv) {
-  std::map<std::string, std::string> options = {{"--stage", "spans"}, {"--traffic", "http"}, {"--exchanges", "1000000"},
-                                                {"--warm-up", "4096"}, {"--compressor", "agent"}, {"--waste", "0"}};
+  std::map<std::string, std::string> options = {{"--stage", "spans"},       {"--traffic", "http"},
+                                                {"--exchanges", "1000000"}, {"--warm-up", "4096"},
+                                                {"--compressor", "agent"},  {"--waste", "0"}};
   for (int i = 1; i < argc; i += 2) {
     const std::string flag = argv[i];
     if (flag == "--toolchain") return std::printf("%s\n", Toolchain().c_str()) < 0 ? 1 : 0;
     if (flag == "--help") {
       std::string text = "stages:";
       for (std::string_view stage : kStages) text.append(" ").append(stage);
-      return std::printf("%s\ntraffic, beside the path of a recording:\n%s", text.c_str(), TrafficNames().c_str()) < 0 ? 1 : 0;
+      return std::printf("%s\ntraffic, beside the path of a recording:\n%s", text.c_str(),
+                         TrafficNames().c_str()) < 0
+                 ? 1
+                 : 0;
     }
-    if (!options.contains(flag) || i + 1 == argc) return Complain("what is " + flag + "? See the beginning of pipeline_bench.cc");
+    if (!options.contains(flag) || i + 1 == argc)
+      return Complain("what is " + flag + "? See the beginning of pipeline_bench.cc");
     options[flag] = argv[i + 1];
   }
-  auto number = [&options](const char* name) { return std::strtoull(options[name].c_str(), nullptr, 10); };
+  auto number = [&options](const char* name) {
+    return std::strtoull(options[name].c_str(), nullptr, 10);
+  };
   auto traffic = MakeTraffic(options["--traffic"]);
   if (!traffic) return Complain(traffic.error().message);
   auto stage = MakeStage(options["--stage"], **traffic, options["--compressor"]);
   if (!stage) return Complain(stage.error().message);
 
   const uint64_t per_round = (*traffic)->exchanges;
-  auto rounds_of = [per_round](uint64_t exchanges) { return std::max<uint64_t>(1, (exchanges + per_round - 1) / per_round); };
+  auto rounds_of = [per_round](uint64_t exchanges) {
+    return std::max<uint64_t>(1, (exchanges + per_round - 1) / per_round);
+  };
   Run run{**traffic, **stage, number("--waste")};
   (*traffic)->Begin(**stage);
   run.Rounds(rounds_of(number("--warm-up")));
@@ -320,18 +348,27 @@ int Main(int argc, char** argv) {
   const uint64_t body_before = (*stage)->body_bytes, spans_before = (*stage)->spans;
   const uint64_t wall_before = MonotonicNs(), cpu_before = ReadClockNs(CLOCK_THREAD_CPUTIME_ID);
   pipeline_bench_measured(run, rounds);
-  const uint64_t wall = MonotonicNs() - wall_before, cpu = ReadClockNs(CLOCK_THREAD_CPUTIME_ID) - cpu_before;
-  const uint64_t body_bytes = (*stage)->body_bytes - body_before, spans = (*stage)->spans - spans_before;
+  const uint64_t wall = MonotonicNs() - wall_before,
+                 cpu = ReadClockNs(CLOCK_THREAD_CPUTIME_ID) - cpu_before;
+  const uint64_t body_bytes = (*stage)->body_bytes - body_before,
+                 spans = (*stage)->spans - spans_before;
   const uint64_t exchanges = rounds * per_round;
 
-  const std::string missing = (*stage)->Missing((*traffic)->is_traced ? run.rounds * per_round : 0, (*traffic)->opening_events + run.rounds * (*traffic)->events);
+  const std::string missing =
+      (*stage)->Missing((*traffic)->is_traced ? run.rounds * per_round : 0,
+                        (*traffic)->opening_events + run.rounds * (*traffic)->events);
   if (!missing.empty()) return Complain(missing);
-  const auto each = [exchanges](uint64_t total) { return static_cast<double>(total) / static_cast<double>(exchanges); };
-  std::printf("{\"stage\": \"%s\", \"traffic\": \"%s\", \"exchanges\": %llu, \"events\": %llu, \"spans\": %llu, "
-              "\"ns_per_exchange\": %.1f, \"cpu_ns_per_exchange\": %.1f, \"bytes_per_exchange\": %.1f}\n",
-              options["--stage"].c_str(), options["--traffic"].c_str(), static_cast<unsigned long long>(exchanges),
-              static_cast<unsigned long long>(rounds * (*traffic)->events), static_cast<unsigned long long>(spans), each(wall), each(cpu),
-              each(body_bytes));
+  const auto each = [exchanges](uint64_t total) {
+    return static_cast<double>(total) / static_cast<double>(exchanges);
+  };
+  std::printf(
+      "{\"stage\": \"%s\", \"traffic\": \"%s\", \"exchanges\": %llu, \"events\": %llu, \"spans\": "
+      "%llu, "
+      "\"ns_per_exchange\": %.1f, \"cpu_ns_per_exchange\": %.1f, \"bytes_per_exchange\": %.1f}\n",
+      options["--stage"].c_str(), options["--traffic"].c_str(),
+      static_cast<unsigned long long>(exchanges),
+      static_cast<unsigned long long>(rounds * (*traffic)->events),
+      static_cast<unsigned long long>(spans), each(wall), each(cpu), each(body_bytes));
   return 0;
 }
 

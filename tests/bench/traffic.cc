@@ -24,7 +24,7 @@ struct Conversation {
   std::string opening_egress, opening_ingress;  // once per connection
   std::string request, response;
   uint8_t role = ZT_ROLE_SERVER;
-  bool is_traced = true;   // false: of no protocol that is traced
+  bool is_traced = true;    // false: of no protocol that is traced
   bool reconnects = false;  // a connection for each exchange
 };
 
@@ -52,13 +52,19 @@ Conversation Postgres(uint8_t role) {
   sql.role = role;
   sql.opening_egress = std::string("\0\0\0 \0\3\0\0user\0bob\0database\0shop\0\0", 0x20);
   sql.opening_ingress = Frame('R', std::string(4, '\0')) + Frame('Z', "I");
-  sql.request = Frame('P', std::string("\0SELECT abalance FROM pgbench_accounts WHERE aid = $1\0\0\0", 56)) +
-                Frame('B', std::string("\0\0\0\0\0\1\0\0\0\5" "12345\0\0", 17)) +
-                Frame('D', std::string("P\0", 2)) + Frame('E', std::string("\0\0\0\0\0", 5)) + Frame('S', "");
-  sql.response = Frame('1', "") + Frame('2', "") +
-                 Frame('T', std::string("\0\1abalance\0\0\0\0\0\0\0\0\0\0\x17\0\4\xff\xff\xff\xff\0\0", 29)) +
-                 Frame('D', std::string("\0\1\0\0\0\1" "0", 7)) +
-                 Frame('C', std::string("SELECT 1\0", 9)) + Frame('Z', "I");
+  sql.request =
+      Frame('P', std::string("\0SELECT abalance FROM pgbench_accounts WHERE aid = $1\0\0\0", 56)) +
+      Frame('B', std::string("\0\0\0\0\0\1\0\0\0\5"
+                             "12345\0\0",
+                             17)) +
+      Frame('D', std::string("P\0", 2)) + Frame('E', std::string("\0\0\0\0\0", 5)) + Frame('S', "");
+  sql.response =
+      Frame('1', "") + Frame('2', "") +
+      Frame('T', std::string("\0\1abalance\0\0\0\0\0\0\0\0\0\0\x17\0\4\xff\xff\xff\xff\0\0", 29)) +
+      Frame('D', std::string("\0\1\0\0\0\1"
+                             "0",
+                             7)) +
+      Frame('C', std::string("SELECT 1\0", 9)) + Frame('Z', "I");
   if (role == ZT_ROLE_SERVER) std::swap(sql.opening_egress, sql.opening_ingress);
   return sql;
 }
@@ -81,17 +87,22 @@ struct Named {
   Conversation (*make)();
 };
 const std::array<Named, 6> kNamed = {{
-    {"http", "the server end of keep-alive connections, requests as wrk sends them", [] { return Http(ZT_ROLE_SERVER); }},
+    {"http", "the server end of keep-alive connections, requests as wrk sends them",
+     [] { return Http(ZT_ROLE_SERVER); }},
     {"http-client", "the same from the client end", [] { return Http(ZT_ROLE_CLIENT); }},
-    {"http-churn", "the same, a connection for each request", [] { return Reconnecting(Http(ZT_ROLE_SERVER)); }},
-    {"postgresql", "the client end of a pool, SELECTs by the extended protocol", [] { return Postgres(ZT_ROLE_CLIENT); }},
+    {"http-churn", "the same, a connection for each request",
+     [] { return Reconnecting(Http(ZT_ROLE_SERVER)); }},
+    {"postgresql", "the client end of a pool, SELECTs by the extended protocol",
+     [] { return Postgres(ZT_ROLE_CLIENT); }},
     {"postgresql-server", "the same from the server end", [] { return Postgres(ZT_ROLE_SERVER); }},
-    {"redis", "a protocol that is not traced; exchanges are a request and its answer", [] { return Redis(); }},
+    {"redis", "a protocol that is not traced; exchanges are a request and its answer",
+     [] { return Redis(); }},
 }};
 
 class MadeUpTraffic final : public Traffic {
  public:
-  explicit MadeUpTraffic(Conversation conversation) : conversation_(std::move(conversation)), ends_(kConnections) {
+  explicit MadeUpTraffic(Conversation conversation)
+      : conversation_(std::move(conversation)), ends_(kConnections) {
     auto resource = std::make_shared<Resource>();
     resource->service_name = "bench";
     resource->attributes.Add(semconv::kServiceName, "bench");
@@ -126,9 +137,12 @@ class MadeUpTraffic final : public Traffic {
       ConnectionEnd& end = ends_[i];
       // Who asks speaks first.
       const bool client = conversation_.role == ZT_ROLE_CLIENT;
-      if (client && !conversation_.opening_egress.empty()) feed.OnRecord(end.Send(2, conversation_.opening_egress).bytes());
-      if (!conversation_.opening_ingress.empty()) feed.OnRecord(end.Read(3, conversation_.opening_ingress).bytes());
-      if (!client && !conversation_.opening_egress.empty()) feed.OnRecord(end.Send(4, conversation_.opening_egress).bytes());
+      if (client && !conversation_.opening_egress.empty())
+        feed.OnRecord(end.Send(2, conversation_.opening_egress).bytes());
+      if (!conversation_.opening_ingress.empty())
+        feed.OnRecord(end.Read(3, conversation_.opening_ingress).bytes());
+      if (!client && !conversation_.opening_egress.empty())
+        feed.OnRecord(end.Send(4, conversation_.opening_egress).bytes());
     }
   }
 
@@ -155,7 +169,8 @@ class MadeUpTraffic final : public Traffic {
     uint8_t request, response;
   };
   static Directions DirectionsOf(bool client) {
-    return client ? Directions{ZT_DIRECTION_EGRESS, ZT_DIRECTION_INGRESS} : Directions{ZT_DIRECTION_INGRESS, ZT_DIRECTION_EGRESS};
+    return client ? Directions{ZT_DIRECTION_EGRESS, ZT_DIRECTION_INGRESS}
+                  : Directions{ZT_DIRECTION_INGRESS, ZT_DIRECTION_EGRESS};
   }
 
   void Give(Feed& feed, Record& record, uint64_t id, uint64_t offset) {
@@ -173,7 +188,8 @@ class MadeUpTraffic final : public Traffic {
     opened.header.time_ns = time_ns_ += 1000;
     opened.connection_id = end.id;
     opened.socket_inode = end.id;
-    (conversation_.role == ZT_ROLE_CLIENT ? opened.first_out : opened.first_in) = static_cast<uint32_t>(end.id);
+    (conversation_.role == ZT_ROLE_CLIENT ? opened.first_out : opened.first_in) =
+        static_cast<uint32_t>(end.id);
     feed.OnRecord(opened_[i].bytes());
   }
   void Close(Feed& feed, size_t i) {
@@ -226,8 +242,9 @@ class RecordedTraffic final : public Traffic {
 
   // How many there are is what the pipeline makes of it.
   Status CountExchanges() {
-    return ReplayItems(recording_.header, recording_.items, PipelineOptions{}, [](std::vector<Span>&&) {},
-                       [this](Pipeline& pipeline) { exchanges = pipeline.ledger().Total().seen; });
+    return ReplayItems(
+        recording_.header, recording_.items, PipelineOptions{}, [](std::vector<Span>&&) {},
+        [this](Pipeline& pipeline) { exchanges = pipeline.ledger().Total().seen; });
   }
 
   void Begin(Feed&) override {}
@@ -235,7 +252,8 @@ class RecordedTraffic final : public Traffic {
   void Round(Feed& feed) override {
     for (RecordedItem& item : recording_.items) {
       if (item.kind == RecordedItem::Kind::kClock) feed.OnClock(item.now_ns += step_ns_);
-      if (item.kind != RecordedItem::Kind::kRecord || !NamesConnection(HeaderOf(item).kind)) continue;
+      if (item.kind != RecordedItem::Kind::kRecord || !NamesConnection(HeaderOf(item).kind))
+        continue;
       Advance(item);
       feed.OnRecord(item.bytes());
     }
@@ -253,10 +271,17 @@ class RecordedTraffic final : public Traffic {
   }
 
  private:
-  static zt_event_header& HeaderOf(RecordedItem& item) { return *reinterpret_cast<zt_event_header*>(item.record.data()); }
-  // All of these have it behind the header. Processes that end and threads' times have no part in what is measured.
-  static bool NamesConnection(uint16_t kind) { return kind >= ZT_EVENT_CONNECTION_OPENED && kind <= ZT_EVENT_CONNECTION_CLOSED; }
-  static uint64_t& ConnectionOf(RecordedItem& item) { return item.record[sizeof(zt_event_header) / sizeof(uint64_t)]; }
+  static zt_event_header& HeaderOf(RecordedItem& item) {
+    return *reinterpret_cast<zt_event_header*>(item.record.data());
+  }
+  // All of these have it behind the header. Processes that end and threads' times have no part in
+  // what is measured.
+  static bool NamesConnection(uint16_t kind) {
+    return kind >= ZT_EVENT_CONNECTION_OPENED && kind <= ZT_EVENT_CONNECTION_CLOSED;
+  }
+  static uint64_t& ConnectionOf(RecordedItem& item) {
+    return item.record[sizeof(zt_event_header) / sizeof(uint64_t)];
+  }
 
   // The same record of another connection, later.
   void Advance(RecordedItem& item) {
@@ -289,14 +314,19 @@ class RecordedTraffic final : public Traffic {
 std::string TrafficNames() {
   std::string names;
   for (const Named& named : kNamed) {
-    names.append("  ").append(named.name).append(20 - named.name.size(), ' ').append(named.meaning).append("\n");
+    names.append("  ")
+        .append(named.name)
+        .append(20 - named.name.size(), ' ')
+        .append(named.meaning)
+        .append("\n");
   }
   return names;
 }
 
 Result<std::unique_ptr<Traffic>> MakeTraffic(const std::string& name) {
   for (const Named& named : kNamed) {
-    if (named.name == name) return std::unique_ptr<Traffic>(std::make_unique<MadeUpTraffic>(named.make()));
+    if (named.name == name)
+      return std::unique_ptr<Traffic>(std::make_unique<MadeUpTraffic>(named.make()));
   }
   Result<Recording> recording = LoadRecording(name);
   if (!recording) return tl::unexpected<Error>(recording.error());

@@ -1,8 +1,8 @@
 // What pipeline_bench feeds: kernel records of conversations that never end, made up or recorded.
 //
-// Made-up traffic is one conversation repeated on 64 connections that stay open: what a keep-alive server or a connection
-// pool is to the pipeline. A recording (tests/data/**/*.capture) is played again and again, each time as new connections
-// later in time, with its opens and closes.
+// Made-up traffic is one conversation repeated on 64 connections that stay open: what a keep-alive
+// server or a connection pool is to the pipeline. A recording (tests/data/**/*.capture) is played
+// again and again, each time as new connections later in time, with its opens and closes.
 #pragma once
 
 #include <cstdint>
@@ -37,9 +37,9 @@ class Traffic {
 
   // Of one round.
   uint64_t exchanges = 0;
-  uint64_t events = 0;  // kernel records
+  uint64_t events = 0;          // kernel records
   uint64_t opening_events = 0;  // that Begin feeds
-  bool is_traced = true;  // false: requests that the pipeline must not see as such
+  bool is_traced = true;        // false: requests that the pipeline must not see as such
 };
 
 // The names of made-up traffic, one to a line with what it is.

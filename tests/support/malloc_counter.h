@@ -1,6 +1,8 @@
-// Counts every allocation of a test program, below operator new. Include it in one source of a program only.
+// Counts every allocation of a test program, below operator new. Include it in one source of a
+// program only.
 //
-// Under sanitizers, which bring a malloc of their own, ZEROTAP_COUNTS_MALLOC is 0 and nothing is counted.
+// Under sanitizers, which bring a malloc of their own, ZEROTAP_COUNTS_MALLOC is 0 and nothing is
+// counted.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,6 @@
-// From the bytes of records to the batch that is handed over, steady traffic allocates nothing: the hot path runs hundreds of
-// thousands of times a second. Spans that an exporter is done with come back for their memory.
+// From the bytes of records to the batch that is handed over, steady traffic allocates nothing: the
+// hot path runs hundreds of thousands of times a second. Spans that an exporter is done with come
+// back for their memory.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -30,8 +31,10 @@ struct Conversation {
 Conversation Http() {
   Conversation http;
   http.asked =
-      "GET /api/v1/items/1234?full=true&token=secret HTTP/1.1\r\nHost: shop.example:8080\r\nUser-Agent: wrk/4.2.0\r\n"
-      "X-Forwarded-For: 203.0.113.9, 10.0.0.1\r\nX-Request-Id: 0af7651916cd43dd8448eb211c80319c\r\n\r\n";
+      "GET /api/v1/items/1234?full=true&token=secret HTTP/1.1\r\nHost: "
+      "shop.example:8080\r\nUser-Agent: wrk/4.2.0\r\n"
+      "X-Forwarded-For: 203.0.113.9, 10.0.0.1\r\nX-Request-Id: "
+      "0af7651916cd43dd8448eb211c80319c\r\n\r\n";
   http.answered =
       "HTTP/1.1 503 Service Unavailable\r\nServer: nginx\r\nContent-Type: application/json\r\n"
       "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
@@ -40,19 +43,22 @@ Conversation Http() {
 
 Conversation HttpWithContext() {
   Conversation http = Http();
-  http.asked.insert(http.asked.size() - 2,
-                    "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"
-                    "tracestate: vendor=a value that is longer than what a string has room for in itself\r\n");
+  http.asked.insert(
+      http.asked.size() - 2,
+      "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"
+      "tracestate: vendor=a value that is longer than what a string has room for in itself\r\n");
   return http;
 }
 
 Conversation Postgres() {
   using namespace postgres_test;  // NOLINT: the builders are the language of this function
   Conversation sql;
-  sql.opening_asked = Startup({{"user", "app"}, {"database", "shop"}, {"application_name", "a test of allocations"}});
+  sql.opening_asked = Startup(
+      {{"user", "app"}, {"database", "shop"}, {"application_name", "a test of allocations"}});
   sql.opening_answered = AuthenticationOk() + Ready();
-  sql.asked = Statement("SELECT a, b, c FROM a_table WHERE a = $1 AND b = 'a value' ORDER BY b", {"value"}) + Sync() +
-              Query("UPDATE a_table SET a = 17 WHERE b = 'another value'");
+  sql.asked = Statement("SELECT a, b, c FROM a_table WHERE a = $1 AND b = 'a value' ORDER BY b",
+                        {"value"}) +
+              Sync() + Query("UPDATE a_table SET a = 17 WHERE b = 'another value'");
   sql.answered = Selected(3) + Ready() + Complete("UPDATE 1") + Ready();
   sql.exchanges = 2;
   return sql;
@@ -119,7 +125,8 @@ class PipelineAllocationTest : public ::testing::Test {
       pairs_.push_back(pair);
       if (with_client) Feed(pairs_.back().client.Opened(++now_));
       if (with_server) Feed(pairs_.back().server.Opened(++now_));
-      if (!conversation.opening_asked.empty()) Say(pairs_.back(), conversation.opening_asked, conversation.opening_answered);
+      if (!conversation.opening_asked.empty())
+        Say(pairs_.back(), conversation.opening_asked, conversation.opening_answered);
     }
   }
 
@@ -158,14 +165,16 @@ class PipelineAllocationTest : public ::testing::Test {
   }
 
   // Allocations of steady traffic, after as much of it that may grow buffers.
-  size_t Allocations(const Mode& mode, const Conversation& conversation, bool with_client, bool with_server) {
+  size_t Allocations(const Mode& mode, const Conversation& conversation, bool with_client,
+                     bool with_server) {
     Start(mode);
     Open(conversation, with_client, with_server, 4);
     for (int i = 0; i < 3; ++i) Rounds(conversation);
     const uint64_t seen = pipeline_->ledger().Total().seen;
     spans_ = allocations_ = 0;
     Rounds(conversation);
-    expected_ = kRounds * pairs_.size() * conversation.exchanges * (with_client && with_server ? 2 : 1);
+    expected_ =
+        kRounds * pairs_.size() * conversation.exchanges * (with_client && with_server ? 2 : 1);
     EXPECT_EQ(pipeline_->ledger().Total().seen - seen, expected_);
     EXPECT_EQ(pipeline_->ledger().Total().dropped_total(), 0u);
     return allocations_;
@@ -192,7 +201,9 @@ TEST_F(PipelineAllocationTest, HttpClientWithSpans) {
   EXPECT_EQ(Allocations({true}, Http(), true, false), 0u);
   EXPECT_EQ(spans_, expected_);
 }
-TEST_F(PipelineAllocationTest, HttpClientWithMetricsOnly) { EXPECT_EQ(Allocations({false}, Http(), true, false), 0u); }
+TEST_F(PipelineAllocationTest, HttpClientWithMetricsOnly) {
+  EXPECT_EQ(Allocations({false}, Http(), true, false), 0u);
+}
 TEST_F(PipelineAllocationTest, HttpBothEndsWithSpans) {
   EXPECT_EQ(Allocations({true}, Http(), true, true), 0u);
   EXPECT_EQ(spans_, expected_);
@@ -215,12 +226,16 @@ TEST_F(PipelineAllocationTest, PostgresServerWithSpans) {
   EXPECT_EQ(Allocations({true}, Postgres(), false, true), 0u);
   EXPECT_EQ(spans_, expected_);
 }
-TEST_F(PipelineAllocationTest, PostgresServerWithMetricsOnly) { EXPECT_EQ(Allocations({false}, Postgres(), false, true), 0u); }
+TEST_F(PipelineAllocationTest, PostgresServerWithMetricsOnly) {
+  EXPECT_EQ(Allocations({false}, Postgres(), false, true), 0u);
+}
 TEST_F(PipelineAllocationTest, PostgresClientWithSpans) {
   EXPECT_EQ(Allocations({true}, Postgres(), true, false), 0u);
   EXPECT_EQ(spans_, expected_);
 }
-TEST_F(PipelineAllocationTest, PostgresClientWithMetricsOnly) { EXPECT_EQ(Allocations({false}, Postgres(), true, false), 0u); }
+TEST_F(PipelineAllocationTest, PostgresClientWithMetricsOnly) {
+  EXPECT_EQ(Allocations({false}, Postgres(), true, false), 0u);
+}
 TEST_F(PipelineAllocationTest, PostgresBothEndsWithSpans) {
   EXPECT_EQ(Allocations({true}, Postgres(), true, true), 0u);
   EXPECT_EQ(spans_, expected_);

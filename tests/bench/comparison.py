@@ -1,34 +1,34 @@
 """Pairs of phases, without and with a watcher, of one workload and one variant."""
 
 import contextlib
+import json
 import time
 
 import harness
+import loads
 import measuring
 import ratios
 import variants
 import workloads
-from servers import Nginx
 
 PROTOCOLS = ("http", "postgresql")
 AGENT_SECONDS = 1.6     # start, settle and stop of a watcher, about: for the estimate
+SNAPSHOT_SECONDS = 1.05  # the agent looks at its counters each second
 SETUP_SECONDS = {"node": 5, "python": 5, "go": 5, "java": 9, "connections": 6}
 
 
 class Receiver:
-    """nginx takes what the agent exports: a real HTTP server, and what it read is in its log."""
+    """Takes what the agent exports."""
 
     def __init__(self):
         self.workspace = harness.Workspace("bench-receiver")
-        self.nginx = Nginx(self.workspace, "client_max_body_size 64m; client_body_buffer_size 8m; access_log sizes.log sizes;"
-                           " location / { return 200; }", http="log_format sizes '$request_length';", workers=1)
-        self.port = self.nginx.port
+        self.port = harness.free_port()
+        process = self.workspace.start([loads.BENCH_PEER, "receive", self.port], "receiver")
+        harness.wait_for_listener(self.port, process)
 
     def received(self):
-        """(requests, bytes) so far."""
-        with open(f"{self.nginx.folder}/sizes.log") as file:
-            sizes = [int(line) for line in file]
-        return len(sizes), sum(sizes)
+        """{requests, bytes} so far."""
+        return json.loads(harness.http_get(f"http://127.0.0.1:{self.port}/")[1])
 
     def close(self):
         self.workspace.close()
@@ -87,10 +87,11 @@ class Comparison:
             self.workload.attached()
             received, cpu, began = self.receiver.received(), measuring.cpu_of_threads(watcher.pid), time.monotonic()
             phase, requests = self.loaded(with_rate)
-            loaded_seconds = time.monotonic() - began
+            ended = time.monotonic()
             self._settle(watcher, counted, requests)
-            numbers = self._of_watcher(watcher, cpu, requests, loaded_seconds)
-            numbers["exported_bytes"] = self.receiver.received()[1] - received[1]
+            numbers = self._of_watcher(watcher, cpu, requests, ended - began)
+            numbers |= self._counters(watcher, ended, ended - began)
+            numbers["exported_bytes"] = self.receiver.received()["bytes"] - received["bytes"]
             if self.variant.counts:
                 seen = {p: self._gained(counted[p], watcher.seen(p)) for p in PROTOCOLS}
                 numbers["checks"] = self.workload.checks(seen, requests)
@@ -121,12 +122,16 @@ class Comparison:
         numbers = {"cpu_us": cpu / max(1, requests), "cpu_percent": cpu / 1e4 / loaded_seconds, "requests": requests,
                    "rss_kib": harness.rss_kib(watcher.pid), "rss_anonymous_kib": harness.rss_anon_kib(watcher.pid),
                    "ready_ms": watcher.ready_seconds * 1000, "checks": []}
-        numbers |= measuring.bpf_memory(watcher.pid)
-        if watcher.counters() is not None:
-            time.sleep(1.05)  # its snapshot of the counters is made each second
-            numbers |= watcher.counters()
-            numbers["events_per_second"] = (numbers["records"] + numbers["ignored"]) / loaded_seconds
-        return numbers
+        return numbers | measuring.bpf_memory(watcher.pid)
+
+    @staticmethod
+    def _counters(watcher, ended, loaded_seconds):
+        """The agent's own, once they are of after the load."""
+        if watcher.counters() is None:
+            return {}
+        time.sleep(max(0.0, ended + SNAPSHOT_SECONDS - time.monotonic()))
+        counters = watcher.counters()
+        return counters | {"events_per_second": (counters["records"] + counters["ignored"]) / loaded_seconds}
 
     def kernel_times(self):
         """{runs, time_ns, captured, programs} of the programs under saturation, by the kernel's statistics."""
@@ -139,7 +144,7 @@ class Comparison:
                 load = self.workload.saturate(self.seconds)
                 after = times.read(watcher.pid)
                 if watcher.counters() is not None:
-                    time.sleep(1.05)
+                    time.sleep(SNAPSHOT_SECONDS)
                 captured = (watcher.counters() or {"records": 0})["records"] - counters["records"]
             finally:
                 watcher.stop()

@@ -40,7 +40,10 @@ def between(paired):
 
 def added(paired):
     """A number of the off side and what came to it."""
-    return f"{grouped(paired['off'])} {paired['difference']['median']:+.2f}" if paired else NONE
+    if not paired:
+        return NONE
+    difference = paired["difference"]["median"]
+    return f"{grouped(paired['off'])} {'−' if difference < 0 else '+'}{grouped(abs(difference))}"
 
 
 def counts(row):
@@ -57,7 +60,7 @@ def cells(row):
     summary, watcher = row["summary"], row["summary"]["watcher"]
     return [row["workload"], row["variant"], f"{grouped(summary['throughput']['off'])} {row['unit']}/s", ratio(summary["throughput"]),
             between(summary["throughput"]), added(summary["app_us"]), added(summary["softirq_us"]), ratio(summary["p50_us"]),
-            ratio(summary["p99_us"]), ratio(summary["p999_us"]), f"{watcher['cpu_us']:.2f}", f"{watcher['cpu_percent']:.0f} %",
+            ratio(summary["p99_us"]), ratio(summary["p999_us"]), grouped(watcher["cpu_us"]), f"{watcher['cpu_percent']:.0f} %",
             f"{watcher['rss_kib'] / 1024:.0f}", f"{watcher['maps_bytes'] / MIB:.0f}", grouped(watcher.get("lost")), counts(row)]
 
 

@@ -101,8 +101,8 @@ class AgentWatcher:
         losses = {key: value for key, value in values.items() if key.startswith("zerotap_kernel_losses_total") and value}
         return {"records": values.get("zerotap_kernel_records_total", 0),
                 "ignored": values.get("zerotap_kernel_ignored_events_total", 0),
-                "lost": values.get("zerotap_pipeline_lost_events_total", 0) + sum(
-                    v for k, v in losses.items() if 'reason="ring_full"' in k or 'reason="recursion"' in k),
+                "lost": sum(v for k, v in losses.items() if 'reason="ring_full"' in k or 'reason="recursion"' in k),
+                "losses": losses,
                 "ring_bytes": values.get("zerotap_kernel_ring_size_bytes", values.get("zerotap_kernel_ring_size", 0)),
                 "spans": sum(r["emitted"] for r in self.agent.ledger()),
                 "dropped": sum(sum(r["dropped"].values()) for r in self.agent.ledger())}

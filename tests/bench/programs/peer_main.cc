@@ -1,6 +1,7 @@
 // bench_peer: the programs that are measured or that just have to be there.
 //
 //   bench_peer echo PORT                                   sends back what it gets, one thread
+//   bench_peer receive PORT                                takes OTLP over HTTP, counts it
 //   bench_peer idle PORT PROCESSES CONNECTIONS FILE        processes with connections that do nothing
 //
 // `idle` prints "ready" when all connections are there. For each line that it reads every connection makes one request (FILE,
@@ -27,6 +28,7 @@
 
 #include "agent/base/unique_fd.h"
 #include "tests/bench/programs/exchange_load.h"
+#include "tests/bench/programs/receiver.h"
 
 namespace zerotap::bench {
 namespace {
@@ -177,13 +179,14 @@ int Main(int argc, char** argv) {
   const std::string mode = argc > 2 ? argv[1] : "";
   const auto port = static_cast<uint16_t>(argc > 2 ? std::atoi(argv[2]) : 0);
   if (mode == "echo" && argc == 3) return EchoServer().Run(port);
+  if (mode == "receive" && argc == 3) return RunReceiver(port);
   if (mode == "idle" && argc == 6) {
     std::ifstream file(argv[5], std::ios::binary);
     if (!file) return Fail(argv[5]);
     const std::string request((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
     return Idle(port, std::strtoul(argv[3], nullptr, 10), std::strtoul(argv[4], nullptr, 10), request);
   }
-  std::fprintf(stderr, "bench_peer: echo PORT, or idle PORT PROCESSES CONNECTIONS FILE\n");
+  std::fprintf(stderr, "bench_peer: echo PORT, receive PORT, or idle PORT PROCESSES CONNECTIONS FILE\n");
   return 2;
 }
 

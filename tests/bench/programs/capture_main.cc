@@ -1,6 +1,6 @@
 // bench_capture: the kernel side without the rest of the agent, to see what each half costs.
 //
-//   bench_capture discard|floor [--tier a|b] [--verdict heads|ignore|detect] [--ignore NAME]...
+//   bench_capture discard|floor [--tier a|b] [--verdict heads|ignore|detect] [--ring-kib N] [--ignore NAME]...
 //
 // discard: the real programs and a reader that throws records away. It gives the verdict that the agent would give
 // (heads: a protocol that is parsed, ignore: one that is not) and leaves out executables by name, as a rule does.
@@ -10,7 +10,9 @@
 #include <bpf/bpf.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <string_view>
@@ -157,6 +159,8 @@ int Main(int argc, char** argv) {
       options.tier = value == "a" ? CaptureTier::kA : CaptureTier::kB;
     } else if (flag == "--verdict" && (value == "heads" || value == "ignore" || value == "detect")) {
       mode = value == "heads" ? ZT_VERDICT_HEADS : value == "ignore" ? ZT_VERDICT_IGNORE : ZT_VERDICT_DETECT;
+    } else if (flag == "--ring-kib" && std::strtoul(value.c_str(), nullptr, 10) > 0) {
+      options.ring_bytes = std::strtoul(value.c_str(), nullptr, 10) * 1024;
     } else if (flag == "--ignore") {
       ignored.push_back(value);
     } else {

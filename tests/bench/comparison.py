@@ -12,7 +12,7 @@ import variants
 import workloads
 
 PROTOCOLS = ("http", "postgresql")
-AGENT_SECONDS = 1.6     # start, settle and stop of a watcher, about: for the estimate
+AGENT_SECONDS = 1.0  # start, settle and stop of a watcher, about: for the estimate
 SNAPSHOT_SECONDS = 1.05  # the agent looks at its counters each second
 SETUP_SECONDS = {"node": 5, "python": 5, "go": 5, "java": 9, "connections": 6}
 
@@ -169,5 +169,5 @@ class Comparison:
 
 def estimate(workload, pairs, seconds, with_rate, with_times):
     """Seconds that a comparison takes, about."""
-    phase = seconds * (2 if workload.rated and with_rate else 1) + 0.3
-    return pairs * (2 * phase + AGENT_SECONDS + 1) + (seconds + AGENT_SECONDS + 1 if with_times else 0)
+    phase = seconds * (2 if workload.rated and with_rate else 1) + 0.1
+    return pairs * (2 * phase + AGENT_SECONDS) + (seconds + AGENT_SECONDS + SNAPSHOT_SECONDS if with_times else 0)

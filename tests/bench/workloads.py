@@ -346,4 +346,3 @@ class Compile(Workload):
 WORKLOADS = {w.name: w for w in (
     Nginx200, Nginx1k, Nginx1m, ConnectionPerRequest, Connections, Redis1, Redis16, PgbenchSimple, PgbenchExtended,
     PgbenchPrepared, ResultSet, Node, Python, Go, Java, Echo64, Echo64k, Compile)}
-SERVICES = ("node", "python", "go", "java")

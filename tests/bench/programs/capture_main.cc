@@ -1,12 +1,13 @@
 // bench_capture: the kernel side without the rest of the agent, to see what each half costs.
 //
-//   bench_capture discard|floor [--tier a|b] [--verdict heads|ignore|detect] [--ring-kib N] [--ignore NAME]...
+//   bench_capture discard|floor [--tier a|b] [--verdict heads|ignore|detect] [--ring-kib N]
+//   [--ignore NAME]...
 //
-// discard: the real programs and a reader that throws records away. It gives the verdict that the agent would give
-// (heads: a protocol that is parsed, ignore: one that is not) and leaves out executables by name, as a rule does.
-// floor: the same hooks, attached in the same way, with programs that return at once. Those are put in at link time, by
-// taking the place of bpf_prog_load: the agent has no such option.
-// Prints "ready", and at SIGTERM one JSON line.
+// discard: the real programs and a reader that throws records away. It gives the verdict that the
+// agent would give (heads: a protocol that is parsed, ignore: one that is not) and leaves out
+// executables by name, as a rule does. floor: the same hooks, attached in the same way, with
+// programs that return at once. Those are put in at link time, by taking the place of
+// bpf_prog_load: the agent has no such option. Prints "ready", and at SIGTERM one JSON line.
 #include <bpf/bpf.h>
 #include <signal.h>
 
@@ -30,7 +31,8 @@ void OnSignal(int) { stopping = 1; }
 extern "C" {
 int __real_bpf_prog_load(bpf_prog_type type, const char* name, const char* license,
                          const bpf_insn* instructions, size_t count, bpf_prog_load_opts* options);
-// libbpf's own probes of what the kernel can do load programs too; those are let through by their names.
+// libbpf's own probes of what the kernel can do load programs too; those are let through by their
+// names.
 int __wrap_bpf_prog_load(bpf_prog_type type, const char* name, const char* license,
                          const bpf_insn* instructions, size_t count, bpf_prog_load_opts* options) {
   const bool own = name != nullptr && std::strncmp(name, "libbpf_", 7) != 0 && options != nullptr &&
@@ -114,7 +116,8 @@ int Fail(const std::string& message) {
   return 2;
 }
 
-int Run(const CaptureOptions& options, zt_verdict_mode mode, const std::vector<std::string>& ignored) {
+int Run(const CaptureOptions& options, zt_verdict_mode mode,
+        const std::vector<std::string>& ignored) {
   auto capture = BpfCapture::Create(options);
   if (!capture) return Fail(capture.error().message);
   Reader reader(**capture, ignored, mode);
@@ -122,7 +125,8 @@ int Run(const CaptureOptions& options, zt_verdict_mode mode, const std::vector<s
   std::fflush(stdout);
   uint64_t before = MonotonicNs();
   while (stopping == 0) {
-    Result<size_t> count = (*capture)->Drain(0, [&reader](ByteSpan record) { reader.Take(record); });
+    Result<size_t> count =
+        (*capture)->Drain(0, [&reader](ByteSpan record) { reader.Take(record); });
     if (!count) return Fail(count.error().message);
     const uint64_t now = MonotonicNs();
     // The pace of the agent's own loop.
@@ -135,7 +139,8 @@ int Run(const CaptureOptions& options, zt_verdict_mode mode, const std::vector<s
   std::printf("{\"records\": %llu, \"bytes\": %llu, \"lost\": %llu, \"attach_form\": \"%s\"}\n",
               static_cast<unsigned long long>(reader.records),
               static_cast<unsigned long long>(reader.bytes),
-              static_cast<unsigned long long>(counters.kernel[ZT_COUNTER_RING_FULL] + counters.recursion_misses()),
+              static_cast<unsigned long long>(counters.kernel[ZT_COUNTER_RING_FULL] +
+                                              counters.recursion_misses()),
               (*capture)->report().attach_form.c_str());
   return 0;
 }
@@ -157,8 +162,11 @@ int Main(int argc, char** argv) {
     const std::string flag = argv[i], value = argv[i + 1];
     if (flag == "--tier" && (value == "a" || value == "b")) {
       options.tier = value == "a" ? CaptureTier::kA : CaptureTier::kB;
-    } else if (flag == "--verdict" && (value == "heads" || value == "ignore" || value == "detect")) {
-      mode = value == "heads" ? ZT_VERDICT_HEADS : value == "ignore" ? ZT_VERDICT_IGNORE : ZT_VERDICT_DETECT;
+    } else if (flag == "--verdict" &&
+               (value == "heads" || value == "ignore" || value == "detect")) {
+      mode = value == "heads"    ? ZT_VERDICT_HEADS
+             : value == "ignore" ? ZT_VERDICT_IGNORE
+                                 : ZT_VERDICT_DETECT;
     } else if (flag == "--ring-kib" && std::strtoul(value.c_str(), nullptr, 10) > 0) {
       options.ring_bytes = std::strtoul(value.c_str(), nullptr, 10) * 1024;
     } else if (flag == "--ignore") {

@@ -218,7 +218,8 @@ class Generator {
     if (connection.left == 0 && !options_.connection_per_request) Complete(index);
   }
 
-  // False when this is not the response that was expected; leaves in `bytes` what belongs to the body.
+  // False when this is not the response that was expected; leaves in `bytes` what belongs to the
+  // body.
   bool TakeHead(Connection& connection, std::string_view& bytes) {
     const size_t before = connection.head.size();
     connection.head += bytes;

@@ -15,10 +15,10 @@ struct LoadOptions {
   uint16_t port = 0;
   size_t connections = 1;
   double seconds = 1;
-  double rate = 0;                    // requests a second; 0: each connection as fast as it is answered
+  double rate = 0;  // requests a second; 0: each connection as fast as it is answered
   bool connection_per_request = false;  // the response ends with the connection
-  uint64_t response_bytes = 0;        // exact size of a response; 0: HTTP, by its Content-Length
-  std::vector<std::string> requests;  // sent in turn
+  uint64_t response_bytes = 0;          // exact size of a response; 0: HTTP, by its Content-Length
+  std::vector<std::string> requests;    // sent in turn
 };
 
 struct LoadResult {

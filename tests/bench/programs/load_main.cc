@@ -4,8 +4,8 @@
 //                       [--response-bytes N] [--connection-per-request]
 //   bench_load postgres --port P --database D --query SQL [--count N]
 //
-// Without --response-bytes a response is HTTP with a Content-Length and status 200. With --rate the latencies count from the
-// instant at which a request was due.
+// Without --response-bytes a response is HTTP with a Content-Length and status 200. With --rate the
+// latencies count from the instant at which a request was due.
 #include <signal.h>
 
 #include <algorithm>
@@ -38,8 +38,10 @@ int Report(LoadResult& result) {
   std::sort(result.latencies_ns.begin(), result.latencies_ns.end());
   const double seconds = result.seconds > 0 ? result.seconds : 1;
   std::printf(
-      "{\"requests\": %llu, \"errors\": %llu, \"unsent\": %llu, \"bytes\": %llu, \"seconds\": %.6f, "
-      "\"requests_per_second\": %.3f, \"p50_us\": %.3f, \"p99_us\": %.3f, \"p999_us\": %.3f, \"max_us\": %.3f}\n",
+      "{\"requests\": %llu, \"errors\": %llu, \"unsent\": %llu, \"bytes\": %llu, \"seconds\": "
+      "%.6f, "
+      "\"requests_per_second\": %.3f, \"p50_us\": %.3f, \"p99_us\": %.3f, \"p999_us\": %.3f, "
+      "\"max_us\": %.3f}\n",
       static_cast<unsigned long long>(result.requests),
       static_cast<unsigned long long>(result.errors),
       static_cast<unsigned long long>(result.unsent),
@@ -77,7 +79,8 @@ int Main(int argc, char** argv) {
     } else if (flag == "--request") {
       std::ifstream file(value, std::ios::binary);
       if (!file) return Usage(std::string("cannot read ") + value);
-      load.requests.emplace_back(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
+      load.requests.emplace_back(std::istreambuf_iterator<char>(file),
+                                 std::istreambuf_iterator<char>());
     } else if (flag == "--database") {
       stream.database = value;
     } else if (flag == "--query") {

@@ -2,10 +2,12 @@
 //
 //   bench_peer echo PORT                                   sends back what it gets, one thread
 //   bench_peer receive PORT                                takes OTLP over HTTP, counts it
-//   bench_peer idle PORT PROCESSES CONNECTIONS FILE        processes with connections that do nothing
+//   bench_peer idle PORT PROCESSES CONNECTIONS FILE        processes with connections that do
+//   nothing
 //
-// `idle` prints "ready" when all connections are there. For each line that it reads every connection makes one request (FILE,
-// answered by HTTP in one piece) and it prints "done"; it ends with its input.
+// `idle` prints "ready" when all connections are there. For each line that it reads every
+// connection makes one request (FILE, answered by HTTP in one piece) and it prints "done"; it ends
+// with its input.
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -48,7 +50,8 @@ class EchoServer {
     address.sin_family = AF_INET;
     address.sin_port = htons(port);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) return Fail("bind");
+    if (::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0)
+      return Fail("bind");
     if (::listen(listener.get(), 1024) != 0) return Fail("listen");
     epoll_.Reset(::epoll_create1(0));
     Watch(listener.get(), EPOLLIN, EPOLL_CTL_ADD);
@@ -113,14 +116,18 @@ class EchoServer {
 };
 
 bool ExchangeOnce(int fd, const std::string& request) {
-  if (::send(fd, request.data(), request.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(request.size())) return false;
+  if (::send(fd, request.data(), request.size(), MSG_NOSIGNAL) !=
+      static_cast<ssize_t>(request.size()))
+    return false;
   char answer[4096];
   const ssize_t count = ::recv(fd, answer, sizeof(answer), 0);
   return count > 12 && std::memcmp(answer, "HTTP/1.", 7) == 0;
 }
 
-// A process with its connections: a byte of `orders` is a round, a byte of `reports` says that it is over.
-int IdleProcess(uint16_t port, size_t connections, const std::string& request, int orders, int reports) {
+// A process with its connections: a byte of `orders` is a round, a byte of `reports` says that it
+// is over.
+int IdleProcess(uint16_t port, size_t connections, const std::string& request, int orders,
+                int reports) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   std::vector<UniqueFd> fds;
   for (size_t i = 0; i < connections; ++i) {
@@ -183,10 +190,13 @@ int Main(int argc, char** argv) {
   if (mode == "idle" && argc == 6) {
     std::ifstream file(argv[5], std::ios::binary);
     if (!file) return Fail(argv[5]);
-    const std::string request((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-    return Idle(port, std::strtoul(argv[3], nullptr, 10), std::strtoul(argv[4], nullptr, 10), request);
+    const std::string request((std::istreambuf_iterator<char>(file)),
+                              std::istreambuf_iterator<char>());
+    return Idle(port, std::strtoul(argv[3], nullptr, 10), std::strtoul(argv[4], nullptr, 10),
+                request);
   }
-  std::fprintf(stderr, "bench_peer: echo PORT, receive PORT, or idle PORT PROCESSES CONNECTIONS FILE\n");
+  std::fprintf(stderr,
+               "bench_peer: echo PORT, receive PORT, or idle PORT PROCESSES CONNECTIONS FILE\n");
   return 2;
 }
 

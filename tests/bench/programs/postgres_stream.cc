@@ -1,4 +1,5 @@
-// A PostgreSQL client that reads result sets without keeping them, so that the server is what is measured.
+// A PostgreSQL client that reads result sets without keeping them, so that the server is what is
+// measured.
 #include <netinet/in.h>
 #include <sys/socket.h>
 
@@ -102,8 +103,8 @@ LoadResult StreamPostgres(const StreamOptions& options) {
   }
   Session session(fd, result);
   const std::string zero(1, '\0');
-  const std::string startup = WithLength(std::string("\0\3\0\0", 4) + "user" + zero + options.user + zero + "database" +
-                                         zero + options.database + zero + zero);
+  const std::string startup = WithLength(std::string("\0\3\0\0", 4) + "user" + zero + options.user +
+                                         zero + "database" + zero + options.database + zero + zero);
   if (!session.Exchange(startup)) {
     result.failure = "PostgreSQL refuses the session";
     return result;

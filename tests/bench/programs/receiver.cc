@@ -22,8 +22,10 @@ std::atomic<uint64_t> requests{0};
 std::atomic<uint64_t> bytes{0};
 
 void Answer(int fd, const char* status, const std::string& body) {
-  const std::string answer = std::string("HTTP/1.1 ") + status + "\r\nContent-Type: application/x-protobuf\r\nContent-Length: " +
-                             std::to_string(body.size()) + "\r\n\r\n" + body;
+  const std::string answer =
+      std::string("HTTP/1.1 ") + status +
+      "\r\nContent-Type: application/x-protobuf\r\nContent-Length: " + std::to_string(body.size()) +
+      "\r\n\r\n" + body;
   (void)!::send(fd, answer.data(), answer.size(), MSG_NOSIGNAL);
 }
 
@@ -43,11 +45,13 @@ void Serve(UniqueFd connection) {
     if (lines.substr(0, 4) == "GET ") {
       head.erase(0, end + 4);
       Answer(connection.get(), "200 OK",
-             "{\"requests\": " + std::to_string(requests) + ", \"bytes\": " + std::to_string(bytes) + "}");
+             "{\"requests\": " + std::to_string(requests) +
+                 ", \"bytes\": " + std::to_string(bytes) + "}");
       continue;
     }
     const size_t length_at = lines.find("\r\nContent-Length:");
-    if (length_at == std::string_view::npos) return Answer(connection.get(), "411 Length Required", "");
+    if (length_at == std::string_view::npos)
+      return Answer(connection.get(), "411 Length Required", "");
     const uint64_t length = std::strtoull(lines.data() + length_at + 17, nullptr, 10);
     if (lines.find("\r\nExpect: 100-continue") != std::string_view::npos) {
       static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -79,7 +83,8 @@ int RunReceiver(uint16_t port) {
   address.sin_family = AF_INET;
   address.sin_port = htons(port);
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 || ::listen(listener.get(), 64) != 0) {
+  if (::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 ||
+      ::listen(listener.get(), 64) != 0) {
     std::perror("bench_peer: receive");
     return 1;
   }

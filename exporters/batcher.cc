@@ -20,8 +20,7 @@ uint64_t NextTickNs(uint64_t now_ns, uint64_t period_ns) {
 }
 
 size_t EstimateMemory(const Span& span) {
-  return sizeof(Span) + span.name.capacity() + span.trace_state.capacity() +
-         span.attributes.MemorySize();
+  return sizeof(Span) + span.MemorySize();
 }
 
 SpanBatcher::SpanBatcher(std::unique_ptr<SpanExporter> exporter, SpanBatcherOptions options,
@@ -65,6 +64,7 @@ void SpanBatcher::Push(std::vector<Span>&& spans) {
     Report(spans, SpanFate::kFailed);
   }
   Report(dropped, SpanFate::kQueueDropped);
+  if (options_.spent && !dropped.empty()) options_.spent->Put(dropped);
 }
 
 void SpanBatcher::Report(std::span<const Span> spans, SpanFate fate) {
@@ -154,6 +154,7 @@ void SpanBatcher::Run() {
       if (batch.empty()) break;  // newer spans pushed the rest out
       remaining -= batch.size();
       ExportBatch(batch);
+      if (options_.spent) options_.spent->Put(batch);
     }
     if (stopping) return;  // nothing is pushed any more
   }

@@ -20,6 +20,7 @@
 #include "agent/base/clock.h"
 #include "agent/telemetry/exporter.h"
 #include "exporters/export_stats.h"
+#include "exporters/spent_spans.h"
 #include "exporters/worker_thread.h"
 
 namespace zerotap {
@@ -44,6 +45,8 @@ struct SpanBatcherOptions {
   size_t max_batch_spans = 8192;
   // Export is also called on ticks without spans: for exporters that hold spans back for a while.
   bool tick_when_idle = false;
+  // Where spans go that have their fate; may be null.
+  std::shared_ptr<SpentSpans> spent;
   std::function<uint64_t()> realtime_ns = RealtimeNs;
 };
 

@@ -12,7 +12,7 @@ import time
 import xml.etree.ElementTree
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-PARTS = ("unit", "replay", "bpf", "layering", "sanitize", "fuzz", "tsan", "integration", "kernels")
+PARTS = ("unit", "replay", "bpf", "layering", "guard", "sanitize", "fuzz", "tsan", "integration", "kernels")
 # Where threads meet: queue and log (base), the export threads, the ledger that they and the pipeline write, the agent's own
 # loop and health server.
 TSAN_TARGETS = ("base_test", "exporters_test", "pipeline_test", "app_test")
@@ -86,13 +86,13 @@ class Suite:
                  f"{len(self.skipped) - before[2]} skipped in {time.monotonic() - began:.0f} s")
 
     def release(self):
-        parts = [p for p in ("unit", "replay", "bpf", "layering") if self.wants(p)]
+        parts = [p for p in ("unit", "replay", "bpf", "layering", "guard") if self.wants(p)]
         if not parts and not self.wants("integration") and not self.wants("kernels"):
             return
         targets = () if parts or self.wants("kernels") else ("zerotap",)
         if not self.build("release", targets):
             return
-        if set(parts) == {"unit", "replay", "bpf", "layering"}:
+        if set(parts) == {"unit", "replay", "bpf", "layering", "guard"}:
             self.ctest("release", "build/release", [])
         else:
             for part in parts:

@@ -62,7 +62,8 @@ OtlpOptions OtlpOptionsOf(const ExportConfig& exports, Signal signal) {
   return options;
 }
 
-Result<std::unique_ptr<ExporterSet>> ExporterSet::Create(const Config& config, Ledger& ledger) {
+Result<std::unique_ptr<ExporterSet>> ExporterSet::Create(const Config& config, Ledger& ledger,
+                                                         std::shared_ptr<SpentSpans> spent) {
   const ExportConfig& exports = config.exports;
   ExporterOptions options;
   options.agent_version = std::string(kVersion);
@@ -80,6 +81,8 @@ Result<std::unique_ptr<ExporterSet>> ExporterSet::Create(const Config& config, L
     if (!exporter) return tl::unexpected<Error>(exporter.error());
     SpanBatcherOptions batcher = BatcherOptionsOf(exports);
     ExporterFactory::AdjustBatcher(name, batcher);
+    // The last one gets the spans themselves, the others copies.
+    if (set->spans_.size() + 1 == exports.traces.size()) batcher.spent = spent;
     SpanFateCallback fates;
     if (set->spans_.empty()) fates = FatesInto(ledger);
     set->spans_.push_back(

@@ -23,8 +23,9 @@ OtlpOptions OtlpOptionsOf(const ExportConfig& exports, Signal signal);
 class ExporterSet {
  public:
   // What becomes of a span at the first exporter of export.traces is what the ledger says of it.
-  // `ledger` must outlive the set.
-  static Result<std::unique_ptr<ExporterSet>> Create(const Config& config, Ledger& ledger);
+  // `ledger` must outlive the set. Spans that are done with go to `spent`.
+  static Result<std::unique_ptr<ExporterSet>> Create(const Config& config, Ledger& ledger,
+                                                     std::shared_ptr<SpentSpans> spent);
 
   // From one thread; never wait.
   void PushSpans(std::vector<Span>&& spans);

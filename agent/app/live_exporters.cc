@@ -30,9 +30,10 @@ void AddCounts(const std::vector<ExporterCounts>& from, std::vector<ExporterCoun
 
 Result<std::unique_ptr<LiveExporters>> LiveExporters::Create(const Config& config,
                                                              Ledger& ledger) {
-  Result<std::unique_ptr<ExporterSet>> set = ExporterSet::Create(config, ledger);
+  auto spent = std::make_shared<SpentSpans>();
+  Result<std::unique_ptr<ExporterSet>> set = ExporterSet::Create(config, ledger, spent);
   if (!set) return tl::unexpected<Error>(set.error());
-  return std::unique_ptr<LiveExporters>(new LiveExporters(std::move(*set), ledger));
+  return std::unique_ptr<LiveExporters>(new LiveExporters(std::move(*set), ledger, std::move(spent)));
 }
 
 // With the lock: a set that is being replaced must not get spans after its shutdown began.
@@ -47,7 +48,7 @@ void LiveExporters::PushMetrics(std::vector<Metric>&& metrics) {
 }
 
 Status LiveExporters::Replace(const Config& config, std::chrono::seconds patience) {
-  Result<std::unique_ptr<ExporterSet>> created = ExporterSet::Create(config, ledger_);
+  Result<std::unique_ptr<ExporterSet>> created = ExporterSet::Create(config, ledger_, spent_);
   if (!created) return tl::unexpected<Error>(created.error());
   std::shared_ptr<ExporterSet> next = std::move(*created);
   std::lock_guard lock(mutex_);

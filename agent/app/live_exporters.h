@@ -21,6 +21,8 @@ class LiveExporters {
   // From one thread; never wait for a receiver.
   void PushSpans(std::vector<Span>&& spans);
   void PushMetrics(std::vector<Metric>&& metrics);
+  // Spans that are done with, for their memory. `out` is empty before.
+  void TakeSpent(std::vector<Span>& out) { spent_->Take(out); }
 
   // From one other thread. What the former ones cannot deliver within `patience` has failed. Nothing
   // changes when the new ones cannot be made.
@@ -40,10 +42,12 @@ class LiveExporters {
   };
   void ForgetDone();
 
-  LiveExporters(std::unique_ptr<ExporterSet> set, Ledger& ledger)
-      : ledger_(ledger), current_(std::move(set)) {}
+  LiveExporters(std::unique_ptr<ExporterSet> set, Ledger& ledger,
+                std::shared_ptr<SpentSpans> spent)
+      : ledger_(ledger), spent_(std::move(spent)), current_(std::move(set)) {}
 
   Ledger& ledger_;
+  const std::shared_ptr<SpentSpans> spent_;
   mutable std::mutex mutex_;  // guards what follows
   std::shared_ptr<ExporterSet> current_;
   std::vector<Former> former_;

@@ -32,6 +32,7 @@ constexpr uint32_t kRecordsPerClock = 256;
 constexpr uint64_t kRecordsPerTurn = 512;
 constexpr uint64_t kRecordsWhenBehind = 8 * kRecordsPerTurn;
 constexpr uint64_t kShortestPauseNs = 200'000;
+constexpr size_t kMaxKeptSpans = 8192;
 
 // How long to wait after a turn that found `records` in `elapsed_ns` since the one before; kTickNs
 // is as long as it gets.
@@ -322,8 +323,17 @@ void PipelineLoop::Tick(uint64_t now_ns) {
 void PipelineLoop::GiveSpans() {
   pipeline_->TakeSpans(spans_);
   if (spans_.empty()) return;
+  // What a burst needed is given back.
+  const bool oversized = spans_.capacity() > kMaxKeptSpans;
   if (sinks_.spans) sinks_.spans(std::move(spans_));
-  spans_ = {};
+  if (oversized) {
+    spans_ = {};
+  } else {
+    spans_.clear();
+  }
+  if (!sinks_.spent) return;
+  sinks_.spent(spent_);
+  pipeline_->Recycle(spent_);
 }
 
 void PipelineLoop::GiveMetrics() {

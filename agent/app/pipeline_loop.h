@@ -39,6 +39,8 @@ struct ProcessHooks {
 // Where telemetry goes; must not block.
 struct TelemetrySinks {
   std::function<void(std::vector<Span>&&)> spans;
+  // Fills its empty argument with spans that are done with; may be empty.
+  std::function<void(std::vector<Span>&)> spent;
   std::function<void(std::vector<Metric>&&)> metrics;
 };
 
@@ -130,6 +132,7 @@ class PipelineLoop {
   SelfMetrics self_metrics_;
   ServiceMeasures measures_;
   std::vector<Span> spans_;
+  std::vector<Span> spent_;
   int64_t wall_offset_ns_ = 0;
   uint64_t start_unix_ns_ = 0;
   uint64_t tick_ns_ = 0;

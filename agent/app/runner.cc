@@ -280,6 +280,7 @@ int Agent::Build() {
 
   TelemetrySinks sinks;
   sinks.spans = [this](std::vector<Span>&& spans) { exporters_->PushSpans(std::move(spans)); };
+  sinks.spent = [this](std::vector<Span>& spans) { exporters_->TakeSpent(spans); };
   sinks.metrics = [this](std::vector<Metric>&& metrics) {
     exporters_->PushMetrics(std::move(metrics));
   };

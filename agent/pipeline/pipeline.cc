@@ -23,6 +23,9 @@ constexpr size_t kSqlCacheStatements = 2048;
 constexpr uint32_t kRepeatVerdictEvery = 64;
 constexpr size_t kMaxUntoldExporters = 256;
 constexpr uint8_t kDetectEdgeBytes = 64;
+// Memory that is kept for the spans to come: as much as a busy second's, and no giant's.
+constexpr size_t kMaxSpareSpans = 4096;
+constexpr size_t kMaxSpareSpanBytes = 4096;
 
 bool Contains(const std::vector<uint16_t>& ports, uint16_t port) {
   return std::find(ports.begin(), ports.end(), port) != ports.end();
@@ -106,6 +109,8 @@ struct Pipeline::State final : RequestListener {
   void BuildSpan(const Exchange& exchange, const ConnectionFacts& facts, const Process& process,
                  uint32_t ledger_row, Span& span);
   void Emit(Span&& span, bool sampled);
+  // An empty span at the end of `spans`.
+  Span& AppendSpan();
   uint64_t UnixTime(uint64_t monotonic_ns) const {
     return monotonic_ns + static_cast<uint64_t>(wall_offset_ns);
   }
@@ -127,6 +132,7 @@ struct Pipeline::State final : RequestListener {
   std::unordered_map<uint32_t, Process> processes;
   std::deque<std::pair<uint64_t, uint32_t>> exited;  // (due, tgid)
   std::vector<Span> spans;
+  std::vector<Span> spare_spans;  // empty, for their memory
   std::vector<SelfExporter> self_exporters;  // that nobody was told of yet
   // Names in there are pointed to by requests in flight: lists are kept, and used again.
   std::deque<std::vector<std::string>> former_header_lists;
@@ -431,7 +437,7 @@ void Pipeline::State::EndExchange(Connection& connection, const Exchange& parsed
     correlator.End(parsed.work, exchange.end_ns);
     return;
   }
-  Span span;
+  Span& span = AppendSpan();
   BuildSpan(exchange, facts, process, row, span);
   // Who read it may have handed it on, and have waited for something else since.
   if (connection.answering_tid != parsed.tid) waits.Drop(parsed.work);
@@ -440,11 +446,21 @@ void Pipeline::State::EndExchange(Connection& connection, const Exchange& parsed
   span.LimitAttributes(options.attribute_count_limit);
   if (context->resolved) {
     ContextCorrelator::FillIdentity(*context, span);
-    spans.push_back(std::move(span));
     correlator.End(parsed.work, exchange.end_ns);
-  } else if (!correlator.EndHeld(parsed.work, exchange.end_ns, std::move(span))) {
+    return;
+  }
+  Span held = std::move(span);
+  spans.pop_back();
+  if (!correlator.EndHeld(parsed.work, exchange.end_ns, std::move(held))) {
     ledger.Dropped(row, DropReason::kHeldLimit);
   }
+}
+
+Span& Pipeline::State::AppendSpan() {
+  if (spare_spans.empty()) return spans.emplace_back();
+  Span& span = spans.emplace_back(std::move(spare_spans.back()));
+  spare_spans.pop_back();
+  return span;
 }
 
 // Only what a receiver took says that the program has spans elsewhere.
@@ -666,6 +682,17 @@ void Pipeline::TakeSpans(std::vector<Span>& out) {
   out.insert(out.end(), std::make_move_iterator(spans.begin()),
              std::make_move_iterator(spans.end()));
   spans.clear();
+}
+
+void Pipeline::Recycle(std::vector<Span>& spent) {
+  std::vector<Span>& spare = state_->spare_spans;
+  for (Span& span : spent) {
+    if (spare.size() >= kMaxSpareSpans) break;
+    if (span.MemorySize() > kMaxSpareSpanBytes) continue;
+    span.Reset();
+    spare.push_back(std::move(span));
+  }
+  spent.clear();
 }
 
 void Pipeline::CollectMetrics(uint64_t now_unix_ns, std::vector<Metric>& out) {

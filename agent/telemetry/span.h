@@ -33,6 +33,27 @@ struct Span {
   ResourcePtr resource;  // never null on an exported span
   uint32_t ledger_row = 0;  // where pipeline/Ledger accounts for it; exporters pass it back untouched
 
+  // Bytes held beside its own.
+  size_t MemorySize() const {
+    return name.capacity() + trace_state.capacity() + attributes.MemorySize();
+  }
+
+  // As new, but with the memory that its texts and attributes had.
+  void Reset() {
+    trace_id = {};
+    span_id = parent_span_id = {};
+    trace_state.clear();
+    flags = 0;
+    kind = SpanKind::kInternal;
+    status = SpanStatus::kUnset;
+    start_unix_ns = end_unix_ns = 0;
+    name.clear();
+    attributes.Clear();
+    dropped_attributes = 0;
+    resource.reset();
+    ledger_row = 0;
+  }
+
   // Keeps the first `limit` attributes and counts the others.
   void LimitAttributes(size_t limit) {
     if (attributes.size() <= limit) return;

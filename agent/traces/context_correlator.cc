@@ -11,6 +11,9 @@ namespace {
 // Hook times of the two ends may be off by what a hook takes.
 constexpr uint64_t kHopSlackNs = 1'000'000;
 constexpr size_t kMaxThreads = 16384;
+constexpr size_t kMaxSpareHeld = 256;
+// A trace state is at most this long by the specification; more is not kept.
+constexpr size_t kMaxKeptTraceState = 512;
 
 }  // namespace
 
@@ -42,8 +45,14 @@ void ContextCorrelator::FreeIfDone(uint32_t index) {
   Work& work = works_[index];
   if (!work.live || !work.ended || !work.context.resolved || work.in_hop_table) return;
   uint32_t generation = work.generation + 1;
+  std::string trace_state;
+  trace_state.swap(work.context.trace_state);
   work = Work{};
   work.generation = generation == 0 ? 1 : generation;
+  if (trace_state.capacity() <= kMaxKeptTraceState) {
+    trace_state.clear();
+    work.context.trace_state.swap(trace_state);  // for its memory
+  }
   free_.push_back(index);
   --live_works_;
 }
@@ -75,7 +84,7 @@ WorkId ContextCorrelator::Begin(const WorkOrigin& origin, const RequestStart& st
       DeriveSpanId(options_.seed, origin.connection_id, start.request_offset, origin.ordinal);
   work.context.ledger_row = origin.ledger_row;
   work.context.transparent = origin.transparent;
-  if (work.carried) work.context.trace_state = std::string(start.trace_state);
+  if (work.carried) work.context.trace_state.assign(start.trace_state);
   now_ns_ = std::max(now_ns_, start.start_ns);
   WorkId id = (uint64_t{work.generation} << 32) | index;
   if (origin.role == Role::kServer) {
@@ -122,7 +131,7 @@ void ContextCorrelator::BeginClient(uint32_t index, const WorkOrigin& origin,
   }
   if (origin.peer_connection_id == 0 && !origin.expect_peer) return;
   work.hop_key = HopKey{origin.connection_id, start.request_offset, origin.ordinal, false};
-  if (!hops_.emplace(work.hop_key, index).second) return;
+  if (!hops_.try_emplace(work.hop_key, index).second) return;
   work.in_hop_table = true;
   auto waiter = hop_waiters_.find(work.hop_key);
   if (waiter == hop_waiters_.end() && origin.peer_connection_id != 0) {
@@ -207,6 +216,7 @@ void ContextCorrelator::Resolved(uint32_t index) {
     --held_spans_;
     FillIdentity(work.context, *span);
     release_(std::move(*span), work.context.sampled);
+    if (spare_held_.size() < kMaxSpareHeld) spare_held_.push_back(std::move(span));
   }
   uint32_t waiter = work.first_waiter;
   work.first_waiter = kNone;
@@ -288,7 +298,14 @@ bool ContextCorrelator::EndHeld(WorkId id, uint64_t end_ns, Span&& span) {
     End(id, end_ns);
     return false;
   }
-  works_[index].held = std::make_unique<Span>(std::move(span));
+  std::unique_ptr<Span>& held = works_[index].held;
+  if (spare_held_.empty()) {
+    held = std::make_unique<Span>(std::move(span));
+  } else {
+    held = std::move(spare_held_.back());
+    spare_held_.pop_back();
+    *held = std::move(span);
+  }
   ++held_spans_;
   End(id, end_ns);
   return true;

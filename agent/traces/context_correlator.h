@@ -19,9 +19,10 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
+#include "agent/base/reusing_map.h"
+#include "agent/base/ring_queue.h"
 #include "agent/protocols/exchange.h"
 #include "agent/telemetry/span.h"
 
@@ -115,7 +116,7 @@ class ContextCorrelator {
   struct HopKeyHash {
     size_t operator()(const HopKey& key) const;
   };
-  using HopTable = std::unordered_map<HopKey, uint32_t, HopKeyHash>;
+  using HopTable = ReusingMap<HopKey, uint32_t, HopKeyHash>;
 
   struct Work {
     uint32_t generation = 1;
@@ -167,10 +168,11 @@ class ContextCorrelator {
   const Release release_;
   std::deque<Work> works_;
   std::vector<uint32_t> free_;
+  std::vector<std::unique_ptr<Span>> spare_held_;  // moved out of, for the next one that is held
   HopTable hops_;         // client requests
   HopTable hop_waiters_;  // server requests that wait for one of them
-  std::unordered_map<uint32_t, Thread> threads_;
-  std::deque<Deadline> deadlines_;
+  ReusingMap<uint32_t, Thread> threads_;
+  RingQueue<Deadline> deadlines_;
   uint64_t now_ns_ = 0;
   size_t held_spans_ = 0;
   size_t live_works_ = 0;

@@ -33,7 +33,7 @@ uint64_t WaitTracker::ThresholdOf(std::string_view service) const {
 
 void WaitTracker::Begin(WorkId work, uint64_t start_ns) {
   if (!read_ || young_.size() >= kMaxYoung) return;
-  young_.emplace_back(start_ns, work);
+  young_.push_back({start_ns, work});
 }
 
 void WaitTracker::Advance(uint64_t now_ns) {

@@ -7,12 +7,12 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <string>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "agent/base/ring_queue.h"
 #include "agent/protocols/exchange.h"
 #include "agent/telemetry/attributes.h"
 #include "agent/telemetry/thread_times.h"
@@ -48,7 +48,7 @@ class WaitTracker {
   const WaitOptions options_;
   const ContextCorrelator& correlator_;
   ReadThreadTimes read_;
-  std::deque<std::pair<uint64_t, WorkId>> young_;  // begun lately, oldest first
+  RingQueue<std::pair<uint64_t, WorkId>> young_;  // begun lately, oldest first
   std::unordered_map<WorkId, ThreadTimes> watched_;
 };
 

@@ -1,7 +1,7 @@
 #include "exporters/otlp/request_builder.h"
 
 #include <algorithm>
-#include <variant>
+#include <type_traits>
 
 #include "exporters/utf8.h"
 
@@ -62,33 +62,32 @@ void WriteText(uint8_t tag, std::string_view text, WireBuffer& out) {
 void WriteAttributes(uint8_t tag, const AttributeSet& attributes, WireBuffer& out) {
   std::string key_scratch;
   std::string value_scratch;
-  size_t count = attributes.size();
-  for (size_t i = 0; i < count; ++i) {
-    const Attribute attribute = attributes[i];
-    std::string_view key = ValidText(attribute.key, key_scratch);
-    if (const auto* text = std::get_if<std::string_view>(&attribute.value)) {
-      std::string_view valid = ValidText(*text, value_scratch);
+  attributes.ForEach([&](std::string_view name, const auto& value) {
+    using Value = std::decay_t<decltype(value)>;
+    const std::string_view key = ValidText(name, key_scratch);
+    if constexpr (std::is_same_v<Value, std::string_view>) {
+      const std::string_view valid = ValidText(value, value_scratch);
       char* at = BeginKeyValue(tag, key, BytesFieldSize(valid.size()), out);
       out.Commit(PutBytesField(at, BytesTag(1), valid));
-    } else if (const auto* number = std::get_if<int64_t>(&attribute.value)) {
-      auto bits = static_cast<uint64_t>(*number);
+    } else if constexpr (std::is_same_v<Value, int64_t>) {
+      auto bits = static_cast<uint64_t>(value);
       char* at = BeginKeyValue(tag, key, 1 + VarintSize(bits), out);
       *at++ = static_cast<char>(VarintTag(3));
       out.Commit(PutVarint(at, bits));
-    } else if (const auto* flag = std::get_if<bool>(&attribute.value)) {
+    } else if constexpr (std::is_same_v<Value, bool>) {
       char* at = BeginKeyValue(tag, key, 2, out);
       *at++ = static_cast<char>(VarintTag(2));
-      *at++ = *flag ? 1 : 0;
+      *at++ = value ? 1 : 0;
       out.Commit(at);
-    } else if (const auto* real = std::get_if<double>(&attribute.value)) {
+    } else if constexpr (std::is_same_v<Value, double>) {
       char* at = BeginKeyValue(tag, key, 9, out);
       *at++ = static_cast<char>(Fixed64Tag(4));
-      std::memcpy(at, real, 8);
+      std::memcpy(at, &value, 8);
       out.Commit(at + 8);
     } else {
-      WriteList(tag, key, std::get<std::vector<std::string_view>>(attribute.value), out);
+      WriteList(tag, key, value, out);
     }
-  }
+  });
 }
 
 RequestBuilder::RequestBuilder(const InstrumentationScope& scope, size_t max_bytes)

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <memory>
 #include <string_view>
+#include <type_traits>
 
 namespace zerotap::otlp {
 
@@ -23,6 +24,7 @@ constexpr uint8_t Fixed64Tag(int field) { return static_cast<uint8_t>((field << 
 constexpr uint8_t BytesTag(int field) { return static_cast<uint8_t>((field << 3) | 2); }
 
 constexpr size_t VarintSize(uint64_t value) {
+  if (value < 0x80) return 1;
   return (static_cast<size_t>(std::bit_width(value | 1)) + 6) / 7;
 }
 // A length-delimited field with a one-byte tag.
@@ -36,11 +38,30 @@ inline char* PutVarint(char* at, uint64_t value) {
   *at++ = static_cast<char>(value);
   return at;
 }
+// Most texts are shorter than what calling memcpy costs: two words that overlap do.
+inline char* PutBytes(char* at, std::string_view bytes) {
+  const char* from = bytes.data();
+  const size_t size = bytes.size();
+  auto ends = [&]<size_t kWord>(std::integral_constant<size_t, kWord>) {
+    std::memcpy(at, from, kWord);
+    std::memcpy(at + size - kWord, from + size - kWord, kWord);
+  };
+  if (size > 32) {
+    std::memcpy(at, from, size);
+  } else if (size >= 16) {
+    ends(std::integral_constant<size_t, 16>());
+  } else if (size >= 8) {
+    ends(std::integral_constant<size_t, 8>());
+  } else if (size >= 4) {
+    ends(std::integral_constant<size_t, 4>());
+  } else {
+    for (size_t i = 0; i < size; ++i) at[i] = from[i];
+  }
+  return at + size;
+}
 inline char* PutBytesField(char* at, uint8_t tag, std::string_view bytes) {
   *at++ = static_cast<char>(tag);
-  at = PutVarint(at, bytes.size());
-  if (!bytes.empty()) std::memcpy(at, bytes.data(), bytes.size());
-  return at + bytes.size();
+  return PutBytes(PutVarint(at, bytes.size()), bytes);
 }
 
 // Whether a buffer that is used again and again should give back its memory, after holding `used`

@@ -1,31 +1,36 @@
-// Cost of an exchange in user space, stage by stage, without a kernel: a keep-alive HTTP server end with wrk-sized requests, or
-// a PostgreSQL client end with extended-protocol SELECTs, replayed from memory.
+// What an exchange costs in user space, stage by stage, without a kernel: records from memory through the real pipeline.
 //
-//   pipeline_bench --stage STAGE --protocol http|postgresql --exchanges N
+//   pipeline_bench --stage STAGE --traffic NAME|FILE.capture [--exchanges N] [--warm-up N] [--compressor WHICH:LEVEL] [--waste N]
+//   pipeline_bench --toolchain | --help
 //
-// prints one JSON line {stage, protocol, exchanges, ns_per_exchange, cpu_ns_per_exchange}. Stages contain each other:
-// decode < parse < metrics < sampled (10 %) < spans < encode. tests/bench/run adds instruction counts (callgrind).
+// prints one JSON line. Stages contain each other: decode < parse < metrics < sampled (10 %) < spans < encode < gzip. What is
+// measured is one function, so that `valgrind --tool=callgrind --collect-atstart=no --toggle-collect=pipeline_bench_measured`
+// counts it alone: tests/bench/pipeline and tests/bench/guard do that. --waste makes each exchange dearer by a loop of that many turns,
+// for the test of the guard.
+#include <gnu/libc-version.h>
+#include <libdeflate.h>
+#include <zlib.h>
+
+#include <array>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
+#include <map>
 #include <string>
-#include <vector>
 
 #include "agent/base/clock.h"
 #include "agent/connection/connection_tracker.h"
 #include "agent/events/event.h"
-#include "agent/pipeline/pipeline.h"
-#include "agent/telemetry/semconv.h"
 #include "exporters/otlp/encoder.h"
-#include "tests/support/record_builder.h"
+#include "exporters/otlp/gzip.h"
+#include "tests/bench/traffic.h"
 
-namespace zerotap {
+namespace zerotap::bench {
 namespace {
 
-using testing::ConnectionEnd;
-using testing::Record;
+constexpr std::array<std::string_view, 7> kStages = {"decode", "parse", "metrics", "sampled", "spans", "encode", "gzip"};
 
-constexpr size_t kConnections = 64;
+// The agent hands over at least as often; a batch of the exporters is up to eight times as large.
+constexpr size_t kBatchSpans = 1024;
 
 class NoControl final : public CaptureControl {
  public:
@@ -34,198 +39,303 @@ class NoControl final : public CaptureControl {
   void ForgetProcess(uint32_t) override {}
 };
 
-class CountingListener final : public RequestListener {
+// A part of the way, as a feed, with what went through it.
+class Stage : public Feed {
  public:
-  WorkId BeginRequest(Connection&, const RequestStart&) override { return ++begun; }
-  void EndExchange(Connection&, const Exchange&) override { ++ended; }
-  void DropRequest(Connection&, WorkId, DropReason) override { ++dropped; }
+  // Says what is wrong when not all of `exchanges` came out in some way.
+  virtual std::string Missing(uint64_t exchanges, uint64_t events) = 0;
+  // After each round.
+  virtual void EndOfRound() {}
+  uint64_t spans = 0;
+  uint64_t body_bytes = 0;  // as sent
+};
+
+std::string Expected(uint64_t wanted, uint64_t got, const char* what) {
+  if (wanted == got) return {};
+  return "expected " + std::to_string(wanted) + " " + what + ", got " + std::to_string(got);
+}
+
+class DecodeStage final : public Stage {
+ public:
+  void OnRecord(ByteSpan record) override { decoded_ += DecodeEvent(record).has_value() ? 1 : 0; }
+  void OnClock(uint64_t) override {}
+  std::string Missing(uint64_t, uint64_t events) override { return Expected(events, decoded_, "events"); }
+
+ private:
+  uint64_t decoded_ = 0;
+};
+
+class ParseStage final : public Stage, public RequestListener {
+ public:
+  ParseStage() : tracker_({}, AllProtocols(), options_, *this) {}
+
+  void OnRecord(ByteSpan record) override {
+    std::optional<Event> event = DecodeEvent(record);
+    if (!event) return;
+    if (event->data != nullptr) {
+      const zt_data_event& data = *event->data;
+      Connection& connection = tracker_.Find(data.connection_id, data.header.time_ns);
+      connection.OnRecord(data, event->head, event->tail);
+      tracker_.AfterRecord(connection);
+      if ((data.flags & ZT_DATA_EOF) != 0) tracker_.OnEndOfStream(connection, data.header.time_ns);
+    } else if (event->opened != nullptr) {
+      tracker_.OnOpened(*event->opened);
+    } else if (event->shutdown != nullptr) {
+      tracker_.OnShutdown(*event->shutdown);
+    } else if (event->closed != nullptr) {
+      tracker_.OnClosed(*event->closed);
+    }
+  }
+  void OnClock(uint64_t now_ns) override { tracker_.Advance(now_ns); }
+  std::string Missing(uint64_t exchanges, uint64_t) override {
+    const std::string lost = Expected(begun_, ended_ + dropped_, "ends of requests");
+    return lost.empty() ? Expected(exchanges, begun_, "exchanges") : lost;
+  }
+
+  WorkId BeginRequest(Connection&, const RequestStart&) override { return ++begun_; }
+  void EndExchange(Connection&, const Exchange&) override { ++ended_; }
+  void DropRequest(Connection&, WorkId, DropReason) override { ++dropped_; }
   void OnProtocolKnown(Connection&, const Protocol*) override {}
   void OnUnseen(Connection&, uint64_t) override {}
-  uint64_t begun = 0, ended = 0, dropped = 0;
+
+ private:
+  static std::vector<const Protocol*> AllProtocols() {
+    std::vector<const Protocol*> all;
+    for (const Protocol& known : Protocols()) all.push_back(&known);
+    return all;
+  }
+  ParserOptions options_;
+  ConnectionTracker tracker_;
+  uint64_t begun_ = 0, ended_ = 0, dropped_ = 0;
 };
 
-std::string Frame(char type, std::string_view body) {
-  std::string frame(1, type);
-  auto length = static_cast<uint32_t>(body.size() + 4);
-  for (int shift = 24; shift >= 0; shift -= 8) frame.push_back(static_cast<char>(length >> shift));
-  return frame.append(body);
-}
-
-struct Traffic {
-  std::string opening_egress, opening_ingress;  // once per connection
-  std::string request, response;
-  uint8_t role;
+// Whole bodies, by the compressor under test.
+class Compressor {
+ public:
+  virtual ~Compressor() = default;
+  virtual size_t Compress(std::string_view body) = 0;
 };
 
-Traffic HttpTraffic() {
-  Traffic traffic;
-  traffic.role = ZT_ROLE_SERVER;
-  traffic.request = "GET /index.html HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n\r\n";
-  traffic.response =
-      "HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Sat, 01 Jan 2000 00:00:00 GMT\r\n"
-      "Content-Type: text/plain\r\nContent-Length: 3\r\nConnection: keep-alive\r\n\r\nok\n";
-  return traffic;
-}
+class AgentsCompressor final : public Compressor {
+ public:
+  size_t Compress(std::string_view body) override { return gzip_.Compress(body).size(); }
 
-Traffic PostgresTraffic() {
-  Traffic traffic;
-  traffic.role = ZT_ROLE_CLIENT;
-  traffic.opening_egress = std::string("\0\0\0 \0\3\0\0user\0bob\0database\0shop\0\0", 0x20);
-  traffic.opening_ingress = Frame('R', std::string(4, '\0')) + Frame('Z', "I");
-  traffic.request = Frame('P', std::string("\0SELECT abalance FROM pgbench_accounts WHERE aid = $1\0\0\0", 56)) +
-                    Frame('B', std::string("\0\0\0\0\0\1\0\0\0\5" "12345\0\0", 17)) +
-                    Frame('D', std::string("P\0", 2)) + Frame('E', std::string("\0\0\0\0\0", 5)) +
-                    Frame('S', "");
-  traffic.response = Frame('1', "") + Frame('2', "") +
-                     Frame('T', std::string("\0\1abalance\0\0\0\0\0\0\0\0\0\0\x17\0\4\xff\xff\xff\xff\0\0", 29)) +
-                     Frame('D', std::string("\0\1\0\0\0\1" "0", 7)) +
-                     Frame('C', std::string("SELECT 1\0", 9)) + Frame('Z', "I");
-  return traffic;
-}
+ private:
+  otlp::GzipCompressor gzip_;
+};
 
-void SetField(Record& record, uint64_t time, uint64_t offset) {
-  auto& data = record.As<zt_data_event>();
-  data.header.time_ns = data.start_ns = data.end_ns = time;
-  data.offset = offset;
-}
-
-ResourcePtr BenchResource() {
-  auto resource = std::make_shared<Resource>();
-  resource->service_name = "bench";
-  resource->attributes.Add(semconv::kServiceName, "bench");
-  return resource;
-}
-
-// Calls `feed` with the records of `exchanges` exchanges over kConnections connections.
-template <typename Feed>
-void Generate(const Traffic& traffic, uint64_t exchanges, Feed feed) {
-  std::vector<ConnectionEnd> ends(kConnections);
-  for (size_t i = 0; i < kConnections; ++i) {
-    ConnectionEnd& end = ends[i];
-    end.id = i + 1;
-    end.tgid = 77;
-    end.tid = 77;
-    end.role = traffic.role;
-    end.nonblocking = true;
-    end.client_isn = static_cast<uint32_t>(i + 1);
-    feed(end.Opened(1));
-    if (!traffic.opening_egress.empty()) feed(end.Send(2, traffic.opening_egress));
-    if (!traffic.opening_ingress.empty()) feed(end.Read(3, traffic.opening_ingress));
+class LibdeflateCompressor final : public Compressor {
+ public:
+  explicit LibdeflateCompressor(int level) : compressor_(libdeflate_alloc_compressor(level)) {}
+  ~LibdeflateCompressor() override { libdeflate_free_compressor(compressor_); }
+  size_t Compress(std::string_view body) override {
+    buffer_.resize(libdeflate_gzip_compress_bound(compressor_, body.size()));
+    return libdeflate_gzip_compress(compressor_, body.data(), body.size(), buffer_.data(), buffer_.size());
   }
-  bool client = traffic.role == ZT_ROLE_CLIENT;
-  std::vector<Record> requests, responses;
-  for (ConnectionEnd& end : ends) {
-    requests.push_back(end.Data(0, client ? ZT_DIRECTION_EGRESS : ZT_DIRECTION_INGRESS, 0, traffic.request));
-    responses.push_back(end.Data(0, client ? ZT_DIRECTION_INGRESS : ZT_DIRECTION_EGRESS, 0, traffic.response));
+
+ private:
+  libdeflate_compressor* compressor_;
+  std::string buffer_;
+};
+
+class ZlibCompressor final : public Compressor {
+ public:
+  explicit ZlibCompressor(int level) { deflateInit2(&stream_, level, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY); }
+  ~ZlibCompressor() override { deflateEnd(&stream_); }
+  size_t Compress(std::string_view body) override {
+    deflateReset(&stream_);
+    buffer_.resize(deflateBound(&stream_, body.size()));
+    stream_.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(body.data()));  // zlib's type; it does not write there
+    stream_.avail_in = static_cast<uInt>(body.size());
+    stream_.next_out = reinterpret_cast<Bytef*>(buffer_.data());
+    stream_.avail_out = static_cast<uInt>(buffer_.size());
+    return deflate(&stream_, Z_FINISH) == Z_STREAM_END ? stream_.total_out : 0;
   }
-  uint64_t time = 1000;
-  for (uint64_t n = 0; n < exchanges; ++n) {
-    size_t i = n % kConnections;
-    uint64_t& request_offset = client ? ends[i].sent : ends[i].received;
-    uint64_t& response_offset = client ? ends[i].received : ends[i].sent;
-    SetField(requests[i], time += 1000, request_offset);
-    feed(requests[i]);
-    SetField(responses[i], time += 1000, response_offset);
-    feed(responses[i]);
-    request_offset += traffic.request.size();
-    response_offset += traffic.response.size();
-  }
+
+ private:
+  z_stream stream_{};
+  std::string buffer_;
+};
+
+// Empty when there is no such compressor.
+std::unique_ptr<Compressor> MakeCompressor(const std::string& text) {
+  if (text == "agent") return std::make_unique<AgentsCompressor>();
+  const size_t colon = text.find(':');
+  if (colon == std::string::npos) return nullptr;
+  const int level = std::atoi(text.c_str() + colon + 1);
+  if (text.starts_with("zlib:") && level >= 0 && level <= 9) return std::make_unique<ZlibCompressor>(level);
+  if (text.starts_with("libdeflate:") && level >= 0 && level <= 12) return std::make_unique<LibdeflateCompressor>(level);
+  return nullptr;
 }
 
-int Fail(const char* what) {
-  std::fprintf(stderr, "pipeline_bench: %s\n", what);
-  return 2;
-}
-
-int Main(int argc, char** argv) {
-  std::string stage = "spans", protocol = "http";
-  uint64_t exchanges = 1'000'000;
-  for (int i = 1; i + 1 < argc; i += 2) {
-    std::string flag = argv[i];
-    if (flag == "--stage") stage = argv[i + 1];
-    if (flag == "--protocol") protocol = argv[i + 1];
-    if (flag == "--exchanges") exchanges = std::strtoull(argv[i + 1], nullptr, 10);
-  }
-  Traffic traffic = protocol == "http" ? HttpTraffic() : PostgresTraffic();
-  NoControl control;
-  uint64_t done = 0;
-  uint64_t wall = 0, cpu = 0;
-  auto timed = [&](auto&& body) {
-    uint64_t wall_before = MonotonicNs(), cpu_before = ReadClockNs(CLOCK_THREAD_CPUTIME_ID);
-    body();
-    wall = MonotonicNs() - wall_before;
-    cpu = ReadClockNs(CLOCK_THREAD_CPUTIME_ID) - cpu_before;
-  };
-  if (stage == "decode") {
-    timed([&] {
-      Generate(traffic, exchanges, [&](const Record& r) {
-        auto event = DecodeEvent(r.bytes());
-        done += event && event->data != nullptr;
-      });
-    });
-    if (!traffic.opening_egress.empty()) done -= 2 * kConnections;
-    done /= 2;
-  } else if (stage == "parse") {
-    CountingListener listener;
-    ParserOptions parser_options;
-    std::vector<const Protocol*> protocols;
-    for (const Protocol& known : Protocols()) protocols.push_back(&known);
-    ConnectionTracker tracker({}, protocols, parser_options, listener);
-    timed([&] {
-      Generate(traffic, exchanges, [&](const Record& r) {
-        auto event = DecodeEvent(r.bytes());
-        if (event->opened != nullptr) tracker.OnOpened(*event->opened);
-        if (event->data != nullptr) {
-          tracker.Find(event->data->connection_id, 1).OnRecord(*event->data, event->head, event->tail);
-        }
-      });
-    });
-    done = listener.ended;
-  } else {
+class PipelineStage final : public Stage {
+ public:
+  static Result<std::unique_ptr<PipelineStage>> Create(const std::string& stage, const Traffic& traffic,
+                                                       std::unique_ptr<Compressor> compressor) {
+    auto self = std::unique_ptr<PipelineStage>(new PipelineStage());
     PipelineOptions options;
     options.spans_enabled = stage != "metrics";
     if (stage == "sampled") {
       options.sampler = "parentbased_traceidratio";
       options.sampler_argument = "0.1";
     }
-    ResourcePtr resource = BenchResource();
-    auto created = Pipeline::Create(options, control, [&resource](uint32_t tgid) {
-      TracedProcess process;
-      process.tgid = tgid;
-      process.resource = resource;
-      return std::optional(process);
-    });
-    if (!created) return Fail(created.error().message.c_str());
-    Pipeline& pipeline = **created;
-    std::vector<Span> spans;
-    uint64_t records = 0, bytes = 0;
-    otlp::TraceEncoder encoder;
-    std::string body;
-    timed([&] {
-      Generate(traffic, exchanges, [&](const Record& r) {
-        pipeline.HandleRecord(r.bytes());
-        if (++records % 2048 != 0) return;
-        pipeline.TakeSpans(spans);
-        if (stage == "encode") {
-          std::span<const Span> rest(spans);
-          while (!rest.empty()) {
-            rest = rest.subspan(encoder.Encode(rest, body).consumed);
-            bytes += body.size();
-          }
-        }
-        spans.clear();
-      });
-    });
-    done = pipeline.ledger().Total().seen;
+    auto created = Pipeline::Create(options, self->control_, [&traffic](uint32_t tgid) { return traffic.Resolve(tgid); });
+    if (!created) return tl::unexpected<Error>(created.error());
+    self->pipeline_ = std::move(*created);
+    self->encodes_ = stage == "encode" || stage == "gzip";
+    if (stage == "gzip") self->compressor_ = std::move(compressor);
+    return self;
   }
-  if (done != exchanges) return Fail(("expected " + std::to_string(exchanges) + " exchanges, saw " + std::to_string(done)).c_str());
-  std::printf("{\"stage\": \"%s\", \"protocol\": \"%s\", \"exchanges\": %llu, \"ns_per_exchange\": %.1f, \"cpu_ns_per_exchange\": %.1f}\n",
-              stage.c_str(), protocol.c_str(), static_cast<unsigned long long>(exchanges),
-              static_cast<double>(wall) / static_cast<double>(exchanges), static_cast<double>(cpu) / static_cast<double>(exchanges));
+
+  void OnRecord(ByteSpan record) override { pipeline_->HandleRecord(record); }
+  void OnClock(uint64_t now_ns) override { pipeline_->Advance(now_ns); }
+  void EndOfRound() override {
+    pipeline_->TakeSpans(taken_);
+    if (taken_.size() >= kBatchSpans) HandOver();
+  }
+  std::string Missing(uint64_t exchanges, uint64_t) override {
+    pipeline_->Finish(0);
+    pipeline_->TakeSpans(taken_);
+    HandOver();
+    const LedgerCounts counts = pipeline_->ledger().Total();
+    if (counts.in_flight() != spans) return Expected(counts.in_flight(), spans, "spans");
+    if (failed_bodies_ > 0) return std::to_string(failed_bodies_) + " bodies could not be encoded or compressed";
+    return Expected(exchanges, counts.seen, "exchanges");
+  }
+
+ private:
+  PipelineStage() = default;
+
+  // What an exporter does with a batch before it is on the wire.
+  void HandOver() {
+    spans += taken_.size();
+    std::span<const Span> rest(taken_);
+    while (encodes_ && !rest.empty()) {
+      const otlp::EncodedPart part = encoder_.Encode(rest, body_);
+      rest = rest.subspan(part.consumed);
+      const size_t size = compressor_ ? compressor_->Compress(body_) : body_.size();
+      failed_bodies_ += size == 0 || part.encoded < part.consumed ? 1 : 0;
+      body_bytes += size;
+    }
+    pipeline_->Recycle(taken_);
+  }
+
+  NoControl control_;
+  std::unique_ptr<Pipeline> pipeline_;
+  otlp::TraceEncoder encoder_;
+  std::unique_ptr<Compressor> compressor_;
+  std::vector<Span> taken_;
+  std::string body_;
+  bool encodes_ = false;
+  uint64_t failed_bodies_ = 0;
+};
+
+Result<std::unique_ptr<Stage>> MakeStage(const std::string& name, const Traffic& traffic, const std::string& compressor) {
+  if (std::find(kStages.begin(), kStages.end(), name) == kStages.end()) return Fail("there is no stage " + name);
+  if (name == "decode") return std::unique_ptr<Stage>(std::make_unique<DecodeStage>());
+  if (name == "parse") return std::unique_ptr<Stage>(std::make_unique<ParseStage>());
+  std::unique_ptr<Compressor> made = MakeCompressor(compressor);
+  if (!made) return Fail("there is no compressor " + compressor);
+  auto stage = PipelineStage::Create(name, traffic, std::move(made));
+  if (!stage) return tl::unexpected<Error>(stage.error());
+  return std::unique_ptr<Stage>(std::move(*stage));
+}
+
+struct Run {
+  Traffic& traffic;
+  Stage& stage;
+  uint64_t waste;
+  uint64_t rounds = 0;
+
+  void Rounds(uint64_t count) {
+    for (uint64_t i = 0; i < count; ++i) {
+      traffic.Round(stage);
+      stage.EndOfRound();
+    }
+    rounds += count;
+    for (volatile uint64_t turns = waste * count * traffic.exchanges; turns > 0;) turns = turns - 1;
+  }
+};
+
+}  // namespace
+}  // namespace zerotap::bench
+
+// All that is counted. Neither inlined nor renamed, since callgrind is told its name.
+extern "C" __attribute__((noinline)) void pipeline_bench_measured(zerotap::bench::Run& run, uint64_t rounds) { run.Rounds(rounds); }
+
+namespace zerotap::bench {
+namespace {
+
+int Complain(const std::string& what) {
+  std::fprintf(stderr, "pipeline_bench: %s\n", what.c_str());
+  return 2;
+}
+
+// Whose instructions are counted: counts of others cannot be compared.
+std::string Toolchain() {
+#if defined(__clang__)
+  std::string text = "clang " __clang_version__;
+#else
+  std::string text = "gcc " __VERSION__;
+#endif
+  text.append(", glibc ").append(gnu_get_libc_version());
+#if defined(__x86_64__)
+  // The C library picks its string functions by this; valgrind shows programs what the host has.
+  text.append(", x86_64").append(__builtin_cpu_supports("avx2") ? " with avx2" : " without avx2");
+#elif defined(__aarch64__)
+  text.append(", aarch64");
+#endif
+#if !defined(__OPTIMIZE__) || !defined(NDEBUG)
+  text.append(", not optimized");
+#endif
+  return text;
+}
+
+int Main(int argc, char** argv) {
+  std::map<std::string, std::string> options = {{"--stage", "spans"}, {"--traffic", "http"}, {"--exchanges", "1000000"},
+                                                {"--warm-up", "4096"}, {"--compressor", "agent"}, {"--waste", "0"}};
+  for (int i = 1; i < argc; i += 2) {
+    const std::string flag = argv[i];
+    if (flag == "--toolchain") return std::printf("%s\n", Toolchain().c_str()) < 0 ? 1 : 0;
+    if (flag == "--help") {
+      std::string text = "stages:";
+      for (std::string_view stage : kStages) text.append(" ").append(stage);
+      return std::printf("%s\ntraffic, beside the path of a recording:\n%s", text.c_str(), TrafficNames().c_str()) < 0 ? 1 : 0;
+    }
+    if (!options.contains(flag) || i + 1 == argc) return Complain("what is " + flag + "? See the beginning of pipeline_bench.cc");
+    options[flag] = argv[i + 1];
+  }
+  auto number = [&options](const char* name) { return std::strtoull(options[name].c_str(), nullptr, 10); };
+  auto traffic = MakeTraffic(options["--traffic"]);
+  if (!traffic) return Complain(traffic.error().message);
+  auto stage = MakeStage(options["--stage"], **traffic, options["--compressor"]);
+  if (!stage) return Complain(stage.error().message);
+
+  const uint64_t per_round = (*traffic)->exchanges;
+  auto rounds_of = [per_round](uint64_t exchanges) { return std::max<uint64_t>(1, (exchanges + per_round - 1) / per_round); };
+  Run run{**traffic, **stage, number("--waste")};
+  (*traffic)->Begin(**stage);
+  run.Rounds(rounds_of(number("--warm-up")));
+  const uint64_t rounds = rounds_of(number("--exchanges"));
+  const uint64_t body_before = (*stage)->body_bytes, spans_before = (*stage)->spans;
+  const uint64_t wall_before = MonotonicNs(), cpu_before = ReadClockNs(CLOCK_THREAD_CPUTIME_ID);
+  pipeline_bench_measured(run, rounds);
+  const uint64_t wall = MonotonicNs() - wall_before, cpu = ReadClockNs(CLOCK_THREAD_CPUTIME_ID) - cpu_before;
+  const uint64_t body_bytes = (*stage)->body_bytes - body_before, spans = (*stage)->spans - spans_before;
+  const uint64_t exchanges = rounds * per_round;
+
+  const std::string missing = (*stage)->Missing((*traffic)->is_traced ? run.rounds * per_round : 0, (*traffic)->opening_events + run.rounds * (*traffic)->events);
+  if (!missing.empty()) return Complain(missing);
+  const auto each = [exchanges](uint64_t total) { return static_cast<double>(total) / static_cast<double>(exchanges); };
+  std::printf("{\"stage\": \"%s\", \"traffic\": \"%s\", \"exchanges\": %llu, \"events\": %llu, \"spans\": %llu, "
+              "\"ns_per_exchange\": %.1f, \"cpu_ns_per_exchange\": %.1f, \"bytes_per_exchange\": %.1f}\n",
+              options["--stage"].c_str(), options["--traffic"].c_str(), static_cast<unsigned long long>(exchanges),
+              static_cast<unsigned long long>(rounds * (*traffic)->events), static_cast<unsigned long long>(spans), each(wall), each(cpu),
+              each(body_bytes));
   return 0;
 }
 
 }  // namespace
-}  // namespace zerotap
+}  // namespace zerotap::bench
 
-int main(int argc, char** argv) { return zerotap::Main(argc, argv); }
+int main(int argc, char** argv) { return zerotap::bench::Main(argc, argv); }

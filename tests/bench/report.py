@@ -144,8 +144,8 @@ def generated(data):
         lines += markdown(EVENT_HEADINGS, event_cells(data))
     if data.get("pipeline"):
         lines += ["", "## The pipeline without a kernel", ""]
-        lines += markdown(["protocol", "stage", "CPU ns/exchange", "instructions/exchange"],
-                          [[r["protocol"], r["stage"], f"{r['cpu_ns_per_exchange']:.0f}", grouped(r.get("instructions"))]
+        lines += markdown(["traffic", "stage", "CPU ns/exchange", "exchanges/s of one core"],
+                          [[r["traffic"], r["stage"], f"{r['cpu_ns_per_exchange']:.0f}", grouped(r["exchanges_per_cpu_second"])]
                            for r in data["pipeline"]["rows"]])
     return lines
 

@@ -130,7 +130,7 @@ class Targets(unittest.TestCase):
         data["results"] += [comparison("nginx-200", v, (500,), cpu_us=9.0) for v in ("metrics-a", "spans-a", "spans-gzip-a")]
         data["results"].append(comparison("connections", "sampled-a", (500,), rss_kib=1e6, maps_bytes=1e9, ready_ms=1e4))
         data["event_times"]["nginx-200"] |= {"ignored_ns": 99.0}
-        data["pipeline"] = {"rows": [{"protocol": "http", "stage": s, "cpu_ns_per_exchange": 5000.0} for s in ("sampled", "spans")]}
+        data["pipeline"] = {"rows": [{"traffic": "http", "stage": s, "cpu_ns_per_exchange": 5000.0} for s in ("sampled", "spans")]}
         rows = targets.judge(data)
         self.assertGreater(sum(row["met"] is False for row in rows), 20)
         for row in rows:

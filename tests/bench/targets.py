@@ -33,9 +33,9 @@ class Results:
     def kernel(self, workload, key):
         return self.data.get("event_times", {}).get(workload, {}).get(key)
 
-    def pipeline(self, protocol, stage):
+    def pipeline(self, traffic, stage):
         for row in (self.data.get("pipeline") or {}).get("rows", []):
-            if (row["protocol"], row["stage"]) == (protocol, stage):
+            if (row["traffic"], row["stage"]) == (traffic, stage):
                 return row
         return None
 

@@ -27,7 +27,7 @@ std::vector<std::string> Scenarios() {
 
 // Words of the protocols and of SQL, as they may stand in any recording of anybody.
 const std::set<std::string> kPublicWords = {
-    "HTTP", "GET", "HEAD", "POST", "PUT", "CONNECT", "Host", "User", "Agent", "user-agent", "Accept", "Content", "Length", "Type",
+    "HTTP", "GET", "HEAD", "POST", "PUT", "CONNECT", "Host", "User", "Agent", "user-agent", "Accept", "Language", "Content", "Length", "Type",
     "Transfer", "Encoding", "chunked", "Connection", "connection", "close", "Upgrade", "upgrade", "websocket", "Expect", "100",
     "continue", "keep", "alive", "Date", "Server", "Last", "Modified", "ETag", "Trailer", "trailer", "Location",
     "user", "database", "application_name", "client_encoding", "ERROR", "NOTICE"};
@@ -36,7 +36,8 @@ const std::set<std::string> kSqlWords = {
     "SELECT", "FROM", "WHERE", "INSERT", "INTO", "VALUES", "UPDATE", "SET", "DELETE", "AND", "NOT", "NULL", "COPY", "STDIN",
     "STDOUT", "BEGIN", "COMMIT", "ROLLBACK", "DECLARE", "CURSOR", "FOR", "FETCH", "CLOSE", "FORWARD", "LISTEN", "NOTIFY", "END",
     "COUNT", "WITH", "RETURNING", "ORDER", "LIMIT", "SHOW", "TRANSACTION", "DEALLOCATE", "DISCARD", "ALL", "SAVEPOINT", "RELEASE",
-    "TABLE", "CREATE", "DROP", "ANY", "CASE", "THEN", "ELSE", "DO", "MOVE", "FIRST", "DEFAULT", "KEY", "ADD", "LEFT", "JOIN", "AS", "TO"};
+    "TABLE", "CREATE", "DROP", "ANY", "CASE", "THEN", "ELSE", "DO", "MOVE", "FIRST", "DEFAULT", "KEY", "ADD", "LEFT", "JOIN", "AS", "TO", "ASC",
+    "CROSS", "GROUP", "LATERAL", "TRUE"};
 
 bool IsWordByte(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; }
 

@@ -260,6 +260,38 @@ TEST(SpanBatcherTest, AnExporterThatMiscountsCannotBreakTheLedger) {
   EXPECT_EQ(harness.stats->Snapshot().exported, 10u);
 }
 
+TEST(SpanBatcherTest, SpansThatHaveTheirFateComeBackEmptyWithTheirMemory) {
+  Harness harness;
+  harness.options.max_queue_spans = 20;
+  harness.options.spent = std::make_shared<SpentSpans>(25);
+  harness.seen.Block(true);
+  auto batcher = harness.Make();
+  batcher->Push(MakeSpans(1, 10, harness.resource));
+  ASSERT_TRUE(harness.seen.WaitForBatches(1));  // these are with the exporter, which hangs
+  std::vector<Span> spent;
+  harness.options.spent->Take(spent);
+  EXPECT_TRUE(spent.empty());
+  batcher->Push(MakeSpans(11, 30, harness.resource));
+  harness.options.spent->Take(spent);
+  EXPECT_EQ(spent.size(), 10u);  // pushed out
+  harness.seen.Block(false);
+  batcher->Shutdown(In(5000));
+  harness.fates.ExpectOneEach(40);
+  std::vector<Span> exported;
+  harness.options.spent->Take(exported);
+  EXPECT_EQ(exported.size(), 25u);  // of 30, as many as there is room for
+  exported.insert(exported.end(), std::make_move_iterator(spent.begin()), std::make_move_iterator(spent.end()));
+  for (const Span& span : exported) {
+    EXPECT_GT(span.attributes.MemorySize(), 0u);
+    EXPECT_TRUE(span.attributes.empty());
+    EXPECT_EQ(span.name, "");
+    EXPECT_EQ(span.resource, nullptr);
+    EXPECT_FALSE(span.trace_id.valid());
+    EXPECT_EQ(span.start_unix_ns, 0u);
+    EXPECT_EQ(span.ledger_row, 0u);
+  }
+}
+
 TEST(SpanBatcherTest, ShutdownFlushesWithoutWaitingForTheTick) {
   Harness harness;
   harness.options.tick = milliseconds(3'600'000);

@@ -6,30 +6,8 @@
 #include <string>
 
 #include "agent/protocols/postgres.h"
+#include "tests/support/malloc_counter.h"
 #include "tests/support/postgres_builders.h"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define ZEROTAP_COUNTS_MALLOC 0
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define ZEROTAP_COUNTS_MALLOC 0
-#endif
-#endif
-#ifndef ZEROTAP_COUNTS_MALLOC
-#define ZEROTAP_COUNTS_MALLOC 1
-#endif
-
-#if ZEROTAP_COUNTS_MALLOC
-namespace {
-size_t g_mallocs = 0;
-}
-// Counted below operator new, which another test of this binary may have replaced.
-extern "C" void* __libc_malloc(size_t size);
-extern "C" void* malloc(size_t size) {
-  ++g_mallocs;
-  return __libc_malloc(size);
-}
-#endif
 
 namespace zerotap {
 namespace {
@@ -70,12 +48,12 @@ class PostgresAllocationTest : public ::testing::Test {
   size_t Allocations(size_t rounds, Round round) {
     for (size_t i = 0; i < rounds; ++i) round(i);
 #if ZEROTAP_COUNTS_MALLOC
-    size_t before = g_mallocs;
+    size_t before = testing::g_mallocs;
     { std::string counted(100, 'x'); }
-    EXPECT_GT(g_mallocs, before) << "allocations are not counted";
-    before = g_mallocs;
+    EXPECT_GT(testing::g_mallocs, before) << "allocations are not counted";
+    before = testing::g_mallocs;
     for (size_t i = 0; i < rounds; ++i) round(i);
-    return g_mallocs - before;
+    return testing::g_mallocs - before;
 #else
     return 0;
 #endif

@@ -138,6 +138,8 @@ def generated(data):
     if missed:
         lines += ["", "What was missed, and what the floor says about it:", ""]
         lines += [f"- **{row['name']}** ({target_cells(row)[2]}): {row['explanation']}." for row in missed]
+    if data["failures"]:
+        lines += ["", "Not measured, since it failed: " + "; ".join(data["failures"]) + "."]
     lines += results_tables(data)
     if data.get("event_times"):
         lines += ["", "## Time in the kernel programs", ""]

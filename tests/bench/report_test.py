@@ -44,7 +44,7 @@ def comparison(workload, variant, ons, **changes):
 def results():
     rows = [comparison("nginx-200", "sampled-a", (800, 840, 820)), comparison("nginx-200", "floor-a", (900, 910, 905)),
             comparison("nginx-200", "discard-a", (870, 880, 890)), comparison("redis-1", "sampled-a", (970, 975, 980))]
-    data = {"date": "2000-01-02", "command": "sudo tests/bench/run", "seconds": 1.0, "took_seconds": 3, "results": rows,
+    data = {"date": "2000-01-02", "command": "sudo tests/bench/run", "seconds": 1.0, "took_seconds": 3, "results": rows, "failures": [],
             "machine": {"cpus": 2, "model": "A <CPU>", "memory_gib": 8, "kernel": "6.1.0"}, "pipeline": None,
             "event_times": {"nginx-200": {"measuring_ns": 20.0, "ignored_ns": 30.0, "captured_ns": 160.0}},
             "titles": {"workloads": {"nginx-200": "nginx & co", "redis-1": "Redis"},
@@ -158,6 +158,10 @@ class Documents(unittest.TestCase):
         self.assertIn("**nginx return 200, saturated: whole agent, 10 % of spans** (82.0 %)", made)
         with self.assertRaises(ValueError):
             report.page_with(results(), "no marks")
+
+    def test_failures_are_told(self):
+        data = results() | {"failures": ["redis-1 spans-a: no port"]}
+        self.assertIn("Not measured, since it failed: redis-1 spans-a: no port.", report.generated(data))
 
     def test_numbers_come_from_the_results(self):
         data = results()

@@ -12,7 +12,8 @@ import variants
 import workloads
 
 PROTOCOLS = ("http", "postgresql")
-AGENT_SECONDS = 1.0  # start, settle and stop of a watcher, about: for the estimate
+AGENT_SECONDS = 1.2  # start, settle and stop of a watcher, about: for the estimate
+BEFORE_COUNT_SECONDS = 0.2  # the agent takes in what was before within its turn of some milliseconds
 SNAPSHOT_SECONDS = 1.05  # the agent looks at its counters each second
 SETUP_SECONDS = {"node": 5, "python": 5, "go": 5, "java": 9, "connections": 6}
 
@@ -80,11 +81,12 @@ class Comparison:
         return self.loaded(with_rate)[0]
 
     def on(self, with_rate=True):
-        self.workload.begin_count()
         watcher = variants.attach(self.workload.workspace, self.variant, self.workload, self.receiver.port)
         try:
-            counted = {p: watcher.seen(p) for p in PROTOCOLS}
             self.workload.attached()
+            self.workload.begin_count()
+            time.sleep(BEFORE_COUNT_SECONDS)
+            counted = {p: watcher.seen(p) for p in PROTOCOLS}
             received, cpu, began = self.receiver.received(), measuring.cpu_of_threads(watcher.pid), time.monotonic()
             phase, requests = self.loaded(with_rate)
             ended = time.monotonic()

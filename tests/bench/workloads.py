@@ -14,6 +14,7 @@ from servers import Nginx, Postgres
 
 FRACTION_OF_SATURATION = 0.7  # of the fixed rate
 CONNECTIONS = 32
+RECOGNITION_SECONDS = 0.2
 
 
 class Workload:
@@ -43,10 +44,10 @@ class Workload:
         return self.exchange(seconds, rate)
 
     def attached(self):
-        """Called when the watcher is there (or would be)."""
+        """Called when the watcher is there (or would be), before anything is counted."""
 
     def begin_count(self):
-        """Called before the watcher is attached."""
+        """From here on the judge counts."""
 
     def checks(self, seen, requests):
         """[{what, agent, judge}] for {pid: requests seen} by protocol and the load generator's own count."""
@@ -137,9 +138,6 @@ class Connections(NginxWorkload):
         self.idle.stdin.write(b"\n")
         self.idle.stdin.flush()
         self._expect(b"done\n")
-
-    def checks(self, seen, requests):
-        return super().checks(seen, requests + self.processes * self.each)
 
 
 class Redis(Workload):
@@ -252,6 +250,10 @@ class Service(Workload):
 
     def exchange(self, seconds, rate=0, **options):
         return super().exchange(seconds, rate, requests=self.requests, connections=self.connections)
+
+    def attached(self):
+        """The connections between service and database are older than the watcher: what they carry shows with what comes next."""
+        self.exchange(RECOGNITION_SECONDS)
 
     def begin_count(self):
         self.postgres.reset_statistics()

@@ -7,7 +7,7 @@
 
 static __always_inline int zt_on_exec(struct task_struct *task, const void *filename)
 {
-	struct zt_process_exec_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	struct zt_process_exec_event *event = zt_reserve(sizeof(*event));
 	if (!event) {
 		zt_count(ZT_COUNTER_RING_FULL);
 		return 0;
@@ -59,7 +59,7 @@ static __always_inline int zt_on_fork(struct task_struct *parent, struct task_st
 	zt_u32 tgid = BPF_CORE_READ(child, tgid);
 	if (tgid != (zt_u32)BPF_CORE_READ(child, pid)) /* a thread */
 		return 0;
-	struct zt_process_fork_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	struct zt_process_fork_event *event = zt_reserve(sizeof(*event));
 	if (!event) {
 		zt_count(ZT_COUNTER_RING_FULL);
 		return 0;
@@ -96,7 +96,7 @@ static __always_inline void zt_emit_exit(struct task_struct *task)
 {
 	zt_u32 tgid = BPF_CORE_READ(task, tgid);
 	zt_forget_policy(tgid); /* the number may come again */
-	struct zt_process_exit_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	struct zt_process_exit_event *event = zt_reserve(sizeof(*event));
 	if (!event) {
 		zt_count(ZT_COUNTER_RING_FULL);
 		return;

@@ -15,6 +15,7 @@ constexpr uint64_t kKiB = 1024;
 constexpr uint64_t kMiB = 1024 * 1024;
 
 constexpr std::string_view kTiers[] = {"auto", "a", "b"};
+constexpr std::string_view kRingCounts[] = {"auto", "1", "2", "4", "8", "16", "32", "64"};
 constexpr std::string_view kSamplers[] = {"always_on",
                                           "always_off",
                                           "traceidratio",
@@ -235,6 +236,7 @@ void VisitConfig(Config& config, ConfigVisitor& visitor) {
   visitor.BeginGroup("capture");
   visitor.Choice("tier", config.capture.tier, kTiers);
   visitor.Bytes("ring_size", config.capture.ring_bytes, 256 * kKiB, 1024 * kMiB);
+  visitor.Choice("rings", config.capture.rings, kRingCounts);
   visitor.Count("max_connections", config.capture.max_connections, 1024, 4'194'304);
   visitor.Bytes("detect_budget", config.capture.detect_budget_bytes, 1 * kKiB, 64 * kKiB);
   visitor.EndGroup();

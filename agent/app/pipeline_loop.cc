@@ -173,9 +173,14 @@ void PipelineLoop::Run() {
   change_taken_.notify_all();
   // Traffic does not stop because we do: this ends with an empty ring or with the time for it.
   const uint64_t drain_until_ns = MonotonicNs() + kLastDrainNs;
+  bool settled = source_.settle_ns() == 0;
   while (!failure()) {
     Result<size_t> drained = source_.Drain(0, handler);
-    if (!drained || *drained == 0 || MonotonicNs() >= drain_until_ns) break;
+    if (!drained || MonotonicNs() >= drain_until_ns) break;
+    if (*drained > 0) continue;
+    if (settled) break;
+    settled = true;
+    source_.Pause(source_.settle_ns());
   }
   Tick(MonotonicNs());
   pipeline_->Finish(tick_ns_);

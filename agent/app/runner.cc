@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -78,6 +79,8 @@ CaptureOptions CaptureOptionsOf(const Config& all) {
   if (config.tier == "a") options.tier = CaptureTier::kA;
   if (config.tier == "b") options.tier = CaptureTier::kB;
   options.ring_bytes = config.ring_bytes;
+  // "auto" is no number, and 0 is what stands for it.
+  options.rings = static_cast<uint32_t>(std::strtoul(config.rings.c_str(), nullptr, 10));
   options.max_connections = config.max_connections;
   options.detect_budget_kib = static_cast<uint32_t>((config.detect_budget_bytes + 1023) / 1024);
   return options;
@@ -151,7 +154,7 @@ std::string Joined(const std::vector<std::string>& words) {
 class Agent {
  public:
   Agent(const LoadedConfig& loaded, const RunOptions& options)
-      : config_(loaded.config),
+      : config_(AtStart(loaded.config)),
         config_path_(loaded.path),
         options_(options),
         disabled_(loaded.config.disabled),
@@ -325,6 +328,7 @@ void Agent::LogStart() const {
   const CaptureReport& report = capture_->report();
   spdlog::info("zerotap {} watches this host: tier {} ({})", kVersion,
                report.tier == CaptureTier::kB ? "b" : "a", report.attach_form);
+  if (report.rings > 1) spdlog::info("{} ring buffers, each for a group of CPUs", report.rings);
   for (const std::string& remark : report.remarks) spdlog::info("{}", remark);
   std::string unseen;
   for (const std::string& one : report.unseen) unseen += (unseen.empty() ? "" : "; ") + one;
@@ -392,10 +396,11 @@ void Agent::Reload() {
 Status Agent::Apply(const ConfigChange& change) {
   if (loop_) {
     // First what may fail, and can be left without a trace.
+    std::shared_ptr<ExporterSet> exporters;
     if (change.exporters) {
-      if (Status status = exporters_->Replace(change.config, kFlushDeadline); !status) {
-        return status;
-      }
+      Result<std::shared_ptr<ExporterSet>> prepared = exporters_->Prepare(change.config);
+      if (!prepared) return tl::unexpected<Error>(prepared.error());
+      exporters = std::move(*prepared);
     }
     const ProcessTableOptions processes = ProcessTableOptionsOf(change.config);
     Status status = loop_->Reconfigure([&](const PipelineLoop::Target& target) -> Status {
@@ -406,6 +411,7 @@ Status Agent::Apply(const ConfigChange& change) {
       return target.pipeline.Reconfigure(change.config.pipeline, change.processes);
     });
     if (!status) return status;
+    if (exporters) exporters_->Replace(std::move(exporters), kFlushDeadline);
   }
   SetLogLevel(change.config.log_level);
   return {};

@@ -11,8 +11,10 @@
 #include <mutex>
 #include <unordered_set>
 
+#include "agent/base/clock.h"
 #include "agent/base/unique_fd.h"
 #include "agent/capture/capture_check.h"
+#include "agent/capture/event_rings.h"
 #include "agent/capture/probe_loader.h"
 #include "bpf/abi/control.h"
 // The skeleton's types come from the ABI headers.
@@ -24,16 +26,13 @@ namespace {
 // A turn of Drain ends after so many records.
 constexpr size_t kMaxRecordsPerDrain = 8192;
 
-struct RingDeleter {
-  void operator()(ring_buffer* ring) const { ring_buffer__free(ring); }
-};
-
-// libbpf's own epoll tells that there is something to read, which under load is always so.
-UniqueFd WatchWakeUps(int ring_fd) {
+UniqueFd Watch(const std::vector<int>& rings, uint32_t events) {
   UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
   epoll_event event{};
-  event.events = EPOLLIN | EPOLLET;
-  if (epoll && ::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, ring_fd, &event) != 0) epoll.Reset();
+  event.events = events;
+  for (int ring : rings) {
+    if (epoll && ::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, ring, &event) != 0) epoll.Reset();
+  }
   return epoll;
 }
 
@@ -68,34 +67,21 @@ class Mapping {
 
 struct BpfCapture::State {
   LoadedProbes probes;
-  std::unique_ptr<ring_buffer, RingDeleter> ring;
-  UniqueFd wake_ups;  // an epoll of the ring that tells of wake-ups, not of what is there
+  std::vector<Mapping> ring_memory;
+  EventRings rings;
+  UniqueFd unread;    // an epoll of the rings that tells that there is something to read
+  UniqueFd wake_ups;  // and one that tells of wake-ups: under load there always is something
   Mapping verdicts;
   Mapping policy_slots;
   Mapping counters;
   size_t cpus = 0;
-  Mapping consumer_position;
-  Mapping producer_position;
   // Who has an entry in the hash. A change by bpf(2) keeps all perf-attached programs from running on its CPU, for as long
   // as the kernel may have stopped it right there: none is made that tells the kernel side nothing.
   std::mutex listed_mutex;
   std::unordered_set<uint32_t> listed;
-  const std::function<void(ByteSpan)>* handler = nullptr;
-  size_t drained = 0;
-  uint64_t malformed_records = 0;
   MeasureReader syscall_durations{-1};
   MeasureReader tcp_measures{-1};
   bool excludes_self = false;
-
-  // Records come from the caches of the CPUs that wrote them: the next is fetched while this one is
-  // handled. The memory behind the ring's end is the ring again.
-  static void PrefetchAfter(const void* data, size_t size) {
-    constexpr size_t kRecordHeader = BPF_RINGBUF_HDR_SZ;
-    constexpr size_t kCacheLine = 64;
-    constexpr size_t kLines = 5;  // a data record and a short message
-    const char* next = static_cast<const char*>(data) + ((size + kRecordHeader + 7) & ~size_t{7});
-    for (size_t line = 0; line < kLines; ++line) __builtin_prefetch(next + line * kCacheLine);
-  }
 
   // Being traced is what happens without an entry, too.
   bool MustBeListed(uint32_t tgid, zt_process_policy policy) {
@@ -109,24 +95,34 @@ struct BpfCapture::State {
     return listed.erase(tgid) != 0;
   }
 
-  static int OnRecord(void* context, void* data, size_t size) {
-    State* state = static_cast<State*>(context);
-    const auto* header = static_cast<const zt_event_header*>(data);
-    // The room in the ring is one of a few sizes; the record says how much of it is its own.
-    if (size < sizeof(*header) || header->size < sizeof(*header) || header->size > size) {
-      ++state->malformed_records;
-      return 0;
-    }
-    PrefetchAfter(data, size);
-    (*state->handler)(ByteSpan(static_cast<const std::byte*>(data), header->size));
-    return ++state->drained < kMaxRecordsPerDrain ? 0 : -ECANCELED;
+  std::vector<int> RingFds() const {
+    std::vector<int> fds = {bpf_map__fd(probes.skeleton->maps.events)};
+    for (const UniqueFd& ring : probes.further_rings) fds.push_back(ring.get());
+    return fds;
   }
 
-  Status Consume() {
-    int result = ring_buffer__consume(ring.get());
-    if (result < 0 && result != -ECANCELED && result != -EINTR)
-      return FailErrno("ring buffer", -result);
+  // The reader's position is a page of its own, then come the kernel side's and the data, twice.
+  Status MapRings() {
+    const size_t page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+    const size_t size = probes.ring_bytes / probes.report.rings;
+    for (int fd : RingFds()) {
+      Mapping reader(fd, page, PROT_READ | PROT_WRITE, 0);
+      Mapping writer(fd, page + 2 * size, PROT_READ, static_cast<off_t>(page));
+      if (reader.As<void>() == nullptr || writer.As<void>() == nullptr) {
+        return FailErrno("cannot map the ring buffer");
+      }
+      rings.Add({reader.As<uint64_t>(), writer.As<uint64_t>(), writer.As<std::byte>() + page, size});
+      ring_memory.push_back(std::move(reader));
+      ring_memory.push_back(std::move(writer));
+    }
+    unread = Watch(RingFds(), EPOLLIN);
+    wake_ups = Watch(RingFds(), EPOLLIN | EPOLLET);
+    if (!unread || !wake_ups) return FailErrno("cannot wait for the ring buffer");
     return {};
+  }
+
+  size_t Take(const std::function<void(ByteSpan)>& handler) {
+    return rings.Take(rings.count() > 1 ? MonotonicNs() : 0, kMaxRecordsPerDrain, handler);
   }
 };
 
@@ -185,7 +181,6 @@ Result<std::unique_ptr<BpfCapture>> BpfCapture::Create(const CaptureOptions& opt
   auto state = std::make_unique<State>();
   state->probes = std::move(*probes);
   auto& maps = state->probes.skeleton->maps;
-  size_t page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
 
   state->verdicts = Mapping(bpf_map__fd(maps.verdicts), ZT_VERDICT_SLOTS * sizeof(uint64_t),
                             PROT_READ | PROT_WRITE, 0);
@@ -203,13 +198,7 @@ Result<std::unique_ptr<BpfCapture>> BpfCapture::Create(const CaptureOptions& opt
   state->counters =
       Mapping(bpf_map__fd(maps.counters), state->cpus * sizeof(zt_counters), PROT_READ, 0);
   if (state->counters.As<void>() == nullptr) return FailErrno("cannot map the counters");
-  int ring_fd = bpf_map__fd(maps.events);
-  state->consumer_position = Mapping(ring_fd, page, PROT_READ, 0);
-  state->producer_position = Mapping(ring_fd, page, PROT_READ, static_cast<off_t>(page));
-  state->ring.reset(ring_buffer__new(ring_fd, State::OnRecord, state.get(), nullptr));
-  if (!state->ring) return FailErrno("cannot map the ring buffer");
-  state->wake_ups = WatchWakeUps(ring_fd);
-  if (!state->wake_ups) return FailErrno("cannot wait for the ring buffer");
+  if (Status status = state->MapRings(); !status) return tl::unexpected(status.error());
 
   std::unique_ptr<BpfCapture> capture(new BpfCapture(std::move(state)));
   capture->state_->excludes_self = options.exclude_self;
@@ -228,20 +217,20 @@ Result<std::unique_ptr<BpfCapture>> BpfCapture::Create(const CaptureOptions& opt
 const CaptureReport& BpfCapture::report() const { return state_->probes.report; }
 
 Result<size_t> BpfCapture::Drain(int timeout_ms, const std::function<void(ByteSpan)>& handler) {
-  state_->handler = &handler;
-  state_->drained = 0;
-  if (Status status = state_->Consume(); !status) return tl::unexpected(status.error());
-  if (state_->drained == 0 && timeout_ms > 0) {
-    int result = ring_buffer__poll(state_->ring.get(), timeout_ms);
-    if (result < 0 && result != -ECANCELED && result != -EINTR)
-      return FailErrno("ring buffer", -result);
-    // Most records come without a wake-up.
-    if (state_->drained == 0) {
-      if (Status status = state_->Consume(); !status) return tl::unexpected(status.error());
+  size_t drained = state_->Take(handler);
+  if (drained == 0 && timeout_ms > 0) {
+    epoll_event event;
+    if (::epoll_wait(state_->unread.get(), &event, 1, timeout_ms) < 0 && errno != EINTR) {
+      return FailErrno("ring buffer");
     }
+    // Most records come without a wake-up.
+    drained = state_->Take(handler);
   }
-  state_->handler = nullptr;
-  return state_->drained;
+  return drained;
+}
+
+uint64_t BpfCapture::settle_ns() const {
+  return state_->rings.count() > 1 ? EventRings::kClockSlackNs : 0;
 }
 
 void BpfCapture::Pause(uint64_t ns) {
@@ -292,7 +281,7 @@ bool BpfCapture::HasProcessPolicy(uint32_t tgid) const {
                              &policy) == 0;
 }
 
-int BpfCapture::ring_fd() const { return bpf_map__fd(state_->probes.skeleton->maps.events); }
+std::vector<int> BpfCapture::ring_fds() const { return state_->RingFds(); }
 
 CaptureCounters BpfCapture::ReadCounters() const {
   CaptureCounters counters;
@@ -318,14 +307,8 @@ CaptureCounters BpfCapture::ReadCounters() const {
     counters.programs.push_back(std::move(statistics));
   }
   counters.ring_bytes = state_->probes.ring_bytes;
-  const auto* consumer = state_->consumer_position.As<uint64_t>();
-  const auto* producer = state_->producer_position.As<uint64_t>();
-  if (consumer != nullptr && producer != nullptr) {
-    uint64_t consumed = __atomic_load_n(consumer, __ATOMIC_ACQUIRE);
-    uint64_t produced = __atomic_load_n(producer, __ATOMIC_ACQUIRE);
-    counters.ring_used_bytes = produced > consumed ? produced - consumed : 0;
-  }
-  counters.malformed_records = state_->malformed_records;
+  counters.ring_used_bytes = state_->rings.used_bytes();
+  counters.malformed_records = state_->rings.malformed_records();
   return counters;
 }
 

@@ -41,7 +41,8 @@ struct TcpOptions {
 
 struct CaptureOptions {
   CaptureTier tier = CaptureTier::kAuto;
-  size_t ring_bytes = 16u << 20;  // rounded up to a power of two
+  size_t ring_bytes = 16u << 20;  // of all rings together, rounded up to a power of two
+  uint32_t rings = 0;             // a power of two; 0: by the number of CPUs
   size_t max_connections = 65536;
   uint32_t detect_budget_kib = 32;  // of each run, until a connection's protocol is known
   uint32_t detect_edge_bytes = 64;
@@ -57,6 +58,7 @@ struct CaptureReport {
   std::string attach_form;           // "tracepoint", "BTF tracepoint"
   std::vector<std::string> unseen;   // what this tier cannot see or show, one sentence each
   std::vector<std::string> remarks;  // why something better was not taken, with the remedy
+  size_t rings = 1;
   uint64_t load_ns = 0;
   uint64_t seed_ns = 0;
 };
@@ -72,7 +74,7 @@ struct ProgramStatistics {
 struct CaptureCounters {
   std::array<uint64_t, ZT_COUNTER_COUNT> kernel{};  // index: enum zt_counter
   std::vector<ProgramStatistics> programs;
-  uint64_t ring_bytes = 0;
+  uint64_t ring_bytes = 0;  // of all rings
   uint64_t ring_used_bytes = 0;
   uint64_t malformed_records = 0;  // with a size that cannot be
 
@@ -96,6 +98,7 @@ class BpfCapture : public EventSource, public CaptureControl {
   Result<size_t> Drain(int timeout_ms, const std::function<void(ByteSpan)>& handler) override;
   // Ends early for the same reasons, and only for those, whatever the ring holds.
   void Pause(uint64_t ns) override;
+  uint64_t settle_ns() const override;
 
   void SetVerdict(uint64_t connection_id, const zt_verdict& verdict) override;
   void SetProcessPolicy(uint32_t tgid, zt_process_policy policy) override;
@@ -106,8 +109,8 @@ class BpfCapture : public EventSource, public CaptureControl {
 
   CaptureCounters ReadCounters() const;
 
-  // Of the ring buffer: ready when the kernel side calls its reader before the reader's time. Borrowed.
-  int ring_fd() const;
+  // Of the ring buffers: ready when the kernel side calls its reader before the reader's time. Borrowed.
+  std::vector<int> ring_fds() const;
 
   // What this thread has waited for; empty when it never did for long, or that is off. One thread.
   std::optional<zt_thread_waits> ReadThreadWaits(uint32_t tid) const;

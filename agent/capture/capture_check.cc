@@ -90,6 +90,7 @@ TierCheck TryTier(CaptureTier tier, const CaptureOptions& options) {
   check.tier = tier;
   CaptureOptions small = options;
   small.tier = tier;
+  small.rings = PlanRings(options).count;
   small.ring_bytes = 256u << 10;
   small.max_connections = 1024;
   Result<LoadedProbes> probes = LoadProbes(small);

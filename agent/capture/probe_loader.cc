@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
@@ -188,8 +189,8 @@ bool IsAvailable(const btf* kernel, const Variant& variant) {
   return true;
 }
 
-Result<SkeletonPtr> TryLoad(const CaptureOptions& options, size_t ring_bytes,
-                            const Variant& variant, bool exit_says_last,
+Result<SkeletonPtr> TryLoad(const CaptureOptions& options, const RingPlan& rings,
+                            size_t ring_bytes, const Variant& variant, bool exit_says_last,
                             const FeaturePlan& features) {
   SkeletonPtr skeleton(zerotap_bpf__open());
   if (!skeleton) return FailErrno("cannot open the BPF object");
@@ -211,6 +212,10 @@ Result<SkeletonPtr> TryLoad(const CaptureOptions& options, size_t ring_bytes,
   skeleton->rodata->zt_detect_budget = options.detect_budget_kib * 1024;
   skeleton->rodata->zt_detect_edge = options.detect_edge_bytes;
   skeleton->rodata->zt_ring_bytes = static_cast<uint32_t>(ring_bytes);
+  skeleton->rodata->zt_ring_mask = rings.count - 1;
+  skeleton->rodata->zt_ring_shift = rings.shift;
+  bpf_map__set_autocreate(skeleton->maps.event_rings, rings.count > 1);
+  bpf_map__set_max_entries(skeleton->maps.event_rings, rings.count);
   PrepareFeatures(options, features, *skeleton);
   skeleton->rodata->zt_finds_registers = variant.tier == CaptureTier::kA;
   libbpf_output.clear();
@@ -222,6 +227,24 @@ Result<SkeletonPtr> TryLoad(const CaptureOptions& options, size_t ring_bytes,
     return tl::unexpected(error);
   }
   return skeleton;
+}
+
+// The first ring is the skeleton's own.
+Status MakeFurtherRings(LoadedProbes& probes, size_t ring_bytes) {
+  const int all = bpf_map__fd(probes.skeleton->maps.event_rings);
+  for (uint32_t index = 0; probes.report.rings > 1 && index < probes.report.rings; ++index) {
+    int ring = bpf_map__fd(probes.skeleton->maps.events);
+    if (index > 0) {
+      probes.further_rings.emplace_back(bpf_map_create(BPF_MAP_TYPE_RINGBUF, "events", 0, 0,
+                                                       static_cast<uint32_t>(ring_bytes), nullptr));
+      ring = probes.further_rings.back().get();
+      if (ring < 0) return FailErrno("cannot make a ring buffer");
+    }
+    if (bpf_map_update_elem(all, &index, &ring, BPF_ANY) != 0) {
+      return FailErrno("cannot give a group of CPUs its ring buffer");
+    }
+  }
+  return {};
 }
 
 const char* TierName(CaptureTier tier) { return tier == CaptureTier::kA ? "A" : "B"; }
@@ -237,13 +260,6 @@ Result<std::vector<Attachment>> AttachmentsOf(const Variant& variant, const Resu
   return attachments;
 }
 
-void AddOnce(std::vector<std::string>& texts, const std::string& text) {
-  if (std::find(texts.begin(), texts.end(), text) == texts.end()) texts.push_back(text);
-}
-
-}  // namespace
-
-// The program gets `cookie` (0: none) to tell its attachments apart.
 Result<LinkPtr> AttachToEvent(bpf_program* program, uint64_t event_id, uint64_t cookie) {
   perf_event_attr attributes{};
   attributes.type = PERF_TYPE_TRACEPOINT;
@@ -260,10 +276,53 @@ Result<LinkPtr> AttachToEvent(bpf_program* program, uint64_t event_id, uint64_t 
   return link;
 }
 
+Status AttachAll(const std::vector<Attachment>& attachments, LoadedProbes& probes) {
+  for (const Attachment& attachment : attachments) {
+    bpf_program* program =
+        bpf_object__find_program_by_name(probes.skeleton->obj, attachment.program.c_str());
+    if (program == nullptr) return Fail("the BPF object has no program " + attachment.program);
+    Result<LinkPtr> link = AttachToEvent(program, attachment.event_id, attachment.cookie);
+    if (!link) return tl::unexpected(link.error());
+    probes.links.push_back(std::move(*link));
+  }
+  return {};
+}
+
+void AddOnce(std::vector<std::string>& texts, const std::string& text) {
+  if (std::find(texts.begin(), texts.end(), text) == texts.end()) texts.push_back(text);
+}
+
+}  // namespace
+
 size_t RoundUpRingBytes(size_t bytes) {
   size_t rounded = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
   while (rounded < bytes && rounded < (size_t{1} << 30)) rounded *= 2;
   return rounded;
+}
+
+// A ring has one lock for all who write to it, so it is for few CPUs; and for CPUs with neighbouring numbers, which mostly
+// share a cache. On a small host nothing is gained by more than one.
+RingPlan PlanRings(uint32_t wanted, size_t cpus, size_t total_bytes) {
+  constexpr size_t kCpusPerRing = 8;
+  constexpr size_t kSmallestRing = 512 << 10;
+  cpus = std::max<size_t>(cpus, 1);
+  size_t count = wanted;
+  if (count == 0) {
+    count = std::min(std::bit_ceil((cpus + kCpusPerRing - 1) / kCpusPerRing),
+                     std::max<size_t>(total_bytes / kSmallestRing, 1));
+  }
+  const size_t pages = total_bytes / static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  count = std::clamp<size_t>(std::bit_floor(count), 1, std::max<size_t>(pages, 1));
+  RingPlan plan;
+  plan.count = static_cast<uint32_t>(count);
+  while ((std::bit_ceil(cpus) >> plan.shift) > count) ++plan.shift;
+  return plan;
+}
+
+RingPlan PlanRings(const CaptureOptions& options) {
+  const long cpus = ::sysconf(_SC_NPROCESSORS_ONLN);
+  return PlanRings(options.rings, cpus > 0 ? static_cast<size_t>(cpus) : 1,
+                   RoundUpRingBytes(options.ring_bytes));
 }
 
 Result<LoadedProbes> LoadProbes(const CaptureOptions& options) {
@@ -278,6 +337,9 @@ Result<LoadedProbes> LoadProbes(const CaptureOptions& options) {
 
   LoadedProbes probes;
   probes.ring_bytes = RoundUpRingBytes(options.ring_bytes);
+  const RingPlan rings = PlanRings(options);
+  const size_t ring_bytes = probes.ring_bytes / rings.count;
+  probes.report.rings = rings.count;
   probes.features = PlanFeatures(options, kernel, tracefs);
   Error last_error{"no capture tier fits this kernel; it must be 5.10 or later", 0};
   for (const Variant& variant : Variants()) {
@@ -298,14 +360,14 @@ Result<LoadedProbes> LoadProbes(const CaptureOptions& options) {
       continue;
     }
     Result<SkeletonPtr> skeleton =
-        TryLoad(options, probes.ring_bytes, variant, exit_says_last, probes.features);
+        TryLoad(options, rings, ring_bytes, variant, exit_says_last, probes.features);
     // What was asked for besides must not keep the agent from capturing.
     CaptureOptions reduced = options;
     FeaturePlan fewer;
     while (!skeleton && DropFeature(reduced)) {
       fewer = PlanFeatures(reduced, kernel, tracefs);
       Result<SkeletonPtr> again =
-          TryLoad(reduced, probes.ring_bytes, variant, exit_says_last, fewer);
+          TryLoad(reduced, rings, ring_bytes, variant, exit_says_last, fewer);
       if (!again) continue;
       fewer.remarks.push_back(WithoutFeatures(options, reduced) + ": " + skeleton.error().message);
       skeleton = std::move(again);
@@ -318,6 +380,9 @@ Result<LoadedProbes> LoadProbes(const CaptureOptions& options) {
       continue;
     }
     probes.skeleton = std::move(*skeleton);
+    if (Status status = MakeFurtherRings(probes, ring_bytes); !status) {
+      return tl::unexpected(status.error());
+    }
     probes.report.tier = variant.tier;
     probes.report.attach_form = variant.attach_form;
     if (variant.way == Variant::kDirectAnyway) {
@@ -367,13 +432,8 @@ Status AttachProbes(LoadedProbes& probes) {
     }
     probes.links.push_back(std::move(link));
   }
-  for (const Attachment& attachment : probes.attachments) {
-    program = bpf_object__find_program_by_name(probes.skeleton->obj, attachment.program.c_str());
-    Result<LinkPtr> perf_link = AttachToEvent(program, attachment.event_id, attachment.cookie);
-    if (!perf_link) return tl::unexpected(perf_link.error());
-    probes.links.push_back(std::move(*perf_link));
-  }
-  if (Status status = AttachFeatures(probes); !status) {
+  if (Status status = AttachAll(probes.attachments, probes); !status) return status;
+  if (Status status = AttachAll(probes.features.links, probes); !status) {
     AddOnce(probes.report.remarks, status.error().message);
   }
   return {};

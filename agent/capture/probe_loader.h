@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "agent/base/result.h"
+#include "agent/base/unique_fd.h"
 #include "agent/capture/bpf_capture.h"
 
 struct bpf_link;
@@ -23,23 +24,18 @@ struct LinkDeleter {
 using SkeletonPtr = std::unique_ptr<zerotap_bpf, SkeletonDeleter>;
 using LinkPtr = std::unique_ptr<bpf_link, LinkDeleter>;
 
-// A program that is attached to a tracepoint by the tracepoint's number; it is told `cookie`.
+// A program that is attached to a tracepoint by the tracepoint's number. It gets `cookie` (0: none) to
+// tell its attachments apart.
 struct Attachment {
   std::string program;
   uint64_t event_id = 0;
   uint64_t cookie = 0;
 };
 
-// A program and the tracepoint that it is attached to by number.
-struct FeatureLink {
-  std::string program;
-  uint64_t event_id = 0;
-};
-
 // What is loaded besides the capture itself.
 struct FeaturePlan {
   std::vector<std::string> programs;
-  std::vector<FeatureLink> links;
+  std::vector<Attachment> links;
   std::vector<std::string> remarks;
   bool syscalls = false;
   bool syscalls_raw = false;
@@ -54,7 +50,8 @@ struct LoadedProbes {
   std::vector<Attachment> attachments;
   FeaturePlan features;
   CaptureReport report;
-  size_t ring_bytes = 0;
+  size_t ring_bytes = 0;  // of all rings
+  std::vector<UniqueFd> further_rings;  // beside the skeleton's, in the order of their CPUs
 };
 
 // Loads, but attaches nothing yet: the caller fills the maps first.
@@ -65,10 +62,18 @@ Status SeedSockets(LoadedProbes& probes);
 
 // Walks with an iterator program that gives no output, to the end.
 Status WalkWith(bpf_program* program, const char* what);
-// The program gets `cookie` (0: none) to tell its attachments apart.
-Result<LinkPtr> AttachToEvent(bpf_program* program, uint64_t event_id, uint64_t cookie);
 
 // Smallest power of two that is at least `bytes` and a whole number of pages.
 size_t RoundUpRingBytes(size_t bytes);
+
+// Which CPUs share a ring: CPU >> shift & (count - 1) is its number.
+struct RingPlan {
+  uint32_t count = 1;
+  uint32_t shift = 0;
+};
+// `wanted` 0: by the number of CPUs. `total_bytes` is what they share, of RoundUpRingBytes.
+RingPlan PlanRings(uint32_t wanted, size_t cpus, size_t total_bytes);
+// The same for this host.
+RingPlan PlanRings(const CaptureOptions& options);
 
 }  // namespace zerotap

@@ -19,6 +19,8 @@ class EventSource {
   virtual Result<size_t> Drain(int timeout_ms, const std::function<void(ByteSpan)>& handler) = 0;
   // Lets records gather for `ns`, or for less when the source finds that they are wanted sooner.
   virtual void Pause(uint64_t ns) = 0;
+  // How long a record may be there before Drain gives it.
+  virtual uint64_t settle_ns() const { return 0; }
 };
 
 class CaptureControl {

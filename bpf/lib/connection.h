@@ -94,7 +94,7 @@ __weak __noinline int zt_emit_opened(zt_u64 key, zt_u64 task_address, zt_u64 cgr
 	struct zt_connection *connection = zt_lookup(key);
 	if (!connection)
 		return 0;
-	struct zt_connection_opened_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	struct zt_connection_opened_event *event = zt_reserve(sizeof(*event));
 	if (!event) {
 		zt_count(ZT_COUNTER_RING_FULL);
 		return 0;
@@ -152,7 +152,7 @@ __weak __noinline int zt_emit_closed(zt_u64 key, zt_u64 now, zt_u64 error)
 	if (!error)
 		error = connection->error;
 	connection->flags |= ZT_CONNECTION_CLOSED;
-	struct zt_connection_closed_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	struct zt_connection_closed_event *event = zt_reserve(sizeof(*event));
 	if (!event) {
 		zt_count(ZT_COUNTER_RING_FULL);
 		return 0;
@@ -184,7 +184,7 @@ static __always_inline void zt_emit_shutdown(struct zt_connection *connection, z
 	if (!zt_is_told(connection))
 		return;
 	struct zt_connection_shutdown_event *event =
-	    bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	    zt_reserve(sizeof(*event));
 	if (!event) {
 		zt_count(ZT_COUNTER_RING_FULL);
 		__sync_fetch_and_add(&connection->lost, 1);

@@ -135,7 +135,7 @@ static __always_inline void zt_fill(struct zt_data_event *event, const struct zt
 static __always_inline void zt_emit_bare(const struct zt_call *call,
 					 struct zt_connection *connection)
 {
-	struct zt_data_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	struct zt_data_event *event = zt_reserve(sizeof(*event));
 	if (!event) {
 		zt_record_lost(connection);
 		return;
@@ -149,7 +149,7 @@ static __always_inline void zt_emit_plain(const struct zt_call *call,
 					  const bool with_tail)
 {
 	struct zt_data_event *event =
-	    bpf_ringbuf_reserve(&events, sizeof(*event) + room + (with_tail ? ZT_MAX_EDGE : 0), 0);
+	    zt_reserve(sizeof(*event) + room + (with_tail ? ZT_MAX_EDGE : 0));
 	if (!event) {
 		zt_record_lost(connection);
 		return;
@@ -185,7 +185,7 @@ static __always_inline void zt_emit_gathered(const struct zt_call *call,
 					     const bool with_tail)
 {
 	const zt_u32 half = room + ZT_MAX_EDGE;
-	struct zt_data_event *event = bpf_ringbuf_reserve(&events, sizeof(*event) + 2 * half, 0);
+	struct zt_data_event *event = zt_reserve(sizeof(*event) + 2 * half);
 	if (!event) {
 		zt_record_lost(connection);
 		return;
@@ -211,7 +211,7 @@ static __always_inline void zt_emit_gathered(const struct zt_call *call,
 static __always_inline void zt_emit_few(const struct zt_call *call,
 					struct zt_connection *connection, const zt_u32 room)
 {
-	struct zt_data_event *event = bpf_ringbuf_reserve(&events, sizeof(*event) + 2 * room, 0);
+	struct zt_data_event *event = zt_reserve(sizeof(*event) + 2 * room);
 	if (!event) {
 		zt_record_lost(connection);
 		return;

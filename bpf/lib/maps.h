@@ -12,7 +12,10 @@
 const volatile zt_u32 zt_detect_budget __weak =
     4096; /* bytes of each run while nobody has decided yet */
 const volatile zt_u32 zt_detect_edge __weak = 64;
-const volatile zt_u32 zt_ring_bytes __weak = 16 << 20;
+const volatile zt_u32 zt_ring_bytes __weak = 16 << 20; /* of each ring */
+/* Which CPUs share a ring: CPU >> shift & mask is its number. A mask of 0: there is one for all. */
+const volatile zt_u32 zt_ring_mask __weak = 0;
+const volatile zt_u32 zt_ring_shift __weak = 0;
 /* The hooks give no registers: each transfer finds those of its task (tier A). */
 const volatile bool zt_finds_registers __weak = false;
 
@@ -86,6 +89,18 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 16 << 20);
 } events __weak SEC(".maps");
+
+/* Where there are several: `events` is the first. Made only then, and filled before anything is attached. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, zt_u32);
+	__array(
+	    values, struct {
+		    __uint(type, BPF_MAP_TYPE_RINGBUF);
+		    __uint(max_entries, 4096);
+	    });
+} event_rings __weak SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -183,11 +198,28 @@ static __always_inline void zt_forget_policy(zt_u32 tgid)
 		*stored = 0;
 }
 
+/* The ring of this CPU. The mask is known at load, so the kernel leaves out the way that is not taken. */
+static __always_inline void *zt_ring(void)
+{
+	if (!zt_ring_mask)
+		return &events;
+	zt_u32 index = bpf_get_smp_processor_id() >> zt_ring_shift & zt_ring_mask;
+	return bpf_map_lookup_elem(&event_rings, &index);
+}
+
+/* `size` must be a constant. */
+static __always_inline void *zt_reserve(zt_u64 size)
+{
+	void *ring = zt_ring();
+	return ring ? bpf_ringbuf_reserve(ring, size, 0) : 0;
+}
+
 /* Waking the reader for each record would cost more than the record: it comes by itself every few
  * milliseconds, and is called only when the ring fills up. */
 static __always_inline zt_u64 zt_wakeup(void)
 {
-	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > zt_ring_bytes / 4
+	void *ring = zt_ring();
+	return ring && bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) > zt_ring_bytes / 4
 		   ? BPF_RB_FORCE_WAKEUP
 		   : BPF_RB_NO_WAKEUP;
 }

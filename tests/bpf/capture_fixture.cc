@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <cstring>
 
@@ -97,6 +98,7 @@ void CaptureFixture::Take(ByteSpan record) {
 }
 
 void CaptureFixture::Collect() {
+  if (uint64_t ns = capture_->settle_ns(); ns > 0) ::usleep(static_cast<useconds_t>(ns / 1000));
   while (true) {
     auto count = capture_->Drain(0, [this](ByteSpan record) { Take(record); });
     ASSERT_TRUE(count) << count.error().message;

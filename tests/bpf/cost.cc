@@ -1,16 +1,19 @@
 // What the kernel side costs: nanoseconds of BPF program time per socket call, by the kernel's own
 // account, and what a call takes with and without it. Usage: bpf_cost [a|b]. Reads its own traffic
-// only.
+// only. bpf_cost rings: what two CPUs that write at once cost each other.
 #include <bpf/bpf.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sched.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <cstring>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "agent/base/clock.h"
@@ -84,7 +87,79 @@ Sum ProgramTime(const BpfCapture& capture) {
   return sum;
 }
 
+// Nanoseconds of a program's run while `writers` threads, each on a CPU of its own, write to `rings`.
+Result<double> RunTogether(CaptureOptions options, uint32_t rings, int writers) {
+  constexpr int kCalls = 150'000;
+  constexpr size_t kSize = 64;
+  options.rings = rings;
+  auto capture = BpfCapture::Create(options);
+  if (!capture) return tl::unexpected(capture.error());
+  std::vector<std::thread> threads;
+  std::atomic<int> running{writers};
+  UniqueFd statistics(::bpf_enable_stats(BPF_STATS_RUN_TIME));
+  const Sum before = ProgramTime(**capture);
+  for (int writer = 0; writer < writers; ++writer) {
+    threads.emplace_back([&running, writer] {
+      cpu_set_t cpus;
+      CPU_ZERO(&cpus);
+      CPU_SET(writer, &cpus);
+      if (::sched_setaffinity(0, sizeof(cpus), &cpus) != 0) std::abort();
+      const Pair pair = UnixPair();
+      char bytes[kSize] = {};
+      for (int call = 0; call < kCalls; ++call) {
+        if (::write(pair.first.get(), bytes, kSize) < 0) std::abort();
+        if (::read(pair.second.get(), bytes, kSize) < 0) std::abort();
+      }
+      --running;
+    });
+  }
+  while (running > 0) {
+    if (!(*capture)->Drain(0, [](ByteSpan) {})) break;
+    ::usleep(2000);
+  }
+  for (std::thread& thread : threads) thread.join();
+  const Sum after = ProgramTime(**capture);
+  return static_cast<double>(after.time - before.time) /
+         static_cast<double>(std::max<uint64_t>(1, after.runs - before.runs));
+}
+
+// What the lock of a ring costs who shares it. Medians of interleaved runs.
+int CompareRings(CaptureOptions options) {
+  constexpr int kRounds = 5;
+  struct Case {
+    const char* what;
+    uint32_t rings;
+    int writers;
+    std::vector<double> runs;
+  };
+  Case cases[] = {{"one CPU, one ring", 1, 1, {}},
+                  {"two CPUs, one ring", 1, 2, {}},
+                  {"two CPUs, two rings", 2, 2, {}},
+                  {"one CPU, two rings", 2, 1, {}}};
+  for (int round = 0; round < kRounds; ++round) {
+    for (Case& one : cases) {
+      Result<double> run = RunTogether(options, one.rings, one.writers);
+      if (!run) {
+        std::fprintf(stderr, "%s\n", run.error().message.c_str());
+        return 1;
+      }
+      one.runs.push_back(*run);
+    }
+  }
+  for (Case& one : cases) {
+    std::sort(one.runs.begin(), one.runs.end());
+    std::printf("%-24s %6.0f program ns (%.0f to %.0f)\n", one.what, one.runs[kRounds / 2],
+                one.runs.front(), one.runs.back());
+  }
+  return 0;
+}
+
 int Main(int argc, char** argv) {
+  if (argc > 1 && std::strcmp(argv[1], "rings") == 0) {
+    CaptureOptions options;
+    options.exclude_self = false;
+    return CompareRings(options);
+  }
   std::vector<Pair> pairs;
   const char* names[] = {"unix", "tcp"};
   pairs.push_back(UnixPair());

@@ -4,6 +4,7 @@ import collections
 import os
 import unittest
 
+import harness
 import prepare
 from harness import APPS, CLIENT, ERROR, PYTHON, SERVER, SYSTEM_PYTHON, Agent, Case, Client, free_port, run, wait_for_listener
 from servers import Nginx, Postgres
@@ -144,6 +145,16 @@ class Threads(ChainCase):
             trace = [s for s in clients + first_servers + first_clients + middle_servers if s.trace_id == span.trace_id]
             self.assertEqual(len(trace), 4)
         agent.stop()
+
+
+class Rings(Threads):
+    """The same as on a host with many CPUs, where each group of them has a ring buffer of its own."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.addClassCleanup(setattr, harness, "RINGS", harness.RINGS)
+        harness.RINGS = "4"
 
 
 class Uncertain(ChainCase):

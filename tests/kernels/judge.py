@@ -344,6 +344,9 @@ def start_up_log(results):
 
 def odd(results, case, version):
     series = series_of(version)
+    if case == "rings":
+        return (conformance(results, "rings", version) + one_conversation(results, case, version) +
+                says(results, case, "2 ring buffers"))
     if case == "tracefs_none":
         wanted = ["(raw tracepoint)", "tracefs is not mounted and cannot be"] if series >= (6, 3) else ["(BTF tracepoint)"]
         if series >= (7, 0):

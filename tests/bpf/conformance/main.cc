@@ -21,7 +21,7 @@ namespace zerotap::conformance {
 namespace {
 
 constexpr char kUsage[] =
-    "usage: conformance [--tier a|b|auto] [--json FILE|-] [--only TEXT] [--list]\n"
+    "usage: conformance [--tier a|b|auto] [--rings N] [--json FILE|-] [--only TEXT] [--list]\n"
     "Prints one line for each row: ok|blind|absent|FAIL, variant, family, detail.\n"
     "Exit status: 0 no FAIL, 1 some, 2 it could not be run, 3 it hung.\n";
 // Guests are many times slower than any host.
@@ -32,6 +32,7 @@ constexpr useconds_t kSettleUs = 10'000;
 
 struct Arguments {
   CaptureTier tier = CaptureTier::kAuto;
+  uint32_t rings = 0;  // by the number of CPUs
   std::string json;
   std::string only;
   bool list = false;
@@ -253,6 +254,8 @@ bool Parse(int argc, char** argv, Arguments& arguments) {
       arguments.json = value;
     } else if (option == "--only") {
       arguments.only = value;
+    } else if (option == "--rings" && std::atoi(value) > 0) {
+      arguments.rings = static_cast<uint32_t>(std::atoi(value));
     } else if (option == "--tier" && std::strlen(value) == 1 && std::strchr("ab", *value)) {
       arguments.tier = *value == 'a' ? CaptureTier::kA : CaptureTier::kB;
     } else if (option != "--tier" || std::strcmp(value, "auto") != 0) {
@@ -277,7 +280,7 @@ int Run(const Arguments& arguments) {
   ::alarm(kWatchdogSeconds);
   EnterOwnNetwork();
   MakeOldLinks();
-  auto witness = Witness::Create(arguments.tier);
+  auto witness = Witness::Create(arguments.tier, arguments.rings);
   if (!witness) {
     std::fprintf(stderr, "conformance: %s\n", witness.error().message.c_str());
     return 2;
@@ -289,8 +292,8 @@ int Run(const Arguments& arguments) {
   report.kernel = name.release;
   report.tier = (*witness)->tier() == CaptureTier::kA ? "a" : "b";
   report.attach_form = (*witness)->capture().report().attach_form;
-  std::fprintf(report.out, "kernel %s, tier %s, %s\n", report.kernel.c_str(), report.tier.c_str(),
-               report.attach_form.c_str());
+  std::fprintf(report.out, "kernel %s, tier %s, %s, %zu rings\n", report.kernel.c_str(),
+               report.tier.c_str(), report.attach_form.c_str(), (*witness)->capture().report().rings);
   for (const Variant& variant : AllVariants()) {
     for (Family family : {Family::kTcp4, Family::kTcp6, Family::kUnix}) {
       if ((variant.families & static_cast<unsigned>(family)) == 0) continue;

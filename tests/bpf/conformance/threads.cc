@@ -94,11 +94,12 @@ void Wakeups(Row& row) {
   UniqueFd watcher(::epoll_create1(EPOLL_CLOEXEC));
   epoll_event wanted{};
   wanted.events = EPOLLIN | EPOLLET;  // each call anew, however much is unread
-  Must(::epoll_ctl(watcher.get(), EPOLL_CTL_ADD, row.witness.capture().ring_fd(), &wanted) == 0,
-       "epoll_ctl");
+  for (int ring : row.witness.capture().ring_fds())
+    Must(::epoll_ctl(watcher.get(), EPOLL_CTL_ADD, ring, &wanted) == 0, "epoll_ctl");
   row.witness.Collect();
   epoll_event event{};
-  ::epoll_wait(watcher.get(), &event, 1, 0);
+  while (::epoll_wait(watcher.get(), &event, 1, 0) > 0) {
+  }
   uint64_t execs = row.witness.exec_records();
   uint64_t woken = 0;
   for (int round = 0; round < kRounds; ++round) {

@@ -67,9 +67,10 @@ void Witness::TakeData(const zt_data_event& event) {
     tracker_->OnEndOfStream(connection, event.header.time_ns);
 }
 
-Result<std::unique_ptr<Witness>> Witness::Create(CaptureTier tier) {
+Result<std::unique_ptr<Witness>> Witness::Create(CaptureTier tier, uint32_t rings) {
   CaptureOptions options;
   options.tier = tier;
+  options.rings = rings;
   options.exclude_self = false;
   // Everything is wanted: content is judged byte by byte.
   options.detect_budget_kib = 1024 * 1024;
@@ -142,6 +143,7 @@ void Witness::Take(ByteSpan record) {
 }
 
 void Witness::Collect() {
+  if (uint64_t ns = capture_->settle_ns(); ns > 0) ::usleep(static_cast<useconds_t>(ns / 1000));
   while (true) {
     auto count = capture_->Drain(0, [this](ByteSpan record) { Take(record); });
     if (!count) Die(count.error().message);

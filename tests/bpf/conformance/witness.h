@@ -30,7 +30,7 @@ struct SeenEnd {
 
 class Witness {
  public:
-  static Result<std::unique_ptr<Witness>> Create(CaptureTier tier);
+  static Result<std::unique_ptr<Witness>> Create(CaptureTier tier, uint32_t rings);
 
   BpfCapture& capture() { return *capture_; }
   CaptureTier tier() const { return capture_->report().tier; }

@@ -1,12 +1,13 @@
 # What a guest does, case by case; each leaves its files in /tmp/results/CASE, and tests/kernels/judge.py judges them. The
 # exit status only says whether all of it was gone through. ZT_CASES (kernel command line): names, separated by commas.
 results=/tmp/results
+mkdir -p $results/conformance
 
 # settings CASE PORT: the agent's configuration for a case, with what it exports in the case's folder.
 settings() {
   mkdir -p "$results/$1"
   cat > "$results/$1/zerotap.yaml" <<END
-{"capture": {"tier": "${tier:-auto}"}, "metrics": {"interval": "500ms"}, "health": {"address": "127.0.0.1:$2"},
+{"capture": {"tier": "${tier:-auto}", "rings": "${rings:-auto}"}, "metrics": {"interval": "500ms"}, "health": {"address": "127.0.0.1:$2"},
  "export": {"traces": ["file"], "metrics": ["file"], "flush_interval": "100ms", "file": {"path": "$results/$1/telemetry.jsonl"}}}
 END
 }
@@ -70,12 +71,21 @@ case_load() {
 }
 
 case_conformance() {
-  mkdir -p $results/conformance
   /t/conformance --tier auto --json $results/conformance/auto.json > $results/conformance/auto.log 2>&1
   echo $? > $results/conformance/auto.status
   grep -q '"tier" *: *"a"' $results/conformance/auto.json 2>/dev/null || return 0
   /t/conformance --tier b --json $results/conformance/b.json > $results/conformance/b.log 2>&1
   echo $? > $results/conformance/b.status
+}
+
+# As on a host with many CPUs: each of this one's writes a ring of its own.
+case_rings() {
+  /t/conformance --tier auto --rings 2 --only threads --json $results/conformance/rings.json > $results/conformance/rings.log 2>&1
+  echo $? > $results/conformance/rings.status
+  rings=2
+  start rings 8686 && talk rings
+  stop rings 8686 $agent
+  rings=
 }
 
 case_spans() {

@@ -92,6 +92,13 @@ class FakeSource : public EventSource {
     std::lock_guard lock(mutex_);
     records_.push_back(std::move(record));
   }
+  // Comes out when it was waited for.
+  void PutFresh(Record record) {
+    std::lock_guard lock(mutex_);
+    fresh_.push_back(std::move(record));
+  }
+  uint64_t settle_ns() const override { return settle_ns_; }
+  void SetSettleNs(uint64_t ns) { settle_ns_ = ns; }
   // All for one turn.
   void Put(const std::vector<Record>& records) {
     std::lock_guard lock(mutex_);
@@ -124,6 +131,9 @@ class FakeSource : public EventSource {
   void Pause(uint64_t ns) override {
     std::lock_guard lock(mutex_);
     pauses_.emplace_back(turns_.empty() ? 0 : turns_.back(), ns);
+    if (ns != settle_ns_) return;
+    records_.insert(records_.end(), fresh_.begin(), fresh_.end());
+    fresh_.clear();
   }
   // Each pause with the records of the turn before it.
   std::vector<std::pair<size_t, uint64_t>> pauses() {
@@ -140,6 +150,8 @@ class FakeSource : public EventSource {
   std::vector<size_t> turns_;
   std::vector<std::pair<size_t, uint64_t>> pauses_;
   std::deque<Record> records_;
+  std::deque<Record> fresh_;
+  uint64_t settle_ns_ = 0;  // set before the start
   bool broken_ = false;
 };
 
@@ -299,6 +311,16 @@ TEST_F(PipelineLoopTest, StopTakesWhatIsStillInTheRing) {
   const LedgerCounts total = loop_->ledger().Total();
   EXPECT_EQ(total.seen, 2u);
   EXPECT_EQ(total.dropped[static_cast<size_t>(DropReason::kShutdown)], 1u);
+}
+
+TEST_F(PipelineLoopTest, StopWaitsForWhatHasNotSettled) {
+  Create();
+  PutExchange();
+  source_.SetSettleNs(12'345);
+  source_.PutFresh(Data(ZT_DIRECTION_INGRESS, kRequest.size(), kRequest));
+  loop_->Start();
+  loop_->Stop();
+  EXPECT_EQ(loop_->ledger().Total().seen, 2u);
 }
 
 TEST_F(PipelineLoopTest, LastMetricsLeaveAtTheEnd) {

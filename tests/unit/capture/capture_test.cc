@@ -4,6 +4,8 @@
 
 #include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "agent/capture/blind_spots.h"
 #include "agent/capture/bpf_capture.h"
@@ -23,6 +25,32 @@ TEST(RingBytesTest, ArePowersOfTwoAndWholePages) {
   EXPECT_EQ(RoundUpRingBytes(16u << 20), 16u << 20);
   EXPECT_EQ(RoundUpRingBytes((16u << 20) + 1), 32u << 20);
   EXPECT_EQ(RoundUpRingBytes(size_t{1} << 40), size_t{1} << 30) << "the kernel's own limit is near";
+}
+
+TEST(RingPlanTest, FewCpusShareOneRingAndManyAreSplitIntoGroups) {
+  constexpr size_t kTotal = 16u << 20;
+  for (size_t cpus : {0, 1, 2, 4, 8}) EXPECT_EQ(PlanRings(0, cpus, kTotal).count, 1u) << cpus;
+  const std::pair<size_t, uint32_t> planned[] = {{9, 2}, {16, 2}, {17, 4}, {32, 4}, {48, 8}, {64, 8}, {128, 16}};
+  for (auto [cpus, count] : planned) {
+    const RingPlan plan = PlanRings(0, cpus, kTotal);
+    EXPECT_EQ(plan.count, count) << cpus;
+    std::vector<size_t> load(plan.count);
+    for (size_t cpu = 0; cpu < cpus; ++cpu) ++load[cpu >> plan.shift & (plan.count - 1)];
+    for (size_t of_ring : load) EXPECT_LE(of_ring, 8u) << cpus;
+    EXPECT_LT((cpus - 1) >> plan.shift, plan.count) << "none is put to another group by the mask";
+  }
+}
+
+TEST(RingPlanTest, WhatIsWantedIsBoundedByTheMemory) {
+  const size_t page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  EXPECT_EQ(PlanRings(0, 64, 1u << 20).count, 2u) << "each has 512 KiB at least";
+  EXPECT_EQ(PlanRings(0, 64, 256u << 10).count, 1u);
+  EXPECT_EQ(PlanRings(16, 64, 4 * page).count, 4u) << "and a page where they were asked for";
+  EXPECT_EQ(PlanRings(1, 64, 16u << 20).count, 1u);
+  const RingPlan forced = PlanRings(4, 2, 16u << 20);
+  EXPECT_EQ(forced.count, 4u);
+  EXPECT_EQ(forced.shift, 0u) << "two CPUs that do not share";
+  EXPECT_EQ(PlanRings(4, 4096, 16u << 20).shift, 10u);
 }
 
 TEST(CounterNameTest, EveryCounterHasItsOwn) {

@@ -12,6 +12,8 @@ GO_APPS = os.path.join(CACHE, "go-apps")
 COLLECTOR = os.path.join(CACHE, "otel-collector")
 JAVA_CLASSES = os.path.join(CACHE, "java")
 NODE_FOLDER = os.path.join(CACHE, "node")
+BENCH_APPS = os.path.join(os.path.dirname(os.path.dirname(APPS)), "bench", "apps")
+EXPRESS_FOLDER = os.path.join(CACHE, "express")  # for tests/bench/run
 
 
 def _digest(*paths):
@@ -66,13 +68,22 @@ def _java():
     _run(["javac", "-d", JAVA_CLASSES, os.path.join(APPS, "java", "Apps.java")])
 
 
-def _node():
-    """The driver that Debian's own Node finds by itself serves as well as the pinned one."""
-    shutil.rmtree(NODE_FOLDER, ignore_errors=True)
-    shutil.copytree(os.path.join(APPS, "node"), NODE_FOLDER)
+def _node_folder(source, folder, *modules):
+    """Modules that Debian's own Node finds by itself serve as well as the pinned ones."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(source, folder)
     if shutil.which("npm"):
-        _run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=NODE_FOLDER)
-    _run(["node", "-e", "require('pg')"], cwd=NODE_FOLDER)
+        _run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=folder)
+    for module in modules:
+        _run(["node", "-e", f"require('{module}')"], cwd=folder)
+
+
+def _node():
+    _node_folder(os.path.join(APPS, "node"), NODE_FOLDER, "pg")
+
+
+def _express():
+    _node_folder(os.path.join(BENCH_APPS, "express"), EXPRESS_FOLDER, "pg", "express")
 
 
 def java(*arguments):
@@ -90,6 +101,12 @@ def prepare():
     _once("collector", [os.path.join(APPS, "collector", n) for n in ("main.go", "go.mod", "go.sum")], _collector)
     _once("java", [os.path.join(APPS, "java", "Apps.java")], _java)
     _once("node", [os.path.join(APPS, "node", n) for n in ("driver.js", "server.js", "package-lock.json")], _node)
+
+
+def prepare_bench():
+    """What the services of tests/bench/run need."""
+    prepare()
+    _once("express", [os.path.join(BENCH_APPS, "express", n) for n in ("server.js", "package-lock.json")], _express)
 
 
 if __name__ == "__main__":

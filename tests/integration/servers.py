@@ -83,7 +83,7 @@ max_connections = 60
 class Nginx:
     """nginx with its own configuration; `server` is the body of its server block."""
 
-    def __init__(self, workspace, server, http="", workers=2):
+    def __init__(self, workspace, server, http="", workers=2, connections=1024):
         binary = shutil.which("nginx", path="/usr/sbin:/usr/bin:/sbin:/bin")
         if not binary:
             raise AssertionError("nginx is not installed: run deploy/install-deps test")
@@ -102,7 +102,7 @@ daemon off;
 worker_processes {workers};
 pid {self.folder}/nginx.pid;
 error_log {self.folder}/error.log;
-events {{ worker_connections 1024; }}
+events {{ worker_connections {connections}; }}
 http {{
   {temporary}
   log_format counted '$status $request_uri';

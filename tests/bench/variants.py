@@ -1,0 +1,156 @@
+"""What is attached while a workload runs: the agent in several settings, or only its kernel side."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import subprocess
+import time
+import urllib.error
+
+import harness
+import measuring
+
+BENCH_CAPTURE = os.path.join(harness.BUILD, "bench_capture")
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    name: str        # with its tier: sampled-a
+    title: str
+    tier: str
+    kind: str = "agent"  # agent, discard, floor
+    config: str = "{}"
+    counts: bool = True  # the ledger must have each request
+
+
+def _settings(**changes):
+    return json.dumps(changes)
+
+
+_OF_THE_AGENT = (
+    ("ignored", "attached, all ignored", _settings(targets={"exclude": [{"executable": "*"}]}), False),
+    ("metrics", "metrics only", _settings(spans={"enabled": False}), True),
+    ("sampled", "metrics, 10 % of spans", _settings(sampling={"sampler": "traceidratio", "argument": "0.1"}), True),
+    ("spans", "metrics, all spans", _settings(export={"otlp": {"compression": "none"}}), True),
+    ("spans-gzip", "metrics, all spans, gzip", _settings(), True),
+)
+_OF_THE_KERNEL_SIDE = (
+    ("discard", "programs, reader discards"),
+    ("floor", "empty programs"),
+)
+
+
+def _all():
+    for tier in ("a", "b"):
+        for name, title, config, counts in _OF_THE_AGENT:
+            yield Variant(f"{name}-{tier}", title, tier, "agent", config, counts)
+        for name, title in _OF_THE_KERNEL_SIDE:
+            yield Variant(f"{name}-{tier}", title, tier, name, "{}", False)
+
+
+VARIANTS = {v.name: v for v in _all()}
+
+
+class AgentWatcher:
+    """The agent with one variant's settings."""
+
+    def __init__(self, workspace, variant, workload, receiver_port):
+        excluded = [{"executable": f"*/{name}"} for name in workload.load_programs]
+        config = harness.merge({
+            "targets": {"exclude": excluded},
+            "export": {"traces": ["otlp"], "metrics": ["otlp"], "flush_interval": "1s",
+                       "otlp": {"endpoint": f"http://127.0.0.1:{receiver_port}"}},
+            "metrics": {"interval": "1s"},
+        }, json.loads(variant.config))
+        began = time.monotonic()
+        self.agent = harness.Agent(workspace, config, tier=variant.tier, wait=False)
+        self._wait_ready(began)
+        self.pid = self.agent.pid
+
+    def _wait_ready(self, began):
+        deadline = began + 20
+        while True:
+            with contextlib.suppress(urllib.error.URLError, OSError):
+                self.agent.get("/readyz")
+                break
+            if self.agent.process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError("the agent is not ready:\n" + self.agent.log())
+            time.sleep(0.003)
+        self.ready_seconds = time.monotonic() - began
+
+    def seen(self, protocol, role="server"):
+        """{pid: requests seen} by the ledger."""
+        counts = {}
+        for row in self.agent.ledger():
+            if row["protocol"] == protocol and row["role"] == role:
+                counts[row["pid"]] = counts.get(row["pid"], 0) + row["seen"]
+        return counts
+
+    def settle(self, wanted, timeout=4.0):
+        """Waits until wanted() is true and nothing is in flight; gives up silently, for the counts will tell."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if wanted() and sum(r["in_flight"] for r in self.agent.ledger()) == 0:
+                return
+            time.sleep(0.05)
+
+    def counters(self):
+        """Events by the agent's own account; its snapshot of them is up to a second old."""
+        values = measuring.prometheus(self.agent.get("/metrics"))
+        losses = {key: value for key, value in values.items() if key.startswith("zerotap_kernel_losses_total") and value}
+        return {"records": values.get("zerotap_kernel_records_total", 0),
+                "ignored": values.get("zerotap_kernel_ignored_events_total", 0),
+                "lost": sum(v for k, v in losses.items() if 'reason="ring_full"' in k or 'reason="recursion"' in k),
+                "losses": losses,
+                "ring_bytes": values.get("zerotap_kernel_ring_size_bytes", values.get("zerotap_kernel_ring_size", 0)),
+                "spans": sum(r["emitted"] for r in self.agent.ledger()),
+                "dropped": sum(sum(r["dropped"].values()) for r in self.agent.ledger())}
+
+    def stop(self):
+        status = self.agent.stop()
+        if status != 0:
+            raise AssertionError(f"the agent ended with {status}:\n{self.agent.log()}")
+        return None
+
+
+class CaptureWatcher:
+    """Only the kernel side: bench_capture."""
+
+    def __init__(self, workspace, variant, workload):
+        command = [BENCH_CAPTURE, variant.kind, "--tier", variant.tier, "--verdict", workload.verdict]
+        for name in workload.load_programs:
+            command += ["--ignore", name]
+        began = time.monotonic()
+        self.workspace = workspace
+        self.process = workspace.start(command, "bench_capture", stdout=subprocess.PIPE)
+        line = self.process.stdout.readline()
+        if line.strip() != b"ready":
+            self.process.wait(5)
+            raise AssertionError(f"bench_capture is not ready: {harness.tail(self.process.log_path)}")
+        self.ready_seconds = time.monotonic() - began
+        self.pid = self.process.pid
+
+    def seen(self, protocol, role="server"):
+        return {}
+
+    def settle(self, wanted, timeout=0.0):
+        time.sleep(0.05)
+
+    def counters(self):
+        return None
+
+    def stop(self):
+        """What it counted."""
+        self.process.terminate()
+        line = self.process.stdout.readline()
+        status = self.workspace.stop(self.process)
+        if status != 0 or not line:
+            raise AssertionError(f"bench_capture ended with {status}: {harness.tail(self.process.log_path)}")
+        return json.loads(line)
+
+
+def attach(workspace, variant, workload, receiver_port):
+    if variant.kind == "agent":
+        return AgentWatcher(workspace, variant, workload, receiver_port)
+    return CaptureWatcher(workspace, variant, workload)

@@ -24,15 +24,9 @@ constexpr size_t kSqlCacheStatements = 2048;
 constexpr uint32_t kRepeatVerdictEvery = 64;
 constexpr size_t kMaxUntoldExporters = 256;
 constexpr uint8_t kDetectEdgeBytes = 64;
-<<<<<<< HEAD
 // What a program exports so soon after it was sent an export may be that one passed on. SDKs export
 // again after 5 seconds or so.
 constexpr uint64_t kPassedOnNs = 10'000'000'000;
-// Memory that is kept for the spans to come: as much as a busy second's, and no giant's.
-constexpr size_t kMaxSpareSpans = 4096;
-constexpr size_t kMaxSpareSpanBytes = 4096;
-=======
->>>>>>> guards
 
 bool Contains(const std::vector<uint16_t>& ports, uint16_t port) {
   return std::find(ports.begin(), ports.end(), port) != ports.end();
@@ -458,26 +452,12 @@ void Pipeline::State::EndExchange(Connection& connection, const Exchange& parsed
   }
 }
 
-<<<<<<< HEAD
-Span& Pipeline::State::AppendSpan() {
-  if (spare_spans.empty()) return spans.emplace_back();
-  Span& span = spans.emplace_back(std::move(spare_spans.back()));
-  spare_spans.pop_back();
-  return span;
-}
-
 // Only what a receiver took says anything of a program: everybody may be sent everything.
 void Pipeline::State::NoteOtlpExport(const Exchange& exchange) {
   const uint16_t status = exchange.http->status_code;
   const OtlpExport signal = exchange.http->otlp_export;
   auto found = processes.find(exchange.tgid);
   if (found == processes.end() || status < 200 || status > 299) return;
-=======
-// Only what a receiver took says that the program has spans elsewhere.
-void Pipeline::State::NoteExport(uint32_t tgid, const HttpFields& http) {
-  auto found = processes.find(tgid);
-  if (found == processes.end() || http.status_code < 200 || http.status_code > 299) return;
->>>>>>> guards
   Process& process = found->second;
   // A collector, or a proxy in front of one: its exports say nothing of spans of its own.
   if (exchange.role == Role::kServer) process.relays = true;

@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "agent/app/harm_guard.h"
 #include "agent/app/self_metrics.h"
 #include "agent/app/service_measures.h"
 #include "agent/base/result.h"
@@ -34,6 +35,7 @@ struct ProcessHooks {
   std::function<void(const zt_process_exit_event&)> on_exit;
   MeasureSource measures;
   ReadThreadTimes read_thread;  // where slow requests ask about their thread
+  HarmHooks harm;
 };
 
 // Where telemetry goes; must not block.
@@ -55,6 +57,7 @@ struct PipelineLoopOptions {
   ResourcePtr agent_resource;
   Temporality self_temporality = Temporality::kCumulative;
   uint32_t own_pid = 0;
+  double harm_budget = 0;  // of each process's CPU time, 0 = no limit
   int64_t wall_offset_ns = 0;  // of the recording, when there is one
   RecordedPayload recorded_payload = RecordedPayload::kAll;
   uint64_t redaction_key = 0;
@@ -82,6 +85,7 @@ class PipelineLoop {
   struct Target {
     Pipeline& pipeline;
     uint64_t& metric_interval_ns;
+    HarmGuard& harm;
   };
   Status Reconfigure(std::function<Status(const Target&)> change);
 
@@ -125,6 +129,7 @@ class PipelineLoop {
   const bool recorded_;
   RecordRedactor redactor_;
   std::unique_ptr<Pipeline> pipeline_;
+  std::unique_ptr<HarmGuard> harm_;
 
   // Of the pipeline's thread.
   SelfMetrics self_metrics_;

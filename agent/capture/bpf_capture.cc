@@ -7,12 +7,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <mutex>
 #include <unordered_set>
 
 #include "agent/base/unique_fd.h"
 #include "agent/capture/capture_check.h"
+#include "agent/capture/cost_reader.h"
 #include "agent/capture/probe_loader.h"
 #include "bpf/abi/control.h"
 // The skeleton's types come from the ABI headers.
@@ -83,6 +85,9 @@ struct BpfCapture::State {
   const std::function<void(ByteSpan)>* handler = nullptr;
   size_t drained = 0;
   uint64_t malformed_records = 0;
+  Mapping costs;
+  std::unique_ptr<CostReader> cost_reader;
+  EventPrices prices;
   MeasureReader syscall_durations{-1};
   MeasureReader tcp_measures{-1};
   bool excludes_self = false;
@@ -164,6 +169,8 @@ const char* CounterName(zt_counter counter) {
       return "syscall_start_unknown";
     case ZT_COUNTER_TCP_OWNER_UNKNOWN:
       return "tcp_owner_unknown";
+    case ZT_COUNTER_COSTS_FULL:
+      return "costs_full";
     case ZT_COUNTER_COUNT:
       break;
   }
@@ -199,6 +206,10 @@ Result<std::unique_ptr<BpfCapture>> BpfCapture::Create(const CaptureOptions& opt
   state->policy_slots = Mapping(bpf_map__fd(maps.policy_slots), ZT_POLICY_SLOTS * sizeof(uint64_t),
                                 PROT_READ | PROT_WRITE, 0);
   if (state->policy_slots.As<void>() == nullptr) return FailErrno("cannot map the policies");
+  state->costs = Mapping(bpf_map__fd(maps.costs), ZT_COST_SLOTS * sizeof(zt_cost),
+                         PROT_READ | PROT_WRITE, 0);
+  if (state->costs.As<void>() == nullptr) return FailErrno("cannot map the costs");
+  state->cost_reader = std::make_unique<CostReader>(state->costs.As<zt_cost>());
   state->cpus = bpf_map__max_entries(maps.counters);
   state->counters =
       Mapping(bpf_map__fd(maps.counters), state->cpus * sizeof(zt_counters), PROT_READ, 0);
@@ -213,11 +224,23 @@ Result<std::unique_ptr<BpfCapture>> BpfCapture::Create(const CaptureOptions& opt
 
   std::unique_ptr<BpfCapture> capture(new BpfCapture(std::move(state)));
   capture->state_->excludes_self = options.exclude_self;
+  double bare_ns = 0;
   if (options.exclude_self) {
     capture->SetProcessPolicy(static_cast<uint32_t>(::getpid()), ZT_PROCESS_SELF);
+    bare_ns = SocketCallNs();
   }
   if (Status status = AttachProbes(capture->state_->probes); !status) {
     return tl::unexpected(status.error());
+  }
+  if (options.exclude_self) {
+    EventPrices& prices = capture->state_->prices;
+    // zerotap's own connections are left out at the same place as other ignored ones.
+    prices.ignored_ns = std::max(0.0, SocketCallNs() - bare_ns);
+    uint64_t* slot = capture->state_->policy_slots.As<uint64_t>() + zt_policy_slot(::getpid());
+    const uint64_t word = zt_policy_word(static_cast<uint32_t>(::getpid()), ZT_PROCESS_IGNORE);
+    const uint64_t own = __atomic_exchange_n(slot, word, __ATOMIC_ACQ_REL);
+    prices.detached_ns = std::clamp(SocketCallNs() - bare_ns, 0.0, prices.ignored_ns);
+    __atomic_store_n(slot, own, __ATOMIC_RELEASE);
   }
   if (Status status = SeedSockets(capture->state_->probes); !status) {
     return tl::unexpected(status.error());
@@ -328,6 +351,10 @@ CaptureCounters BpfCapture::ReadCounters() const {
   counters.malformed_records = state_->malformed_records;
   return counters;
 }
+
+void BpfCapture::TakeCosts(std::vector<ProcessCost>& out) { state_->cost_reader->Take(out); }
+
+const EventPrices& BpfCapture::prices() const { return state_->prices; }
 
 bool BpfCapture::has_thread_waits() const { return state_->probes.features.waits; }
 

@@ -24,6 +24,8 @@ std::string_view DropReasonName(DropReason reason) {
       return "export_failed";
     case DropReason::kHeldLimit:
       return "held_limit";
+    case DropReason::kHarmBudget:
+      return "harm_budget";
     case DropReason::kCount:
       break;
   }

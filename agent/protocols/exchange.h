@@ -38,6 +38,7 @@ enum class DropReason : uint8_t {
   kExportRejected,   // the receiver refused it
   kExportFailed,     // retries were used up
   kHeldLimit,        // too many spans were waiting for their parent's context
+  kHarmBudget,       // its process is watched for less: zerotap would cost it too much
   kCount,
 };
 std::string_view DropReasonName(DropReason reason);  // snake_case, stable

@@ -41,6 +41,7 @@ class CountingListener final : public RequestListener {
   void DropRequest(Connection&, WorkId, DropReason) override { ++dropped; }
   void OnProtocolKnown(Connection&, const Protocol*) override {}
   void OnUnseen(Connection&, uint64_t) override {}
+  void OnCounted(Connection&, uint64_t) override {}
   uint64_t begun = 0, ended = 0, dropped = 0;
 };
 

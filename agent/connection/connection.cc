@@ -104,6 +104,7 @@ void Connection::OnSkipped(uint32_t requests, uint64_t time_ns) {
   may_lack_record_ = {false, false};
   resuming_ = true;
   in_skip_ = true;
+  after_skip_ = true;
   Gap gap;
   gap.length = 1;  // or more: who reads it may rely on nothing that follows
   gap.start_ns = time_ns;
@@ -320,6 +321,7 @@ void Connection::Reconsider() {
   unknown_runs_ = 0;
   invalid_streams_ = 0;
   resuming_ = false;
+  after_skip_ = false;
 }
 
 WorkId Connection::BeginRequest(const RequestStart& start) {
@@ -328,11 +330,13 @@ WorkId Connection::BeginRequest(const RequestStart& start) {
 }
 void Connection::EndExchange(const Exchange& exchange) {
   --in_flight;
+  after_skip_ = false;
   listener_.EndExchange(*this, exchange);
 }
 void Connection::DropRequest(WorkId work, DropReason reason) {
   --in_flight;
-  listener_.DropRequest(*this, work, in_skip_ ? DropReason::kHarmBudget : reason);
+  const bool skipped = in_skip_ || (after_skip_ && reason == DropReason::kCaptureGap);
+  listener_.DropRequest(*this, work, skipped ? DropReason::kHarmBudget : reason);
 }
 
 size_t Connection::MemorySize() const {

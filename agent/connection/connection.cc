@@ -335,7 +335,8 @@ void Connection::EndExchange(const Exchange& exchange) {
 }
 void Connection::DropRequest(WorkId work, DropReason reason) {
   --in_flight;
-  const bool skipped = in_skip_ || (after_skip_ && reason == DropReason::kCaptureGap);
+  const bool missed = reason == DropReason::kCaptureGap || reason == DropReason::kRingFull;
+  const bool skipped = in_skip_ || (after_skip_ && missed);
   listener_.DropRequest(*this, work, skipped ? DropReason::kHarmBudget : reason);
 }
 

@@ -139,7 +139,7 @@ static __always_inline void zt_fill(struct zt_data_event *event, const struct zt
 	event->flags = flags;
 	event->turns_before = 0;
 	__builtin_memset(event->reserved, 0, sizeof(event->reserved));
-	if (connection->flags & ZT_CONNECTION_SKIPPED) {
+	if (__builtin_expect(connection->flags & ZT_CONNECTION_SKIPPED, 0)) {
 		event->flags |= ZT_DATA_SKIPPED;
 		event->turns_before = connection->turns;
 		connection->flags &= ~ZT_CONNECTION_SKIPPED;
@@ -373,7 +373,7 @@ static __always_inline zt_u32 zt_head_allowance(const struct zt_call *call,
 		budget = (call->direction == ZT_DIRECTION_EGRESS ? connection->egress_budget_kib
 								 : connection->ingress_budget_kib) *
 			 1024;
-	if (call->limit) {
+	if (__builtin_expect(call->limit, 0)) {
 		zt_u32 most = call->limit == ZT_LIMIT_HEADS ? ZT_HEADS_BUDGET : ZT_SHORT_HEADS_BUDGET;
 		if (budget > most || connection->mode == ZT_VERDICT_ALL)
 			budget = most;

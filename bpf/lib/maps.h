@@ -207,7 +207,7 @@ static __always_inline void zt_count_ignored(void)
 {
 	zt_u32 cpu = bpf_get_smp_processor_id();
 	struct zt_counters *line = bpf_map_lookup_elem(&counters, &cpu);
-	if (line && zt_is_sampled(++line->value[ZT_COUNTER_IGNORED_EVENTS]))
+	if (line && __builtin_expect(zt_is_sampled(++line->value[ZT_COUNTER_IGNORED_EVENTS]), 0))
 		zt_charge(bpf_get_current_pid_tgid() >> 32, 0);
 }
 

@@ -106,7 +106,7 @@ static __always_inline void zt_time(struct zt_call *call, struct zt_connection *
 /* Its time up to zt_begin is that of an ignored event. */
 static __always_inline void zt_charge_sampled(struct zt_call *call)
 {
-	if (!zt_is_sampled(call->now))
+	if (__builtin_expect(!zt_is_sampled(call->now), 1))
 		return;
 	zt_u64 took = bpf_ktime_get_ns() - call->now;
 	if (took > ZT_COST_MOST_NS)
@@ -201,8 +201,10 @@ static __always_inline struct zt_connection *zt_find_wanted(struct zt_call *call
 static __always_inline bool zt_is_counted_only(struct zt_call *call,
 					       struct zt_connection *connection)
 {
+	if (__builtin_expect(call->limit != ZT_LIMIT_COUNT, 1))
+		return false;
 	zt_u8 asks = connection->role == ZT_ROLE_SERVER ? ZT_DIRECTION_INGRESS : ZT_DIRECTION_EGRESS;
-	if (call->limit != ZT_LIMIT_COUNT || connection->mode == ZT_VERDICT_DETECT || !call->length)
+	if (connection->mode == ZT_VERDICT_DETECT || !call->length)
 		return false;
 	connection->last_event_ns = call->now;
 	connection->flags |= ZT_CONNECTION_SKIPPED;

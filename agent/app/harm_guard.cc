@@ -72,7 +72,8 @@ void HarmGuard::TakeFigures() {
     const CpuReading before = std::exchange(readings_[cost.tgid], CpuReading{*cpu_ns, now_ns_});
     if (before.at_ns == 0 || now_ns_ - before.at_ns > kReadingKeepNs) continue;
     const TracedProcess* process = pipeline_.FindProcess(cost.tgid);
-    const bool traced = process != nullptr && process->traced;
+    // One that was not met yet is asked for when something is to be done about it.
+    const bool traced = process == nullptr || process->traced;
     const bool detached = !traced || ladder_.rung(cost.tgid) == HarmRung::kDetached;
     HarmFigures figures;
     figures.tgid = cost.tgid;

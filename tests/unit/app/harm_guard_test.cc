@@ -114,11 +114,12 @@ TEST_F(HarmGuardTest, WhoCannotBeLoweredIsSaidOnce) {
   EXPECT_EQ(control_.policies[9], ZT_PROCESS_IGNORE);
 }
 
-TEST_F(HarmGuardTest, AProcessOfWhichNothingIsKnownIsLeftAlone) {
+TEST_F(HarmGuardTest, AProcessOfWhichNothingWasKnownIsLimitedToo) {
   costs_ = {{.tgid = 7, .ignored = 1'000'000}};
-  Start(0.01);
+  Start(0.03);
   Run(30);
-  EXPECT_TRUE(control_.policies.empty());
+  EXPECT_EQ(control_.policies[7], ZT_PROCESS_IGNORE);
+  EXPECT_EQ(guard_->Counts().limited.at(0).service, "service-7");
 }
 
 TEST_F(HarmGuardTest, TheBudgetMayChangeWhileItRuns) {

@@ -211,7 +211,7 @@ static __always_inline bool zt_is_counted_only(struct zt_call *call,
 	if (!(call->flags & ZT_DATA_PEEK) && connection->run_direction != call->direction) {
 		connection->run_direction = call->direction;
 		connection->run_used = 0;
-		if (call->direction == asks)
+		if (call->direction == asks && connection->turns < 255) /* a full ring takes no record */
 			connection->turns++;
 	}
 	return connection->turns < ZT_TURNS_PER_RECORD;

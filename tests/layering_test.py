@@ -33,14 +33,15 @@ ROOMS = {
     "capture": (("events", "bpf_skeleton"), ("bpf/", "linux/bpf.h")),
     "connection": (("events", "protocols"), ()),
     "traces": (("protocols",), ()),
-    "pipeline": (("connection", "traces", "metrics", "processors"), ("nlohmann/",)),
+    "harm": (("base",), ()),
+    "pipeline": (("connection", "traces", "metrics", "processors", "harm"), ("nlohmann/",)),
     "app": (("pipeline", "capture", "pcap", "redaction", "process", "symbolizers", "exporters"),
             ("yaml-cpp/", "CLI/", "nlohmann/", "httplib.h")),
     "agent": (("app",), ()),
     "bpf_skeleton": (("bpf_abi",), ()),
 }
 # Rooms without threads, clocks or I/O of their own.
-PURE = ("base", "telemetry", "events", "packets", "redaction", "protocols", "connection", "traces", "metrics", "processors", "pipeline")
+PURE = ("base", "telemetry", "events", "packets", "redaction", "protocols", "connection", "traces", "metrics", "processors", "harm", "pipeline")
 # Headers that a pure room has no use for; base alone wraps some of them.
 IMPURE = ("thread", "sys/socket.h", "sys/epoll.h", "filesystem", "fstream")
 IMPURE_ALLOWED = {("events", "fstream")}  # the recording file

@@ -50,6 +50,12 @@ class Validator {
     CheckExports(config.exports);
     if (config.agent.service_name.empty())
       errors_.push_back("agent.service_name: must not be empty");
+    if (std::optional<double> share = ParseShare(config.harm_budget)) {
+      config.harm_share = *share;
+    } else {
+      errors_.push_back("harm_budget: \"" + config.harm_budget +
+                        "\" is no share of a process's CPU time: 2%, 0.5%, up to 100%, or off");
+    }
     if (config.health_address != "off") {
       Result<HostPort> address = ParseHostPort(config.health_address);
       if (!address) {

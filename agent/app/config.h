@@ -110,6 +110,8 @@ struct Config {
   SyscallConfig syscalls;
   TcpConfig tcp;
   bool waits_enabled = true;  // slow spans say why
+  std::string harm_budget = "5%";  // of a process's CPU time, or off
+  double harm_share = 0.05;         // the same as a number, 0 = off
   TargetOptions targets;
   std::vector<ServiceNameRule> services;
   std::vector<NamedValue> resource_attributes;  // for every process that has them not

@@ -266,6 +266,8 @@ void VisitConfig(Config& config, ConfigVisitor& visitor) {
             });
   visitor.EndGroup();
 
+  visitor.Text("harm_budget", config.harm_budget);
+
   visitor.BeginGroup("targets");
   const auto visit_rule = [&visitor](ProcessRule& rule) { VisitRule(visitor, rule); };
   VisitList(visitor, "select", config.targets.select, visit_rule);

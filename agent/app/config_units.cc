@@ -105,6 +105,18 @@ std::optional<double> ParseNumber(std::string_view text) {
   return std::isfinite(value) ? std::optional<double>(value) : std::nullopt;
 }
 
+std::optional<double> ParseShare(std::string_view text) {
+  text = TrimSpace(text);
+  if (ToLowerAscii(text) == "off") return 0;
+  const bool percent = !text.empty() && text.back() == '%';
+  if (percent) text.remove_suffix(1);
+  const std::optional<double> number = ParseNumber(text);
+  if (!number || *number < 0 || *number > 100) return std::nullopt;
+  // Without the sign it could be meant as a fraction.
+  if (!percent && *number != 0) return std::nullopt;
+  return *number / 100;
+}
+
 std::optional<bool> ParseBool(std::string_view text) {
   const std::string lower = ToLowerAscii(TrimSpace(text));
   if (lower == "true") return true;

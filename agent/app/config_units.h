@@ -19,6 +19,9 @@ std::optional<uint64_t> ParseByteSize(std::string_view text);
 // would be a guess.
 std::optional<uint64_t> ParseDuration(std::string_view text);
 
+// "5%" is 0.05; "off" and "0" are 0. Up to 100%.
+std::optional<double> ParseShare(std::string_view text);
+
 // The shortest text that the parsers above read back to the same value.
 std::string ByteSizeText(uint64_t bytes);
 std::string DurationText(uint64_t nanoseconds);

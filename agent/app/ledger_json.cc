@@ -48,7 +48,8 @@ uint64_t InFlight(const LedgerCounts& counts) {
   return counts.seen > ended ? counts.seen - ended : 0;
 }
 
-std::string LedgerJson(const std::vector<LedgerRow>& rows, uint64_t unseen_bytes) {
+std::string LedgerJson(const std::vector<LedgerRow>& rows, uint64_t unseen_bytes,
+                       const std::vector<LimitedProcess>& limited) {
   Json list = Json::array();
   LedgerCounts total;
   for (const LedgerRow& row : rows) {
@@ -65,6 +66,13 @@ std::string LedgerJson(const std::vector<LedgerRow>& rows, uint64_t unseen_bytes
   result["rows"] = std::move(list);
   PutCounts(total, result["total"]);
   result["unseen_bytes"] = unseen_bytes;
+  result["limited"] = Json::array();
+  for (const LimitedProcess& process : limited) {
+    result["limited"].push_back({{"service", process.service},
+                                 {"pid", process.pid},
+                                 {"rung", HarmRungName(process.rung)},
+                                 {"cpu_share", process.share}});
+  }
   // Names come from other programs' environments: what is not UTF-8 is replaced, not thrown at.
   return result.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
 }

@@ -77,6 +77,7 @@ Result<std::unique_ptr<PipelineLoop>> PipelineLoop::Create(
                                    [borrowed](uint32_t tgid) { return borrowed->Resolve(tgid); });
   if (!pipeline) return tl::unexpected<Error>(pipeline.error());
   loop->pipeline_ = std::move(*pipeline);
+  loop->harm_ = std::make_unique<HarmGuard>(options.harm_budget, loop->processes_.harm, *loop->pipeline_);
   if (loop->processes_.read_thread) {
     loop->pipeline_->SetThreadReader([borrowed](uint32_t tgid, uint32_t tid) {
       std::optional<ThreadTimes> times = borrowed->processes_.read_thread(tgid, tid);
@@ -211,7 +212,7 @@ void PipelineLoop::TakeChange() {
     has_change_ = false;
   }
   const uint64_t interval_ns = metric_interval_ns_;
-  Status status = change(Target{*pipeline_, metric_interval_ns_});
+  Status status = change(Target{*pipeline_, metric_interval_ns_, *harm_});
   if (metric_interval_ns_ != interval_ns) next_metrics_ns_ = tick_ns_ + metric_interval_ns_;
   {
     std::lock_guard lock(mutex_);
@@ -271,15 +272,18 @@ void PipelineLoop::HandleRecord(ByteSpan record) {
 
 void PipelineLoop::HandleProcessRecord(const Event& event) {
   if (event.exec != nullptr) {
+    harm_->Forget(event.exec->tgid);
     if (processes_.on_exec) processes_.on_exec(*event.exec);
     // What was decided of the old program says nothing of the new one.
     if (event.exec->tgid != options_.own_pid) control_.ForgetProcess(event.exec->tgid);
     ResolveEagerly(event.exec->tgid, event.exec->header.time_ns);
   } else if (event.fork != nullptr) {
+    harm_->Forget(event.fork->child_tgid);  // the number's last owner
     if (processes_.on_fork) processes_.on_fork(*event.fork);
   } else if (event.exit != nullptr) {
     if (processes_.on_exit) processes_.on_exit(*event.exit);
     measures_.OnExit(event.exit->tgid);
+    harm_->Forget(event.exit->tgid);
     // The kernel side has done so; what was decided between the end and its record is left.
     if (event.exit->tgid != options_.own_pid) control_.ForgetProcess(event.exit->tgid);
   }
@@ -314,6 +318,7 @@ void PipelineLoop::Tick(uint64_t now_ns) {
   }
   if (tick_ns_ >= next_second_ns_) {
     next_second_ns_ = tick_ns_ + kSecond;
+    harm_->Tick(tick_ns_);
     WatchMemory();
     TakeSnapshot();
     TellSelfExporters();
@@ -399,6 +404,7 @@ void PipelineLoop::TakeSnapshot() {
   if (self_.kernel) snapshot.kernel = self_.kernel();
   if (self_.exporters) snapshot.exporters = self_.exporters();
   if (self_.reloads) snapshot.reloads = self_.reloads();
+  snapshot.harm = harm_->Counts();
   snapshot.resident_bytes = ResidentBytes();
   snapshot.cpu_seconds = CpuSeconds();
   snapshot.memory_limit_bytes = memory_.limits().total_bytes;

@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "agent/app/harm_guard.h"
 #include "agent/app/memory_watch.h"
 #include "agent/app/self_metrics.h"
 #include "agent/app/service_measures.h"
@@ -35,6 +36,7 @@ struct ProcessHooks {
   std::function<void(const zt_process_exit_event&)> on_exit;
   MeasureSource measures;
   ReadThreadTimes read_thread;  // where slow requests ask about their thread
+  HarmHooks harm;
 };
 
 // Where telemetry goes; must not block.
@@ -59,6 +61,7 @@ struct PipelineLoopOptions {
   ResourcePtr agent_resource;
   Temporality self_temporality = Temporality::kCumulative;
   uint32_t own_pid = 0;
+  double harm_budget = 0;  // of each process's CPU time, 0 = no limit
   int64_t wall_offset_ns = 0;  // of the recording, when there is one
   RecordedPayload recorded_payload = RecordedPayload::kAll;
   uint64_t redaction_key = 0;
@@ -87,6 +90,7 @@ class PipelineLoop {
   struct Target {
     Pipeline& pipeline;
     uint64_t& metric_interval_ns;
+    HarmGuard& harm;
   };
   Status Reconfigure(std::function<Status(const Target&)> change);
 
@@ -132,6 +136,7 @@ class PipelineLoop {
   const bool recorded_;
   RecordRedactor redactor_;
   std::unique_ptr<Pipeline> pipeline_;
+  std::unique_ptr<HarmGuard> harm_;
 
   // Of the pipeline's thread.
   MemoryWatch memory_;

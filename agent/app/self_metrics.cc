@@ -91,6 +91,14 @@ constexpr MetricDescriptor kExportSent =
 constexpr MetricDescriptor kReloads =
     Counter("zerotap.config.reloads", "{reload}",
             "Times the configuration was read again, by outcome");
+constexpr MetricDescriptor kHarmSteps =
+    Counter("zerotap.harm.steps", "{step}",
+            "Times a process was watched for less or for more to keep to harm_budget, by direction and new rung");
+constexpr MetricDescriptor kHarmProcesses =
+    Gauge("zerotap.harm.processes", "{process}", "Processes that are watched for less now, by rung");
+constexpr MetricDescriptor kHarmExcesses =
+    Counter("zerotap.harm.excesses", "{process}",
+            "Processes that cost more than harm_budget though nothing of them is watched");
 constexpr MetricDescriptor kPipelineMemory =
     Gauge("zerotap.pipeline.memory", "By", "State of connections and parsers");
 constexpr MetricDescriptor kResident =
@@ -115,7 +123,8 @@ constexpr std::pair<zt_counter, std::string_view> kLossCounters[] = {
     {ZT_COUNTER_UNSEEN_CALL, "unseen_call"},
     {ZT_COUNTER_MEASURES_FULL, "measures_full"},
     {ZT_COUNTER_SYSCALL_START_UNKNOWN, "syscall_start_unknown"},
-    {ZT_COUNTER_TCP_OWNER_UNKNOWN, "tcp_owner_unknown"}};
+    {ZT_COUNTER_TCP_OWNER_UNKNOWN, "tcp_owner_unknown"},
+    {ZT_COUNTER_COSTS_FULL, "costs_full"}};
 
 class Collector {
  public:
@@ -201,6 +210,24 @@ void AddExporters(const std::vector<ExporterCounts>& exporters, Collector& out) 
   }
 }
 
+void AddHarm(const HarmCounts& harm, Collector& out) {
+  std::array<uint64_t, kHarmRungs> processes{};
+  for (const LimitedProcess& process : harm.limited) ++processes[static_cast<size_t>(process.rung)];
+  for (size_t i = 0; i < kHarmRungs; ++i) {
+    const std::string rung(HarmRungName(static_cast<HarmRung>(i)));
+    const auto add_steps = [&](std::string_view direction, uint64_t count) {
+      out.samples.push_back({&kHarmSteps,
+                             {{"direction", std::string(direction)}, {"rung", rung}},
+                             static_cast<double>(count)});
+    };
+    // Nobody goes down to the highest rung, nor up to the lowest.
+    if (i != 0) add_steps("down", harm.steps_down[i]);
+    if (i + 1 != kHarmRungs) add_steps("up", harm.steps_up[i]);
+    if (i != 0) out.Add(kHarmProcesses, "rung", rung, processes[i]);
+  }
+  out.Add(kHarmExcesses, harm.excesses);
+}
+
 bool IsCounter(const MetricDescriptor& descriptor) { return descriptor.type == MetricType::kSum; }
 bool IsWhole(const MetricDescriptor& descriptor) { return descriptor.unit != "s"; }
 
@@ -268,6 +295,7 @@ std::vector<SelfSample> SelfSamples(const SelfSnapshot& snapshot) {
   AddPipeline(snapshot, collector);
   AddKernel(snapshot.kernel, collector);
   AddExporters(snapshot.exporters, collector);
+  AddHarm(snapshot.harm, collector);
   collector.Add(kReloads, "outcome", "applied", snapshot.reloads.applied);
   collector.Add(kReloads, "outcome", "unchanged", snapshot.reloads.unchanged);
   collector.Add(kReloads, "outcome", "refused", snapshot.reloads.refused);

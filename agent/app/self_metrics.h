@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "agent/app/config.h"
+#include "agent/app/harm_guard.h"
 #include "agent/pipeline/ledger.h"
 #include "agent/pipeline/pipeline.h"
 #include "agent/telemetry/metric.h"
@@ -57,6 +58,7 @@ struct SelfSnapshot {
   uint64_t unseen_bytes = 0;
   std::vector<ExporterCounts> exporters;
   ReloadCounts reloads;
+  HarmCounts harm;
   uint64_t resident_bytes = 0;
   double cpu_seconds = 0;
   uint64_t memory_limit_bytes = 0;

@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <mutex>
 #include <unordered_set>
@@ -13,6 +14,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/unique_fd.h"
 #include "agent/capture/capture_check.h"
+#include "agent/capture/cost_reader.h"
 #include "agent/capture/event_rings.h"
 #include "agent/capture/mapping.h"
 #include "agent/capture/probe_loader.h"
@@ -52,6 +54,9 @@ struct BpfCapture::State {
   // as the kernel may have stopped it right there: none is made that tells the kernel side nothing.
   std::mutex listed_mutex;
   std::unordered_set<uint32_t> listed;
+  Mapping costs;
+  std::unique_ptr<CostReader> cost_reader;
+  EventPrices prices;
   MeasureReader syscall_durations{-1, true};
   MeasureReader tcp_measures{-1, false};
   bool excludes_self = false;
@@ -134,6 +139,8 @@ const char* CounterName(zt_counter counter) {
       return "syscall_start_unknown";
     case ZT_COUNTER_TCP_OWNER_UNKNOWN:
       return "tcp_owner_unknown";
+    case ZT_COUNTER_COSTS_FULL:
+      return "costs_full";
     case ZT_COUNTER_COUNT:
       break;
   }
@@ -168,6 +175,10 @@ Result<std::unique_ptr<BpfCapture>> BpfCapture::Create(const CaptureOptions& opt
   state->policy_slots = Mapping(bpf_map__fd(maps.policy_slots), ZT_POLICY_SLOTS * sizeof(uint64_t),
                                 PROT_READ | PROT_WRITE, 0);
   if (state->policy_slots.As<void>() == nullptr) return FailErrno("cannot map the policies");
+  state->costs = Mapping(bpf_map__fd(maps.costs), ZT_COST_SLOTS * sizeof(zt_cost),
+                         PROT_READ | PROT_WRITE, 0);
+  if (state->costs.As<void>() == nullptr) return FailErrno("cannot map the costs");
+  state->cost_reader = std::make_unique<CostReader>(state->costs.As<zt_cost>());
   state->cpus = bpf_map__max_entries(maps.counters);
   state->counters =
       Mapping(bpf_map__fd(maps.counters), state->cpus * sizeof(zt_counters), PROT_READ, 0);
@@ -176,11 +187,23 @@ Result<std::unique_ptr<BpfCapture>> BpfCapture::Create(const CaptureOptions& opt
 
   std::unique_ptr<BpfCapture> capture(new BpfCapture(std::move(state)));
   capture->state_->excludes_self = options.exclude_self;
+  double bare_ns = 0;
   if (options.exclude_self) {
     capture->SetProcessPolicy(static_cast<uint32_t>(::getpid()), ZT_PROCESS_SELF);
+    bare_ns = SocketCallNs();
   }
   if (Status status = AttachProbes(capture->state_->probes); !status) {
     return tl::unexpected(status.error());
+  }
+  if (options.exclude_self) {
+    EventPrices& prices = capture->state_->prices;
+    // zerotap's own connections are left out at the same place as other ignored ones.
+    prices.ignored_ns = std::max(0.0, SocketCallNs() - bare_ns);
+    uint64_t* slot = capture->state_->policy_slots.As<uint64_t>() + zt_policy_slot(::getpid());
+    const uint64_t word = zt_policy_word(static_cast<uint32_t>(::getpid()), ZT_PROCESS_IGNORE);
+    const uint64_t own = __atomic_exchange_n(slot, word, __ATOMIC_ACQ_REL);
+    prices.detached_ns = std::clamp(SocketCallNs() - bare_ns, 0.0, prices.ignored_ns);
+    __atomic_store_n(slot, own, __ATOMIC_RELEASE);
   }
   if (Status status = SeedSockets(capture->state_->probes); !status) {
     return tl::unexpected(status.error());
@@ -285,6 +308,10 @@ CaptureCounters BpfCapture::ReadCounters() const {
   counters.malformed_records = state_->rings.malformed_records();
   return counters;
 }
+
+void BpfCapture::TakeCosts(std::vector<ProcessCost>& out) { state_->cost_reader->Take(out); }
+
+const EventPrices& BpfCapture::prices() const { return state_->prices; }
 
 bool BpfCapture::has_thread_waits() const { return state_->probes.features.waits; }
 

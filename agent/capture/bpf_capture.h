@@ -81,6 +81,20 @@ struct CaptureCounters {
   uint64_t recursion_misses() const;
 };
 
+// What the hooks did in a process since the last time, scaled up from what was sampled.
+struct ProcessCost {
+  uint32_t tgid = 0;
+  uint64_t handled = 0;     // events that were captured or counted
+  uint64_t handled_ns = 0;  // what they took, without what an ignored one takes too
+  uint64_t ignored = 0;     // of ignored connections, or all of an ignored process
+};
+
+// What one event takes on this machine, from entering the hook to leaving it.
+struct EventPrices {
+  double ignored_ns = 0;   // of an ignored connection
+  double detached_ns = 0;  // of an ignored process
+};
+
 // The name of a counter in metrics, in snake_case.
 const char* CounterName(zt_counter counter);
 
@@ -108,6 +122,12 @@ class BpfCapture : public EventSource, public CaptureControl {
   bool HasProcessPolicy(uint32_t tgid) const;
 
   CaptureCounters ReadCounters() const;
+
+  // Since the last call; who shares his places with two others that are busy is not among them
+  // (ZT_COUNTER_COSTS_FULL). One thread.
+  void TakeCosts(std::vector<ProcessCost>& out);
+  // Measured when the hooks were attached; empty with exclude_self off.
+  const EventPrices& prices() const;
 
   // Of the ring buffers: ready when the kernel side calls its reader before the reader's time. Borrowed.
   std::vector<int> ring_fds() const;

@@ -72,14 +72,58 @@ void Connection::Describe(const zt_connection_opened_event& opened) {
 
 void Connection::OnRecord(const zt_data_event& record, ByteSpan head, ByteSpan tail) {
   if (state_ == State::kIgnored) return;
+  if ((record.flags & ZT_DATA_SKIPPED) != 0) {
+    OnSkipped(record.turns_before, record.header.time_ns);
+  }
   lost_records_ += record.lost_before;
   // Of which direction a lost record was is not known.
   if (record.lost_before > 0) may_lack_record_ = {true, true};
   auto direction = static_cast<Direction>(record.direction);
+  if (resuming_) {
+    // A response whose request was counted would be counted again.
+    const bool asks = state_ != State::kParsing ||
+                      (direction == Direction::kEgress) == (role_ == Role::kClient);
+    if (!asks || head.empty()) {
+      if ((record.flags & ZT_DATA_EOF) != 0) OnShutdown(Direction::kIngress, record.header.time_ns);
+      return;
+    }
+    resuming_ = false;
+  }
   ByteStream& stream = StreamOf(direction, egress_, ingress_);
   stream.Add(record, head, tail, *this);
   if (!stream.waiting()) may_lack_record_[static_cast<size_t>(direction)] = false;
   if ((record.flags & ZT_DATA_EOF) != 0) OnShutdown(Direction::kIngress, record.header.time_ns);
+}
+
+void Connection::OnSkipped(uint32_t requests, uint64_t time_ns) {
+  if (state_ == State::kIgnored) return;
+  if (requests > 0 && protocol_ != nullptr) listener_.OnCounted(*this, requests);
+  egress_ = ByteStream(Direction::kEgress);
+  ingress_ = ByteStream(Direction::kIngress);
+  positions_from_zero_ = false;
+  may_lack_record_ = {false, false};
+  resuming_ = true;
+  in_skip_ = true;
+  after_skip_ = true;
+  Gap gap;
+  gap.length = 1;  // or more: who reads it may rely on nothing that follows
+  gap.start_ns = time_ns;
+  gap.end_ns = time_ns;
+  gap.tgid = last_tgid;
+  gap.lost = true;
+  OnGap(Direction::kEgress, gap);
+  OnGap(Direction::kIngress, gap);
+  in_skip_ = false;
+}
+
+void Connection::Suspend() {
+  if (state_ == State::kIgnored) return;
+  Ignore(DropReason::kHarmBudget);
+  suspended = true;
+}
+
+void Connection::Resume() {
+  if (std::exchange(suspended, false)) Reconsider();
 }
 
 void Connection::OnChunk(Direction direction, const Chunk& chunk) {
@@ -217,6 +261,7 @@ void Connection::OnShutdown(Direction direction, uint64_t time_ns) {
 }
 
 void Connection::CompareTotals(const zt_connection_closed_event& closed) {
+  if ((closed.flags & ZT_DATA_SKIPPED) != 0) OnSkipped(closed.turns_before, closed.header.time_ns);
   if (state_ == State::kIgnored || closed.lost_events <= lost_records_) return;
   egress_.Expire(closed.header.time_ns, true, *this);
   ingress_.Expire(closed.header.time_ns, true, *this);
@@ -275,6 +320,8 @@ void Connection::Reconsider() {
   skip_run_ = false;
   unknown_runs_ = 0;
   invalid_streams_ = 0;
+  resuming_ = false;
+  after_skip_ = false;
 }
 
 WorkId Connection::BeginRequest(const RequestStart& start) {
@@ -283,11 +330,14 @@ WorkId Connection::BeginRequest(const RequestStart& start) {
 }
 void Connection::EndExchange(const Exchange& exchange) {
   --in_flight;
+  after_skip_ = false;
   listener_.EndExchange(*this, exchange);
 }
 void Connection::DropRequest(WorkId work, DropReason reason) {
   --in_flight;
-  listener_.DropRequest(*this, work, reason);
+  const bool missed = reason == DropReason::kCaptureGap || reason == DropReason::kRingFull;
+  const bool skipped = in_skip_ || (after_skip_ && missed);
+  listener_.DropRequest(*this, work, skipped ? DropReason::kHarmBudget : reason);
 }
 
 size_t Connection::MemorySize() const {

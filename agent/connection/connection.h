@@ -28,6 +28,8 @@ class RequestListener {
   virtual void OnProtocolKnown(Connection& connection, const Protocol* protocol) = 0;
   // So many bytes of the connection passed without a record.
   virtual void OnUnseen(Connection& connection, uint64_t bytes) = 0;
+  // So many requests of its protocol were counted by the kernel side, which told nothing else of them.
+  virtual void OnCounted(Connection& connection, uint64_t requests) = 0;
 };
 
 struct Endpoint {
@@ -58,6 +60,11 @@ class Connection final : private StreamConsumer, private ExchangeSink {
   void Expire(uint64_t now_ns);
   // Gives up what is in flight and everything that follows.
   void Ignore(DropReason reason);
+  // Transfers were counted only before a record, a shutdown or the close: what is in flight lacks them.
+  void OnSkipped(uint32_t requests, uint64_t time_ns);
+  // Nothing of it is told any more: what is in flight will not end. Resume: all of what passed is unknown.
+  void Suspend();
+  void Resume();
   // Looks anew at what the connection carries, as if it was joined in its middle now. Not while it is parsed.
   void Reconsider();
 
@@ -96,6 +103,7 @@ class Connection final : private StreamConsumer, private ExchangeSink {
   uint32_t records_since_verdict = 0;
   uint32_t in_flight = 0;            // requests begun and not ended
   bool left_out = false;             // ignored because rules say so
+  bool suspended = false;            // ignored until Resume
   uint32_t ledger_row = 0;           // of (ledger_tgid, protocol, role)
   uint32_t ledger_tgid = 0;
   uint64_t begin_offset = ~0ull;     // of the latest request, to tell requests that share an offset apart
@@ -160,6 +168,9 @@ class Connection final : private StreamConsumer, private ExchangeSink {
   bool positions_from_zero_ = false;
   bool compared_with_peer_ = false;
   uint64_t lost_records_ = 0;  // said by data records
+  bool resuming_ = false;       // after what was skipped: until a request begins
+  bool in_skip_ = false;        // why the parser drops what it drops: all of it now,
+  bool after_skip_ = false;     // and what it cannot tell apart from what was skipped, until it is sure again
   std::array<bool, 2> may_lack_record_{};  // the next jump of that direction may be a record that was lost
 };
 

@@ -87,7 +87,9 @@ void ConnectionTracker::OnShutdown(const zt_connection_shutdown_event& shutdown)
   if (shutdown.direction != ZT_DIRECTION_EGRESS) return;
   auto found = connections_.find(shutdown.connection_id);
   if (found == connections_.end()) return;
-  found->second.connection->OnShutdown(Direction::kEgress, shutdown.header.time_ns);
+  Connection& connection = *found->second.connection;
+  if ((shutdown.flags & ZT_DATA_SKIPPED) != 0) connection.OnSkipped(0, shutdown.header.time_ns);
+  connection.OnShutdown(Direction::kEgress, shutdown.header.time_ns);
 }
 
 void ConnectionTracker::OnEndOfStream(Connection& connection, uint64_t time_ns) {

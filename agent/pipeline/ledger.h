@@ -83,6 +83,14 @@ class Ledger {
     }
   }
 
+  // Requests of which nothing but their number is known.
+  void SeenAndDropped(uint32_t row, DropReason reason, uint64_t count) {
+    Row* target = At(row);
+    if (target == nullptr || reason >= DropReason::kCount) return;
+    target->seen.fetch_add(count, std::memory_order_release);
+    target->dropped[static_cast<size_t>(reason)].fetch_add(count, std::memory_order_release);
+  }
+
   // Bytes of followed streams that passed without a record. What requests were in them nobody knows, so they stand
   // beside the rows and not in them.
   void Unseen(uint64_t bytes) { unseen_bytes_.fetch_add(bytes, std::memory_order_relaxed); }

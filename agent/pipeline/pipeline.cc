@@ -1,29 +1,21 @@
 #include "agent/pipeline/pipeline.h"
 
 #include <algorithm>
-#include <deque>
-#include <unordered_map>
 #include <utility>
 
 #include "agent/base/hash.h"
-#include "agent/connection/connection_tracker.h"
 #include "agent/events/event.h"
-#include "agent/pipeline/finished_spans.h"
-#include "agent/pipeline/sql_cache.h"
+#include "agent/pipeline/pipeline_state.h"
 #include "agent/processors/request_target.h"
 #include "agent/telemetry/semconv.h"
-#include "agent/traces/context_correlator.h"
-#include "agent/traces/span_assembler.h"
 
 namespace zerotap {
 namespace {
 
 // Records of a process may still come shortly after its exit record (the close of its connections).
 constexpr uint64_t kExitedProcessKeepNs = 10'000'000'000;
-constexpr size_t kSqlCacheStatements = 2048;
 constexpr uint32_t kRepeatVerdictEvery = 64;
 constexpr size_t kMaxUntoldExporters = 256;
-constexpr uint8_t kDetectEdgeBytes = 64;
 // What a program exports so soon after it was sent an export may be that one passed on. SDKs export
 // again after 5 seconds or so.
 constexpr uint64_t kPassedOnNs = 10'000'000'000;
@@ -32,117 +24,9 @@ bool Contains(const std::vector<uint16_t>& ports, uint16_t port) {
   return std::find(ports.begin(), ports.end(), port) != ports.end();
 }
 
-CorrelatorOptions CorrelatorOptionsOf(const PipelineOptions& options) {
-  CorrelatorOptions result;
-  result.seed = options.id_seed;
-  result.hold_ns = options.hold_ns;
-  result.max_held_spans = options.max_held_spans;
-  result.max_held_bytes = options.max_held_bytes;
-  return result;
-}
-
-TrackerOptions TrackerOptionsOf(const PipelineOptions& options) {
-  return TrackerOptions{.max_connections = options.max_connections};
-}
-
 }  // namespace
 
-struct Pipeline::State final : RequestListener {
-  State(const PipelineOptions& pipeline_options, CaptureControl& capture_control,
-        ResolveProcess resolve_process, Sampler trace_sampler, RouteNormalizer route_normalizer)
-      : options(pipeline_options),
-        control(capture_control),
-        resolve(std::move(resolve_process)),
-        sampler(std::move(trace_sampler)),
-        routes(std::move(route_normalizer)),
-        redactor(options.redaction),
-        red(options.red),
-        sql(std::in_place, kSqlCacheStatements, options.parser.max_query_bytes),
-        protocols(EnabledProtocols(options.disabled_protocols)),
-        tracker(TrackerOptionsOf(options), protocols, options.parser, *this),
-        correlator(
-            CorrelatorOptionsOf(options),
-            [this](const TraceId& id, std::optional<bool> parent) {
-              return sampler.ShouldSample(id, parent);
-            },
-            [this](Span&& span, bool sampled) { Emit(std::move(span), sampled); }),
-        waits(options.waits, correlator) {
-    TakeAssemblerOptions();
-  }
-
-  struct Process {
-    TracedProcess identity;
-    uint64_t service_key = 0;
-    // Seen exporting these itself.
-    bool own_spans = false;
-    bool own_metrics = false;
-    bool relays = false;  // takes such exports: what it sends may be other programs'
-    uint64_t asked_to_relay_ns = 0;  // when it was last sent one, taken or not; 0: never
-  };
-
-  // RequestListener
-  WorkId BeginRequest(Connection& connection, const RequestStart& start) override;
-  void EndExchange(Connection& connection, const Exchange& exchange) override;
-  void DropRequest(Connection& connection, WorkId work, DropReason reason) override;
-  void OnProtocolKnown(Connection& connection, const Protocol* protocol) override;
-  void OnUnseen(Connection&, uint64_t bytes) override { ledger.Unseen(bytes); }
-
-  void OnOpened(const zt_connection_opened_event& opened);
-  void OnData(const zt_data_event& data, ByteSpan head, ByteSpan tail);
-  void OnClosed(const zt_connection_closed_event& closed);
-  const Process& ProcessOf(uint32_t tgid);
-  bool LeftOut(const Connection& connection) const;
-  bool IsOfUntraced(const Connection& connection) const;
-  void LeaveOut(Connection& connection);
-  void TakeAssemblerOptions();
-  void TakeHeaderList(std::vector<std::string>& list, const std::vector<std::string>& wanted);
-  void Reidentify();
-  void ReconsiderConnections();
-  void NoteOtlpExport(const Exchange& exchange);
-  void SendVerdict(const Connection& connection, zt_verdict_mode mode, uint8_t egress_kib,
-                   uint8_t ingress_kib, uint8_t edge_bytes);
-  void SendProtocolVerdict(const Connection& connection);
-  void RepeatVerdict(Connection& connection);
-  uint32_t LedgerRow(Connection& connection, uint32_t tgid);
-  void Enrich(Exchange& exchange, HttpFields& http, DatabaseFields& database,
-              const Process& process);
-  void BuildSpan(const Exchange& exchange, const ConnectionFacts& facts, const Process& process,
-                 uint32_t ledger_row, Span& span);
-  void Emit(Span&& span, bool sampled);
-  uint64_t UnixTime(uint64_t monotonic_ns) const {
-    return monotonic_ns + static_cast<uint64_t>(wall_offset_ns);
-  }
-
-  PipelineOptions options;
-  CaptureControl& control;
-  ResolveProcess resolve;
-  Sampler sampler;
-  RouteNormalizer routes;
-  UrlRedactor redactor;
-  RedAggregator red;
-  std::optional<SqlCache> sql;
-  std::vector<const Protocol*> protocols;
-  AssemblerOptions assembler;
-  Ledger ledger;
-  ConnectionTracker tracker;
-  ContextCorrelator correlator;
-  WaitTracker waits;
-  std::unordered_map<uint32_t, Process> processes;
-  std::deque<std::pair<uint64_t, uint32_t>> exited;  // (due, tgid)
-  FinishedSpans spans;
-  std::vector<SelfExporter> self_exporters;  // that nobody was told of yet
-  // Names in there are pointed to by requests in flight: lists are kept, and used again.
-  std::deque<std::vector<std::string>> former_header_lists;
-  bool leaving_out = false;
-  bool somebody_came_back = false;
-  PipelineStats stats;
-  int64_t wall_offset_ns = 0;
-  uint64_t now_ns = 0;
-  std::string query_scratch, url_scratch;
-  HttpTexts http_texts;
-};
-
-const Pipeline::State::Process& Pipeline::State::ProcessOf(uint32_t tgid) {
+Pipeline::State::Process& Pipeline::State::ProcessOf(uint32_t tgid) {
   auto found = processes.find(tgid);
   if (found != processes.end()) return found->second;
   Process process;
@@ -215,13 +99,17 @@ void Pipeline::State::OnOpened(const zt_connection_opened_event& opened) {
 void Pipeline::State::OnData(const zt_data_event& data, ByteSpan head, ByteSpan tail) {
   stats.lost_events += data.lost_before;
   Connection& connection = tracker.Find(data.connection_id, data.header.time_ns);
+  if (connection.suspended) return;
   if (connection.state() == Connection::State::kIgnored) {
     RepeatVerdict(connection);
     return;
   }
   if (data.tgid != connection.last_tgid) {
     connection.last_tgid = data.tgid;
-    ProcessOf(data.tgid);
+    if (ProcessOf(data.tgid).rung == HarmRung::kDetached) {
+      connection.Suspend();
+      return;
+    }
   }
   if (data.direction == ZT_DIRECTION_EGRESS && data.length > 0) connection.answering_tid = data.tid;
   connection.OnRecord(data, head, tail);
@@ -417,8 +305,8 @@ void Pipeline::State::EndExchange(Connection& connection, const Exchange& parsed
     double seconds = static_cast<double>(exchange.end_ns - exchange.start_ns) * 1e-9;
     uint64_t unix_ns = UnixTime(exchange.end_ns);
     Exemplar exemplar{unix_ns, seconds, context->trace_id, context->span_id};
-    bool has_exemplar = options.spans_enabled && !context->transparent && context->resolved &&
-                        context->sampled;
+    bool has_exemplar = options.spans_enabled && process.rung < HarmRung::kMetrics &&
+                        !context->transparent && context->resolved && context->sampled;
     red.Record(process.identity.resource, *sample.descriptor,
                std::span<const Attribute>(sample.attributes.data(), sample.count), seconds, unix_ns,
                has_exemplar ? &exemplar : nullptr);
@@ -431,6 +319,12 @@ void Pipeline::State::EndExchange(Connection& connection, const Exchange& parsed
   }
   if (!options.spans_enabled || (context->resolved && !context->sampled)) {
     ledger.SampledOut(row);
+    waits.Drop(parsed.work);
+    correlator.End(parsed.work, exchange.end_ns);
+    return;
+  }
+  if (process.rung >= HarmRung::kMetrics) {
+    ledger.Dropped(row, DropReason::kHarmBudget);
     waits.Drop(parsed.work);
     correlator.End(parsed.work, exchange.end_ns);
     return;
@@ -497,114 +391,6 @@ Result<std::unique_ptr<Pipeline>> Pipeline::Create(const PipelineOptions& option
 Pipeline::Pipeline(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Pipeline::~Pipeline() = default;
 
-void Pipeline::State::TakeAssemblerOptions() {
-  assembler.legacy_attributes = options.legacy_attributes;
-  assembler.attribute_value_limit = options.attribute_value_limit;
-}
-
-void Pipeline::State::TakeHeaderList(std::vector<std::string>& list,
-                                     const std::vector<std::string>& wanted) {
-  if (list == wanted) return;
-  std::vector<std::string> next = wanted;
-  auto former = std::find(former_header_lists.begin(), former_header_lists.end(), wanted);
-  if (former != former_header_lists.end()) {
-    next = std::move(*former);
-    former_header_lists.erase(former);
-  }
-  former_header_lists.push_back(std::move(list));
-  list = std::move(next);
-}
-
-bool Pipeline::State::IsOfUntraced(const Connection& connection) const {
-  auto found = processes.find(connection.last_tgid);
-  return found != processes.end() && !found->second.identity.traced;
-}
-
-// Rules over processes have changed.
-void Pipeline::State::Reidentify() {
-  for (auto& [tgid, process] : processes) {
-    std::optional<TracedProcess> identity = resolve(tgid);
-    if (!identity) continue;  // gone: these are its late events
-    const bool was_traced = process.identity.traced;
-    process.identity = std::move(*identity);
-    if (process.identity.traced) {
-      if (!was_traced) control.ForgetProcess(tgid);
-      somebody_came_back = somebody_came_back || !was_traced;
-      process.service_key = HashText(process.identity.resource->service_name);
-    } else if (was_traced) {
-      control.SetProcessPolicy(tgid, ZT_PROCESS_IGNORE);
-    }
-  }
-}
-
-void Pipeline::State::ReconsiderConnections() {
-  tracker.ForEach([this](Connection& connection) {
-    connection.ledger_tgid = 0;  // its process may have another name
-    const bool leave_out = LeftOut(connection) || IsOfUntraced(connection);
-    if (leave_out && !connection.left_out && connection.state() != Connection::State::kIgnored) {
-      LeaveOut(connection);
-    } else if (!leave_out && connection.left_out) {
-      connection.left_out = false;
-      connection.Reconsider();
-      SendVerdict(connection, ZT_VERDICT_DETECT, 0, 0, kDetectEdgeBytes);
-    } else if (somebody_came_back && connection.untouched()) {
-      // Accepted connections are nobody's before their first byte, and that one may have passed unseen.
-      connection.Reconsider();
-    }
-  });
-}
-
-Status Pipeline::Reconfigure(const PipelineOptions& wanted, bool processes_changed) {
-  State& state = *state_;
-  PipelineOptions& options = state.options;
-  Result<Sampler> sampler = Sampler::Create(wanted.sampler, wanted.sampler_argument);
-  if (!sampler) return tl::unexpected<Error>(sampler.error());
-  // What the normalizer has learned of services goes only with rules that differ.
-  if (!(options.routes == wanted.routes)) {
-    Result<RouteNormalizer> routes = RouteNormalizer::Create(wanted.routes);
-    if (!routes) return tl::unexpected<Error>(routes.error());
-    state.routes = std::move(*routes);
-    options.routes = wanted.routes;
-  }
-  state.sampler = std::move(*sampler);
-  options.sampler = wanted.sampler;
-  options.sampler_argument = wanted.sampler_argument;
-
-  // Parsers read these through a reference.
-  ParserOptions& parser = options.parser;
-  state.TakeHeaderList(parser.request_headers, wanted.parser.request_headers);
-  state.TakeHeaderList(parser.response_headers, wanted.parser.response_headers);
-  parser.max_head_bytes = wanted.parser.max_head_bytes;
-  parser.max_target_bytes = wanted.parser.max_target_bytes;
-  parser.max_requests_in_flight = wanted.parser.max_requests_in_flight;
-  parser.max_prepared_statements = wanted.parser.max_prepared_statements;
-  if (parser.max_query_bytes != wanted.parser.max_query_bytes) {
-    parser.max_query_bytes = wanted.parser.max_query_bytes;
-    state.sql.emplace(kSqlCacheStatements, parser.max_query_bytes);
-  }
-
-  options.redaction = wanted.redaction;
-  state.redactor = UrlRedactor(options.redaction);
-  options.legacy_attributes = wanted.legacy_attributes;
-  options.attribute_value_limit = wanted.attribute_value_limit;
-  options.attribute_count_limit = wanted.attribute_count_limit;
-  state.TakeAssemblerOptions();
-  options.spans_enabled = wanted.spans_enabled;
-  options.exclude_otel_instrumented = wanted.exclude_otel_instrumented;
-  options.hold_ns = wanted.hold_ns;
-  options.max_held_spans = wanted.max_held_spans;
-  state.correlator.SetLimits(options.hold_ns, options.max_held_spans);
-
-  const bool ports_changed = options.include_ports != wanted.include_ports ||
-                             options.exclude_ports != wanted.exclude_ports;
-  options.include_ports = wanted.include_ports;
-  options.exclude_ports = wanted.exclude_ports;
-  state.somebody_came_back = false;
-  if (processes_changed) state.Reidentify();
-  if (processes_changed || ports_changed) state.ReconsiderConnections();
-  return {};
-}
-
 void Pipeline::HandleRecord(ByteSpan bytes) {
   State& state = *state_;
   ++state.stats.records;
@@ -623,6 +409,7 @@ void Pipeline::HandleRecord(ByteSpan bytes) {
   } else if (event->closed != nullptr) {
     state.OnClosed(*event->closed);
   } else if (event->exec != nullptr) {
+    state.ResumeConnections(event->exec->tgid);
     state.processes.erase(event->exec->tgid);
   } else if (event->fork != nullptr) {
     // Something may have been decided of the number's last owner after its end, when the kernel
@@ -633,6 +420,11 @@ void Pipeline::HandleRecord(ByteSpan bytes) {
   } else if (event->exit != nullptr) {
     ForgetProcess(event->exit->tgid);
   }
+}
+
+const TracedProcess* Pipeline::FindProcess(uint32_t tgid) const {
+  auto found = state_->processes.find(tgid);
+  return found == state_->processes.end() ? nullptr : &found->second.identity;
 }
 
 void Pipeline::ForgetProcess(uint32_t tgid) {

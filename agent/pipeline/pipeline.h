@@ -13,6 +13,7 @@
 
 #include "agent/base/bytes.h"
 #include "agent/events/event_source.h"
+#include "agent/harm/harm_ladder.h"
 #include "agent/metrics/red_aggregator.h"
 #include "agent/pipeline/ledger.h"
 #include "agent/processors/route_normalizer.h"
@@ -107,6 +108,11 @@ class Pipeline {
   // was. Requests in flight go on, but for those whose process or connection is left out from now on: these are
   // filtered. `processes_changed`: who processes are must be asked again. Nothing changes when it fails.
   Status Reconfigure(const PipelineOptions& options, bool processes_changed);
+
+  // For how much a process is watched from now on. Full again once it runs another program.
+  void SetHarmRung(uint32_t tgid, HarmRung rung);
+  // What the pipeline knows of a process; empty when it had no connection.
+  const TracedProcess* FindProcess(uint32_t tgid) const;
 
   // Each process is told of once per signal.
   std::vector<SelfExporter> TakeSelfExporters();

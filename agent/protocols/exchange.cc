@@ -26,6 +26,8 @@ std::string_view DropReasonName(DropReason reason) {
       return "held_limit";
     case DropReason::kMemoryLimit:
       return "memory_limit";
+    case DropReason::kHarmBudget:
+      return "harm_budget";
     case DropReason::kCount:
       break;
   }

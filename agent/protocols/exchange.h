@@ -39,6 +39,7 @@ enum class DropReason : uint8_t {
   kExportFailed,     // retries were used up
   kHeldLimit,        // too many spans were waiting for their parent's context
   kMemoryLimit,      // zerotap came near its limit of memory
+  kHarmBudget,       // its process is watched for less: zerotap would cost it too much
   kCount,
 };
 std::string_view DropReasonName(DropReason reason);  // snake_case, stable

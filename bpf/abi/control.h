@@ -50,7 +50,14 @@ enum zt_process_policy {
 	ZT_PROCESS_TRACE = 1,
 	ZT_PROCESS_IGNORE = 2,
 	ZT_PROCESS_SELF = 3, /* zerotap itself: its connections are left out on both ends */
+	/* Traced for less, each for less than the one before. */
+	ZT_PROCESS_HEADS = 4, /* of a run at most ZT_HEADS_BUDGET bytes */
+	ZT_PROCESS_SHORT_HEADS = 5, /* at most ZT_SHORT_HEADS_BUDGET */
+	ZT_PROCESS_COUNT = 6, /* no records once the protocol is known: how often the client speaks is counted */
 };
+#define ZT_HEADS_BUDGET 2048u
+#define ZT_SHORT_HEADS_BUDGET 512u
+
 
 /*
  * Beside the hash, the mmap-able array `policy_slots` holds a policy at zt_policy_slot(tgid), as
@@ -68,6 +75,36 @@ static inline zt_u64 zt_policy_word(zt_u32 tgid, zt_u32 policy)
 	return (zt_u64)tgid << 32 | policy;
 }
 
+/*
+ * What the hooks cost a process: one in ZT_COST_SAMPLING of its events, told apart by what became of
+ * it. A place of the mmap-able array `costs` is taken by the kernel side for a process that has none
+ * (tgid 0), and given free by user space; the numbers only grow, whoever has it.
+ */
+#define ZT_COST_SLOTS 4096u
+#define ZT_COST_SAMPLING 64u
+#define ZT_COST_MOST_NS 20000u /* a longer one was interrupted */
+
+struct zt_cost {
+	zt_u32 tgid;
+	zt_u32 reserved;
+	zt_u64 handled; /* events that were looked at closely: captured or counted */
+	zt_u64 handled_ns; /* what they took from there on */
+	zt_u64 ignored;
+};
+ZT_STATIC_ASSERT(sizeof(struct zt_cost) == 32, "zt_cost");
+
+/* The two places that may be a process's. */
+static inline zt_u32 zt_cost_slot(zt_u32 tgid, zt_u32 which)
+{
+	return which ? tgid * 0x9E3779B1u >> 20 : tgid % ZT_COST_SLOTS;
+}
+
+/* Every ZT_COST_SAMPLING-th on average, whatever the steps in which `number` grows. */
+static inline zt_u32 zt_is_sampled(zt_u64 number)
+{
+	return number * 0x9E3779B97F4A7C15ull >> 58 == 0;
+}
+
 /* Reasons for which the kernel side loses or leaves out something; index of the per-CPU `counters` array. */
 enum zt_counter {
 	ZT_COUNTER_DATA_EVENTS = 0, /* records written */
@@ -83,7 +120,8 @@ enum zt_counter {
 	ZT_COUNTER_MEASURES_FULL = 10, /* a process, call and error too many to count durations of */
 	ZT_COUNTER_SYSCALL_START_UNKNOWN = 11, /* calls that were not measured: begun before the hooks were there */
 	ZT_COUNTER_TCP_OWNER_UNKNOWN = 12, /* connections with retransmissions whose process was never certain, or is left out */
-	ZT_COUNTER_COUNT = 13,
+	ZT_COUNTER_COSTS_FULL = 13, /* sampled events of processes for which there was no place in `costs` */
+	ZT_COUNTER_COUNT = 14,
 };
 
 /* What one CPU counted: two cache lines of its own. */

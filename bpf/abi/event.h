@@ -113,6 +113,7 @@ ZT_STATIC_ASSERT(sizeof(struct zt_connection_opened_event) == 240, "zt_connectio
 #define ZT_DATA_NO_PAYLOAD 0x08 /* sendfile, splice, io_uring: the bytes cannot be read here */
 #define ZT_DATA_POSITION_ESTIMATED 0x10 /* offset may be wrong (concurrent writers) */
 #define ZT_DATA_CONTINUES 0x20 /* a further record of the same call follows */
+#define ZT_DATA_SKIPPED 0x40 /* transfers before this one were counted only (ZT_PROCESS_COUNT) */
 
 /*
  * `length` bytes moved at stream position `offset`. The payload holds the first `head` and then the last `tail` of them
@@ -134,7 +135,8 @@ struct zt_data_event {
 	zt_u32 lost_before; /* records of this connection that found the ring full since the last one that did not */
 	zt_u8 direction; /* enum zt_direction */
 	zt_u8 flags; /* ZT_DATA_* */
-	zt_u8 reserved[6];
+	zt_u8 turns_before; /* SKIPPED: how often the client began to speak in what was skipped */
+	zt_u8 reserved[5];
 };
 ZT_STATIC_ASSERT(sizeof(struct zt_data_event) == 96, "zt_data_event");
 
@@ -143,7 +145,8 @@ struct zt_connection_shutdown_event {
 	struct zt_event_header header;
 	zt_u64 connection_id;
 	zt_u8 direction;
-	zt_u8 reserved[7];
+	zt_u8 flags; /* ZT_DATA_SKIPPED */
+	zt_u8 reserved[6];
 };
 ZT_STATIC_ASSERT(sizeof(struct zt_connection_shutdown_event) == 32, "zt_connection_shutdown_event");
 
@@ -153,7 +156,9 @@ struct zt_connection_closed_event {
 	zt_u64 bytes_sent; /* counted by the hooks, ignored traffic included */
 	zt_u64 bytes_received;
 	zt_u32 lost_events;
-	zt_u32 error; /* sk_err: ECONNRESET, ETIMEDOUT ...; 0 = orderly */
+	zt_u16 error; /* sk_err: ECONNRESET, ETIMEDOUT ...; 0 = orderly */
+	zt_u8 flags; /* ZT_DATA_SKIPPED, with its turns: since the last data record */
+	zt_u8 turns_before;
 };
 ZT_STATIC_ASSERT(sizeof(struct zt_connection_closed_event) == 48, "zt_connection_closed_event");
 

@@ -138,6 +138,11 @@ __weak __noinline int zt_emit_opened(zt_u64 key, zt_u64 task_address, zt_u64 cgr
 	return 1;
 }
 
+static __always_inline zt_u8 zt_skipped(const struct zt_connection *connection)
+{
+	return connection->flags & ZT_CONNECTION_SKIPPED ? ZT_DATA_SKIPPED : 0;
+}
+
 static __always_inline bool zt_is_told(struct zt_connection *connection)
 {
 	return (connection->flags & (ZT_CONNECTION_OPENED | ZT_CONNECTION_CLOSED)) ==
@@ -166,6 +171,9 @@ __weak __noinline int zt_emit_closed(zt_u64 key, zt_u64 now, zt_u64 error)
 	event->bytes_received = connection->bytes[ZT_DIRECTION_INGRESS];
 	event->lost_events = connection->lost_total;
 	event->error = error;
+	event->flags = zt_skipped(connection);
+	event->turns_before = connection->turns;
+	connection->turns = 0;
 	bpf_ringbuf_submit(event, zt_wakeup());
 	return 1;
 }
@@ -197,6 +205,7 @@ static __always_inline void zt_emit_shutdown(struct zt_connection *connection, z
 	event->header.kind = ZT_EVENT_CONNECTION_SHUTDOWN;
 	event->connection_id = connection->id;
 	event->direction = direction;
+	event->flags = zt_skipped(connection);
 	bpf_ringbuf_submit(event, zt_wakeup());
 }
 

@@ -16,6 +16,14 @@
 #define ZT_MAX_FULL_RECORDS 3
 #define ZT_MAX_FULL_GATHERED 7
 
+/* How much less is wanted of a process: its policy, from ZT_PROCESS_SELF on. */
+enum zt_limit {
+	ZT_LIMIT_NONE = 0,
+	ZT_LIMIT_HEADS = ZT_PROCESS_HEADS - ZT_PROCESS_SELF,
+	ZT_LIMIT_SHORT_HEADS = ZT_PROCESS_SHORT_HEADS - ZT_PROCESS_SELF,
+	ZT_LIMIT_COUNT = ZT_PROCESS_COUNT - ZT_PROCESS_SELF,
+};
+
 /* One transfer as a hook saw it; then, piece by piece, what a record says of it. */
 struct zt_call {
 	struct sock *sk;
@@ -37,8 +45,9 @@ struct zt_call {
 	zt_u32 left; /* of the head, for this and the next pieces */
 	zt_u8 direction;
 	zt_u8 flags;	     /* ZT_DATA_* */
-	zt_u8 empty_request; /* asked for no byte, so getting none means nothing */
-	zt_u8 unknown;	     /* the socket has no state yet */
+	zt_u8 limit;	     /* enum zt_limit */
+	zt_u8 empty_request : 1; /* asked for no byte, so getting none means nothing */
+	zt_u8 unknown : 1;	 /* the socket has no state yet */
 };
 
 /*
@@ -128,7 +137,14 @@ static __always_inline void zt_fill(struct zt_data_event *event, const struct zt
 		connection->lost = 0;
 	event->direction = call->direction;
 	event->flags = flags;
+	event->turns_before = 0;
 	__builtin_memset(event->reserved, 0, sizeof(event->reserved));
+	if (__builtin_expect(connection->flags & ZT_CONNECTION_SKIPPED, 0)) {
+		event->flags |= ZT_DATA_SKIPPED;
+		event->turns_before = connection->turns;
+		connection->flags &= ~ZT_CONNECTION_SKIPPED;
+		connection->turns = 0;
+	}
 	zt_count(ZT_COUNTER_DATA_EVENTS);
 }
 
@@ -346,7 +362,7 @@ static __noinline int zt_emit_full_segments(struct zt_call *call, struct zt_conn
 static __always_inline zt_u32 zt_head_allowance(const struct zt_call *call,
 						struct zt_connection *connection)
 {
-	if (connection->mode == ZT_VERDICT_ALL)
+	if (connection->mode == ZT_VERDICT_ALL && !call->limit)
 		return call->length;
 	if (connection->run_direction != call->direction) {
 		connection->run_direction = call->direction;
@@ -357,6 +373,13 @@ static __always_inline zt_u32 zt_head_allowance(const struct zt_call *call,
 		budget = (call->direction == ZT_DIRECTION_EGRESS ? connection->egress_budget_kib
 								 : connection->ingress_budget_kib) *
 			 1024;
+	if (__builtin_expect(call->limit, 0)) {
+		zt_u32 most = call->limit == ZT_LIMIT_HEADS ? ZT_HEADS_BUDGET : ZT_SHORT_HEADS_BUDGET;
+		if (budget > most || connection->mode == ZT_VERDICT_ALL)
+			budget = most;
+		if (call->limit == ZT_LIMIT_COUNT && connection->mode != ZT_VERDICT_DETECT)
+			budget = 0;
+	}
 	zt_u32 used = connection->run_used;
 	zt_u32 left = budget > used ? budget - used : 0;
 	zt_u32 head = call->length < left ? call->length : left;
@@ -373,6 +396,8 @@ static __always_inline void zt_emit_data(struct zt_call *call, struct zt_connect
 	zt_u32 edge = connection->edge_bytes;
 	if (edge > ZT_MAX_EDGE)
 		edge = ZT_MAX_EDGE;
+	if (call->limit == ZT_LIMIT_COUNT && connection->mode != ZT_VERDICT_DETECT)
+		edge = 0; /* the record tells how many were counted */
 	call->skip = 0;
 	call->head = 0;
 	call->tail = 0;

@@ -35,6 +35,7 @@ enum zt_connection_flags {
 	ZT_CONNECTION_OWN = 0x08,     /* one end is zerotap's: never reported */
 	ZT_CONNECTION_MIDSTREAM = 0x10,
 	ZT_CONNECTION_EXACT = 0x20, /* positions count from the true first byte */
+	ZT_CONNECTION_SKIPPED = 0x40, /* transfers were counted only since the last record */
 };
 
 /*
@@ -68,7 +69,7 @@ struct zt_connection {
 	zt_u8 ingress_budget_kib;
 	zt_u8 edge_bytes;
 	zt_u8 own_checks; /* how often zerotap's own connections were looked through */
-	zt_u8 reserved;
+	zt_u8 turns;	  /* how often the client began to speak since the last record */
 	zt_u16 error; /* sk_err at the end; reading it takes it out of the socket */
 };
 ZT_STATIC_ASSERT(sizeof(struct zt_connection) <= 192, "zt_connection");
@@ -134,6 +135,14 @@ struct {
 	__type(value, zt_u64); /* zt_policy_word() */
 } policy_slots __weak SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, ZT_COST_SLOTS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, zt_u32);
+	__type(value, struct zt_cost);
+} costs __weak SEC(".maps");
+
 /* Connections of which zerotap holds one end, as the other end sees them: (its first_out << 32 |
  * its first_in) for TCP, (its inode << 32 | the peer's inode) for AF_UNIX. */
 struct {
@@ -174,6 +183,47 @@ static __always_inline void zt_count(zt_u32 counter)
 	struct zt_counters *line = bpf_map_lookup_elem(&counters, &cpu);
 	if (line && counter < ZT_COUNTER_COUNT)
 		line->value[counter]++; /* this CPU's own */
+}
+
+static __always_inline struct zt_cost *zt_cost_at(zt_u32 tgid, zt_u32 which)
+{
+	zt_u32 slot = zt_cost_slot(tgid, which);
+	return bpf_map_lookup_elem(&costs, &slot);
+}
+
+/* One sampled event of a process; 0 nanoseconds: an ignored one. */
+__weak __noinline int zt_charge(zt_u64 process, zt_u64 handled_ns)
+{
+	zt_u32 tgid = process;
+	struct zt_cost *cost = zt_cost_at(tgid, 0);
+	struct zt_cost *other = zt_cost_at(tgid, 1);
+	if (!cost || !other || !tgid)
+		return 0;
+	if (cost->tgid != tgid) {
+		/* Either is its own, or else a free one. */
+		if (other->tgid == tgid || cost->tgid)
+			cost = other;
+		if (cost->tgid && cost->tgid != tgid) {
+			zt_count(ZT_COUNTER_COSTS_FULL);
+			return 0;
+		}
+		cost->tgid = tgid;
+	}
+	if (handled_ns) {
+		__sync_fetch_and_add(&cost->handled, 1);
+		__sync_fetch_and_add(&cost->handled_ns, handled_ns);
+	} else {
+		__sync_fetch_and_add(&cost->ignored, 1);
+	}
+	return 0;
+}
+
+static __always_inline void zt_count_ignored(void)
+{
+	zt_u32 cpu = bpf_get_smp_processor_id();
+	struct zt_counters *line = bpf_map_lookup_elem(&counters, &cpu);
+	if (line && __builtin_expect(zt_is_sampled(++line->value[ZT_COUNTER_IGNORED_EVENTS]), 0))
+		zt_charge(bpf_get_current_pid_tgid() >> 32, 0);
 }
 
 static __always_inline zt_u32 zt_policy(zt_u32 tgid)

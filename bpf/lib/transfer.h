@@ -103,6 +103,17 @@ static __always_inline void zt_time(struct zt_call *call, struct zt_connection *
 	connection->last_event_ns = call->now;
 }
 
+/* Its time up to zt_begin is that of an ignored event. */
+static __always_inline void zt_charge_sampled(struct zt_call *call)
+{
+	if (__builtin_expect(!zt_is_sampled(call->now), 1))
+		return;
+	zt_u64 took = bpf_ktime_get_ns() - call->now;
+	if (took > ZT_COST_MOST_NS)
+		took = ZT_COST_MOST_NS;
+	zt_charge(call->tgid, took | 1);
+}
+
 static __always_inline void zt_take_verdict(struct zt_connection *connection)
 {
 	zt_u32 slot = zt_verdict_slot(connection->id);
@@ -124,6 +135,7 @@ static __always_inline void zt_take_verdict(struct zt_connection *connection)
 
 /* Bits of zt_transfer's `what` beside the ZT_DATA_* flags. */
 #define ZT_WHAT_OWN_PROCESS (1ull << 24)
+#define ZT_WHAT_LIMIT_SHIFT 25 /* two bits: enum zt_limit */
 
 /* Is this task's traffic looked at? Gives the bits to hand on. The first thing that any hook asks.
  */
@@ -131,9 +143,11 @@ static __always_inline bool zt_is_wanted(zt_u32 tgid, zt_u64 *what)
 {
 	zt_u32 policy = zt_policy(tgid);
 	*what = policy == ZT_PROCESS_SELF ? ZT_WHAT_OWN_PROCESS : 0;
+	if (policy > ZT_PROCESS_SELF)
+		*what = (zt_u64)((policy - ZT_PROCESS_SELF) & 3) << ZT_WHAT_LIMIT_SHIFT;
 	if (policy != ZT_PROCESS_IGNORE)
 		return true;
-	zt_count(ZT_COUNTER_IGNORED_EVENTS);
+	zt_count_ignored();
 	return false;
 }
 
@@ -174,10 +188,33 @@ static __always_inline struct zt_connection *zt_find_wanted(struct zt_call *call
 				__sync_fetch_and_add(&connection->next[call->direction & 1],
 						     call->length);
 		}
-		zt_count(ZT_COUNTER_IGNORED_EVENTS);
+		zt_count_ignored();
 		return 0;
 	}
 	return connection;
+}
+
+#define ZT_TURNS_PER_RECORD 64
+
+/* Of a process of whose requests nothing but the number is wanted: takes note of the transfer. The
+ * number is told now and then, and with the next record. */
+static __always_inline bool zt_is_counted_only(struct zt_call *call,
+					       struct zt_connection *connection)
+{
+	if (__builtin_expect(call->limit != ZT_LIMIT_COUNT, 1))
+		return false;
+	zt_u8 asks = connection->role == ZT_ROLE_SERVER ? ZT_DIRECTION_INGRESS : ZT_DIRECTION_EGRESS;
+	if (connection->mode == ZT_VERDICT_DETECT || !call->length)
+		return false;
+	connection->last_event_ns = call->now;
+	connection->flags |= ZT_CONNECTION_SKIPPED;
+	if (!(call->flags & ZT_DATA_PEEK) && connection->run_direction != call->direction) {
+		connection->run_direction = call->direction;
+		connection->run_used = 0;
+		if (call->direction == asks && connection->turns < 255) /* a full ring takes no record */
+			connection->turns++;
+	}
+	return connection->turns < ZT_TURNS_PER_RECORD;
 }
 
 /* Fills in the transfer's position and times. False: after all nobody wants a record. */
@@ -199,7 +236,11 @@ static __always_inline bool zt_begin(struct zt_call *call, struct zt_connection 
 		}
 	}
 	if (connection->mode == ZT_VERDICT_IGNORE) {
-		zt_count(ZT_COUNTER_IGNORED_EVENTS);
+		zt_count_ignored();
+		return false;
+	}
+	if (zt_is_counted_only(call, connection)) {
+		zt_charge_sampled(call);
 		return false;
 	}
 	if (!(connection->flags & ZT_CONNECTION_OPENED) &&
@@ -411,6 +452,7 @@ __noinline int zt_transfer(zt_u64 socket_address, zt_u64 what, zt_u64 sizes, zt_
 	call.direction = (what >> 8) & 1;
 	call.flags = what >> 16;
 	call.message_flags = what >> 32;
+	call.limit = what >> ZT_WHAT_LIMIT_SHIFT & 3;
 	call.length = sizes;
 	call.behind = sizes >> 32;
 	struct zt_connection *connection = zt_find_wanted(&call, what & ZT_WHAT_OWN_PROCESS);
@@ -462,6 +504,7 @@ __noinline int zt_transfer(zt_u64 socket_address, zt_u64 what, zt_u64 sizes, zt_
 		call.flags |= ZT_DATA_NO_PAYLOAD; /* TCP threw the bytes away */
 	}
 	zt_emit_data(&call, connection);
+	zt_charge_sampled(&call);
 	return 0;
 }
 

@@ -102,6 +102,7 @@ class ParseStage final : public Stage, public RequestListener {
   void DropRequest(Connection&, WorkId, DropReason) override { ++dropped_; }
   void OnProtocolKnown(Connection&, const Protocol*) override {}
   void OnUnseen(Connection&, uint64_t) override {}
+  void OnCounted(Connection&, uint64_t) override {}
 
  private:
   static std::vector<const Protocol*> AllProtocols() {

@@ -105,12 +105,18 @@ void Run(const uint8_t* data, size_t size) {
         break;
       }
       case 5:
-        pipeline.Advance(now);
+        if (what & 0x10) {
+          pipeline.SetHarmRung(script.Byte() % 4, static_cast<HarmRung>(script.Byte() % kHarmRungs));
+        } else {
+          pipeline.Advance(now);
+        }
         break;
       case 6: {
         auto closed = NewRecord<zt_connection_closed_event>(ZT_EVENT_CONNECTION_CLOSED, now);
         closed.connection_id = connection;
         closed.error = script.Byte() % 120;
+        closed.flags = what & 0x10 ? ZT_DATA_SKIPPED : 0;
+        closed.turns_before = what & 0x10 ? what >> 5 : 0;
         Send(pipeline, &closed, sizeof(closed));
         break;
       }
@@ -118,6 +124,7 @@ void Run(const uint8_t* data, size_t size) {
         auto shutdown = NewRecord<zt_connection_shutdown_event>(ZT_EVENT_CONNECTION_SHUTDOWN, now);
         shutdown.connection_id = connection;
         shutdown.direction = script.Byte() % 3;
+        shutdown.flags = what & 0x10 ? ZT_DATA_SKIPPED : 0;
         Send(pipeline, &shutdown, sizeof(shutdown));
         break;
       }
@@ -127,6 +134,7 @@ void Run(const uint8_t* data, size_t size) {
         record.connection_id = connection;
         record.direction = shape & 1;
         record.flags = shape & 2 ? script.Byte() : 0;
+        record.turns_before = record.flags & ZT_DATA_SKIPPED ? what >> 3 : 0;
         record.tgid = shape >> 6;
         record.tid = shape >> 5;
         record.start_ns = record.end_ns = now;

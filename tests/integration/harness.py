@@ -297,6 +297,7 @@ class Agent:
             "export": {"traces": ["file"], "metrics": ["file"], "flush_interval": "100ms", "file": {"path": self.output}},
             "metrics": {"interval": "500ms"},
             "health": {"address": f"127.0.0.1:{self.health_port}"},
+            "harm_budget": "off",  # tests count requests to the unit however busy a server is
         }, config)
         with open(self.config_path, "w") as file:
             json.dump(settings, file, indent=1)  # JSON is YAML

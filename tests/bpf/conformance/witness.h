@@ -65,6 +65,7 @@ class Witness {
     void DropRequest(Connection&, WorkId, DropReason) override {}
     void OnProtocolKnown(Connection&, const Protocol*) override {}
     void OnUnseen(Connection&, uint64_t bytes) override { unseen_bytes += bytes; }
+    void OnCounted(Connection&, uint64_t) override {}
     uint64_t unseen_bytes = 0;
   };
 

@@ -1,0 +1,134 @@
+// What a pipeline consists of. Only for the sources of this room.
+#pragma once
+
+#include <deque>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "agent/connection/connection_tracker.h"
+#include "agent/pipeline/finished_spans.h"
+#include "agent/pipeline/pipeline.h"
+#include "agent/pipeline/sql_cache.h"
+#include "agent/traces/context_correlator.h"
+#include "agent/traces/span_assembler.h"
+
+namespace zerotap {
+
+inline constexpr size_t kSqlCacheStatements = 2048;
+
+inline CorrelatorOptions CorrelatorOptionsOf(const PipelineOptions& options) {
+  CorrelatorOptions result;
+  result.seed = options.id_seed;
+  result.hold_ns = options.hold_ns;
+  result.max_held_spans = options.max_held_spans;
+  result.max_held_bytes = options.max_held_bytes;
+  return result;
+}
+
+inline TrackerOptions TrackerOptionsOf(const PipelineOptions& options) {
+  return TrackerOptions{.max_connections = options.max_connections};
+}
+
+struct Pipeline::State final : RequestListener {
+  State(const PipelineOptions& pipeline_options, CaptureControl& capture_control,
+        ResolveProcess resolve_process, Sampler trace_sampler, RouteNormalizer route_normalizer)
+      : options(pipeline_options),
+        control(capture_control),
+        resolve(std::move(resolve_process)),
+        sampler(std::move(trace_sampler)),
+        routes(std::move(route_normalizer)),
+        redactor(options.redaction),
+        red(options.red),
+        sql(std::in_place, kSqlCacheStatements, options.parser.max_query_bytes),
+        protocols(EnabledProtocols(options.disabled_protocols)),
+        tracker(TrackerOptionsOf(options), protocols, options.parser, *this),
+        correlator(
+            CorrelatorOptionsOf(options),
+            [this](const TraceId& id, std::optional<bool> parent) {
+              return sampler.ShouldSample(id, parent);
+            },
+            [this](Span&& span, bool sampled) { Emit(std::move(span), sampled); }),
+        waits(options.waits, correlator) {
+    TakeAssemblerOptions();
+  }
+
+  struct Process {
+    TracedProcess identity;
+    uint64_t service_key = 0;
+    HarmRung rung = HarmRung::kFull;
+    // Seen exporting these itself.
+    bool own_spans = false;
+    bool own_metrics = false;
+    bool relays = false;  // takes such exports: what it sends may be other programs'
+    uint64_t asked_to_relay_ns = 0;  // when it was last sent one, taken or not; 0: never
+  };
+
+  // RequestListener
+  WorkId BeginRequest(Connection& connection, const RequestStart& start) override;
+  void EndExchange(Connection& connection, const Exchange& exchange) override;
+  void DropRequest(Connection& connection, WorkId work, DropReason reason) override;
+  void OnProtocolKnown(Connection& connection, const Protocol* protocol) override;
+  void OnUnseen(Connection&, uint64_t bytes) override { ledger.Unseen(bytes); }
+  void OnCounted(Connection& connection, uint64_t requests) override;
+
+  void OnOpened(const zt_connection_opened_event& opened);
+  void OnData(const zt_data_event& data, ByteSpan head, ByteSpan tail);
+  void OnClosed(const zt_connection_closed_event& closed);
+  Process& ProcessOf(uint32_t tgid);
+  void SuspendConnections(uint32_t tgid);
+  void ResumeConnections(uint32_t tgid);
+  bool LeftOut(const Connection& connection) const;
+  bool IsOfUntraced(const Connection& connection) const;
+  void LeaveOut(Connection& connection);
+  void TakeAssemblerOptions();
+  void TakeHeaderList(std::vector<std::string>& list, const std::vector<std::string>& wanted);
+  void Reidentify();
+  void ReconsiderConnections();
+  void NoteOtlpExport(const Exchange& exchange);
+  void SendVerdict(const Connection& connection, zt_verdict_mode mode, uint8_t egress_kib,
+                   uint8_t ingress_kib, uint8_t edge_bytes);
+  void SendProtocolVerdict(const Connection& connection);
+  void RepeatVerdict(Connection& connection);
+  uint32_t LedgerRow(Connection& connection, uint32_t tgid);
+  void Enrich(Exchange& exchange, HttpFields& http, DatabaseFields& database,
+              const Process& process);
+  void BuildSpan(const Exchange& exchange, const ConnectionFacts& facts, const Process& process,
+                 uint32_t ledger_row, Span& span);
+  void Emit(Span&& span, bool sampled);
+  uint64_t UnixTime(uint64_t monotonic_ns) const {
+    return monotonic_ns + static_cast<uint64_t>(wall_offset_ns);
+  }
+
+  PipelineOptions options;
+  CaptureControl& control;
+  ResolveProcess resolve;
+  Sampler sampler;
+  RouteNormalizer routes;
+  UrlRedactor redactor;
+  RedAggregator red;
+  std::optional<SqlCache> sql;
+  std::vector<const Protocol*> protocols;
+  AssemblerOptions assembler;
+  Ledger ledger;
+  ConnectionTracker tracker;
+  ContextCorrelator correlator;
+  WaitTracker waits;
+  std::unordered_map<uint32_t, Process> processes;
+  std::deque<std::pair<uint64_t, uint32_t>> exited;  // (due, tgid)
+  FinishedSpans spans;
+  std::vector<SelfExporter> self_exporters;  // that nobody was told of yet
+  // Names in there are pointed to by requests in flight: lists are kept, and used again.
+  std::deque<std::vector<std::string>> former_header_lists;
+  bool leaving_out = false;
+  bool somebody_came_back = false;
+  PipelineStats stats;
+  int64_t wall_offset_ns = 0;
+  uint64_t now_ns = 0;
+  std::string query_scratch, url_scratch;
+  HttpTexts http_texts;
+};
+
+}  // namespace zerotap

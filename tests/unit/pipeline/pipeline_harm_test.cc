@@ -1,0 +1,303 @@
+// Processes that are watched for less: what is counted, what is never made up, and how they come back.
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "agent/pipeline/pipeline.h"
+#include "agent/telemetry/semconv.h"
+#include "tests/support/record_builder.h"
+
+namespace zerotap {
+namespace {
+
+using testing::ConnectionEnd;
+using testing::MakeRecord;
+using testing::Record;
+
+constexpr uint64_t kMs = 1'000'000;
+constexpr uint32_t kServer = 200;
+constexpr std::string_view kResponse = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+std::string Request(std::string_view path) {
+  return "GET " + std::string(path) + " HTTP/1.1\r\nHost: shop\r\n\r\n";
+}
+
+class FakeControl : public CaptureControl {
+ public:
+  void SetVerdict(uint64_t connection_id, const zt_verdict& verdict) override {
+    verdicts[connection_id] = verdict;
+  }
+  void SetProcessPolicy(uint32_t tgid, zt_process_policy policy) override { policies[tgid] = policy; }
+  void ForgetProcess(uint32_t tgid) override { policies.erase(tgid); }
+  std::map<uint64_t, zt_verdict> verdicts;
+  std::map<uint32_t, zt_process_policy> policies;
+};
+
+class PipelineHarmTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    auto created = Pipeline::Create({}, control_, [this](uint32_t tgid) {
+      auto resource = std::make_shared<Resource>();
+      resource->service_name = "service-" + std::to_string(tgid);
+      resource->pid = tgid;
+      return std::optional(TracedProcess{tgid, traced_, resource});
+    });
+    ASSERT_TRUE(created) << created.error().message;
+    pipeline_ = std::move(*created);
+    server_.id = 2;
+    server_.tgid = kServer;
+    server_.tid = kServer + 1;
+    server_.role = ZT_ROLE_SERVER;
+  }
+  void Feed(const Record& record) { pipeline_->HandleRecord(record.bytes()); }
+  void Exchange(std::string_view path) {
+    Feed(server_.Read(now_ += kMs, Request(path)));
+    Feed(server_.Send(now_ += kMs, kResponse));
+  }
+  // What the kernel side leaves out of the records, and with which it begins again.
+  void Skip(int requests) {
+    server_.received += static_cast<uint64_t>(requests) * Request("/skipped").size();
+    server_.sent += static_cast<uint64_t>(requests) * kResponse.size();
+  }
+  Record AfterSkip(Record record, uint8_t turns) {
+    record.As<zt_data_event>().flags |= ZT_DATA_SKIPPED;
+    record.As<zt_data_event>().turns_before = turns;
+    return record;
+  }
+  // The telling record itself is one of the counted transfers.
+  Record Telling(uint8_t turns) {
+    Record record = MakeRecord<zt_data_event>(ZT_EVENT_DATA, now_ += kMs);
+    auto& data = record.As<zt_data_event>();
+    data.connection_id = server_.id;
+    data.offset = server_.received;
+    data.length = static_cast<uint32_t>(Request("/skipped").size());
+    data.tgid = kServer;
+    data.direction = ZT_DIRECTION_INGRESS;
+    data.flags = ZT_DATA_SKIPPED;
+    data.turns_before = turns;
+    server_.received += data.length;
+    server_.sent += kResponse.size();
+    return record;
+  }
+  std::vector<std::string> Paths() {
+    std::vector<Span> spans;
+    pipeline_->TakeSpans(spans);
+    std::vector<std::string> paths;
+    for (const Span& span : spans) {
+      pipeline_->ledger().Emitted(span.ledger_row);
+      paths.emplace_back(span.attributes.FindText(semconv::kUrlPath));
+      EXPECT_EQ(span.kind, SpanKind::kServer);
+      EXPECT_NE(span.status, SpanStatus::kError);
+    }
+    return paths;
+  }
+  // An answer may have been outstanding, so the first ones after a skip may be nobody's for certain; then all is as it
+  // was. `seen` requests were made so far.
+  void ExpectBackAfter(uint64_t seen, std::vector<std::string> paths) {
+    Exchange("/maybe");
+    Exchange("/maybe");
+    std::vector<std::string> found = Paths();
+    std::erase(found, "/maybe");
+    std::erase(found, "/b");
+    std::erase(found, "/c");
+    EXPECT_EQ(found, paths);
+    Exchange("/x");
+    Exchange("/y");
+    EXPECT_EQ(Paths(), (std::vector<std::string>{"/x", "/y"}));
+    EXPECT_EQ(Total().seen, seen + 4);
+    EXPECT_EQ(Total().in_flight(), 0u);
+    EXPECT_EQ(Harmed(), Total().dropped_total());
+    EXPECT_EQ(Total().emitted + Harmed(), seen + 4);
+  }
+  uint64_t Requests() {  // by the RED metric
+    std::vector<Metric> metrics;
+    pipeline_->CollectMetrics(now_, metrics);
+    uint64_t count = 0;
+    for (const Metric& metric : metrics) {
+      for (const auto& point : metric.histograms) count += point.count;
+    }
+    return count;
+  }
+  LedgerCounts Total() { return pipeline_->ledger().Total(); }
+  uint64_t Harmed() { return Total().dropped[static_cast<size_t>(DropReason::kHarmBudget)]; }
+
+  FakeControl control_;
+  bool traced_ = true;
+  std::unique_ptr<Pipeline> pipeline_;
+  ConnectionEnd server_;
+  uint64_t now_ = 0;
+};
+
+TEST_F(PipelineHarmTest, EachRungHasItsPolicy) {
+  Feed(server_.Opened(1));
+  const std::pair<HarmRung, zt_process_policy> rungs[] = {
+      {HarmRung::kHeads, ZT_PROCESS_HEADS},   {HarmRung::kMetrics, ZT_PROCESS_SHORT_HEADS},
+      {HarmRung::kCounts, ZT_PROCESS_COUNT},  {HarmRung::kDetached, ZT_PROCESS_IGNORE},
+      {HarmRung::kCounts, ZT_PROCESS_COUNT},  {HarmRung::kMetrics, ZT_PROCESS_SHORT_HEADS},
+      {HarmRung::kHeads, ZT_PROCESS_HEADS},   {HarmRung::kFull, ZT_PROCESS_TRACE}};
+  for (const auto& [rung, policy] : rungs) {
+    pipeline_->SetHarmRung(kServer, rung);
+    EXPECT_EQ(control_.policies[kServer], policy);
+  }
+}
+
+TEST_F(PipelineHarmTest, WhoIsLeftOutByRulesStaysLeftOut) {
+  traced_ = false;
+  Feed(server_.Opened(1));
+  pipeline_->SetHarmRung(kServer, HarmRung::kHeads);
+  EXPECT_EQ(control_.policies[kServer], ZT_PROCESS_IGNORE);
+}
+
+TEST_F(PipelineHarmTest, HeadsStillGiveSpans) {
+  Feed(server_.Opened(1));
+  pipeline_->SetHarmRung(kServer, HarmRung::kHeads);
+  Exchange("/a");
+  EXPECT_EQ(Paths(), std::vector<std::string>{"/a"});
+}
+
+TEST_F(PipelineHarmTest, MetricsGoOnWithoutSpans) {
+  Feed(server_.Opened(1));
+  Exchange("/a");
+  pipeline_->SetHarmRung(kServer, HarmRung::kMetrics);
+  for (int i = 0; i < 5; ++i) Exchange("/b");
+  EXPECT_EQ(Paths(), std::vector<std::string>{"/a"});
+  EXPECT_EQ(Requests(), 6u);
+  EXPECT_EQ(Total().seen, 6u);
+  EXPECT_EQ(Harmed(), 5u);
+  EXPECT_EQ(Total().in_flight(), 0u);
+  pipeline_->SetHarmRung(kServer, HarmRung::kFull);
+  Exchange("/c");
+  EXPECT_EQ(Paths(), std::vector<std::string>{"/c"});
+}
+
+TEST_F(PipelineHarmTest, CountedRequestsAreInTheLedgerToTheUnit) {
+  Feed(server_.Opened(1));
+  Exchange("/a");
+  pipeline_->SetHarmRung(kServer, HarmRung::kCounts);
+  Skip(63);
+  Feed(Telling(64));
+  Skip(10);
+  EXPECT_EQ(Total().seen, 65u) << "those that were told of";
+  pipeline_->SetHarmRung(kServer, HarmRung::kHeads);
+  Feed(AfterSkip(server_.Read(now_ += kMs, Request("/b")), 10));
+  Feed(server_.Send(now_ += kMs, kResponse));
+  Exchange("/c");
+  ExpectBackAfter(77, {"/a"});
+  EXPECT_EQ(Total().in_flight(), 0u);
+  EXPECT_EQ(pipeline_->ledger().unseen_bytes(), 0u) << "it is known why";
+}
+
+TEST_F(PipelineHarmTest, ARequestWhoseAnswerWasSkippedIsDropped) {
+  Feed(server_.Opened(1));
+  Feed(server_.Read(now_ += kMs, Request("/cut")));
+  pipeline_->SetHarmRung(kServer, HarmRung::kCounts);
+  server_.sent += kResponse.size();
+  Skip(3);
+  pipeline_->SetHarmRung(kServer, HarmRung::kFull);
+  Feed(AfterSkip(server_.Read(now_ += kMs, Request("/b")), 3));
+  Feed(server_.Send(now_ += kMs, kResponse));
+  ExpectBackAfter(5, {});
+}
+
+TEST_F(PipelineHarmTest, AnAnswerWhoseRequestWasCountedIsNotCountedAgain) {
+  Feed(server_.Opened(1));
+  Exchange("/a");
+  pipeline_->SetHarmRung(kServer, HarmRung::kCounts);
+  server_.received += Request("/skipped").size();
+  pipeline_->SetHarmRung(kServer, HarmRung::kFull);
+  Feed(AfterSkip(server_.Send(now_ += kMs, kResponse), 1));
+  Exchange("/b");
+  ExpectBackAfter(3, {"/a"});
+}
+
+// The end of a connection makes an answer of what came before it, unless something is missing.
+TEST_F(PipelineHarmTest, AConnectionThatEndsWhileCountedGivesNoSpanOfItsLastRequest) {
+  for (int way = 0; way < 3; ++way) {
+    server_ = ConnectionEnd{.id = server_.id + 2, .tgid = kServer, .tid = kServer, .role = ZT_ROLE_SERVER};
+    server_.client_port = static_cast<uint16_t>(server_.client_port + way);
+    const LedgerCounts before = Total();
+    Feed(server_.Opened(now_ += kMs));
+    Feed(server_.Read(now_ += kMs, Request("/cut")));
+    if (way == 1) {
+      Record shutdown = MakeRecord<zt_connection_shutdown_event>(ZT_EVENT_CONNECTION_SHUTDOWN, now_ += kMs);
+      shutdown.As<zt_connection_shutdown_event>().connection_id = server_.id;
+      shutdown.As<zt_connection_shutdown_event>().direction = ZT_DIRECTION_EGRESS;
+      shutdown.As<zt_connection_shutdown_event>().flags = ZT_DATA_SKIPPED;
+      Feed(shutdown);
+    }
+    if (way == 2) pipeline_->SetHarmRung(kServer, HarmRung::kDetached);
+    Record closed = server_.Closed(now_ += kMs);
+    closed.As<zt_connection_closed_event>().flags = way == 2 ? 0 : ZT_DATA_SKIPPED;
+    closed.As<zt_connection_closed_event>().turns_before = way == 0 ? 7 : 0;
+    Feed(closed);
+    EXPECT_TRUE(Paths().empty()) << way;
+    EXPECT_EQ(Total().seen - before.seen, way == 0 ? 8u : 1u) << way;
+    EXPECT_EQ(Total().dropped_total() - before.dropped_total(), Total().seen - before.seen) << way;
+    EXPECT_EQ(Total().in_flight(), 0u) << way;
+  }
+}
+
+TEST_F(PipelineHarmTest, DetachedEndsWhatIsInFlightAndComesBackAsALateJoin) {
+  Feed(server_.Opened(1));
+  Exchange("/a");
+  Feed(server_.Read(now_ += kMs, Request("/cut")));
+  pipeline_->SetHarmRung(kServer, HarmRung::kDetached);
+  EXPECT_EQ(Total().in_flight(), 1u) << "the span that waits for its export";
+  EXPECT_EQ(Harmed(), 1u);
+  // What was on its way in the ring then.
+  Feed(server_.Send(now_ += kMs, kResponse));
+  Exchange("/late");
+  EXPECT_EQ(Paths(), std::vector<std::string>{"/a"});
+  EXPECT_FALSE(control_.verdicts.contains(server_.id) &&
+               control_.verdicts[server_.id].mode == ZT_VERDICT_IGNORE);
+  Skip(1000);
+  pipeline_->SetHarmRung(kServer, HarmRung::kCounts);
+  pipeline_->SetHarmRung(kServer, HarmRung::kFull);
+  Exchange("/b");
+  Exchange("/c");
+  EXPECT_EQ(Paths(), (std::vector<std::string>{"/b", "/c"}));
+  EXPECT_EQ(Total().seen, 4u);
+  EXPECT_EQ(Total().in_flight(), 0u);
+}
+
+TEST_F(PipelineHarmTest, AConnectionThatIsFirstSeenInTheLastRecordsOfADetachedProcessWaits) {
+  Feed(server_.Opened(1));
+  pipeline_->SetHarmRung(kServer, HarmRung::kDetached);
+  ConnectionEnd other = server_;
+  other.id = 9;
+  other.client_port = 41000;
+  Feed(other.Opened(now_ += kMs));
+  Feed(other.Read(now_ += kMs, Request("/cut")));
+  Feed(other.Closed(now_ += kMs));
+  EXPECT_TRUE(Paths().empty());
+  EXPECT_EQ(Total().in_flight(), 0u);
+}
+
+TEST_F(PipelineHarmTest, OtherProcessesAreNotTouched) {
+  ConnectionEnd other = server_;
+  other.id = 9;
+  other.tgid = 300;
+  other.client_port = 41000;
+  Feed(server_.Opened(1));
+  Feed(other.Opened(1));
+  Feed(other.Read(now_ += kMs, Request("/other")));
+  pipeline_->SetHarmRung(kServer, HarmRung::kDetached);
+  Feed(other.Send(now_ += kMs, kResponse));
+  EXPECT_EQ(Paths(), std::vector<std::string>{"/other"});
+  EXPECT_EQ(control_.policies[300], ZT_PROCESS_TRACE);
+}
+
+TEST_F(PipelineHarmTest, ANewProgramOfTheProcessIsWatchedInFull) {
+  Feed(server_.Opened(1));
+  Exchange("/a");
+  pipeline_->SetHarmRung(kServer, HarmRung::kDetached);
+  Record exec = MakeRecord<zt_process_exec_event>(ZT_EVENT_PROCESS_EXEC, now_ += kMs);
+  exec.As<zt_process_exec_event>().tgid = kServer;
+  Feed(exec);
+  Exchange("/b");
+  EXPECT_EQ(Paths(), (std::vector<std::string>{"/a", "/b"}));
+  EXPECT_EQ(control_.policies[kServer], ZT_PROCESS_TRACE);
+}
+
+}  // namespace
+}  // namespace zerotap

@@ -22,6 +22,7 @@ using NamedValue = std::pair<std::string, std::string>;
 
 struct CaptureConfig {
   std::string tier = "auto";  // auto, a, b
+  std::string btf;            // a file; empty: where systems have it
   uint64_t ring_bytes = 16 * 1024 * 1024;
   uint64_t max_connections = 65536;     // tracked at one time, in the kernel and here
   uint64_t detect_budget_bytes = 32 * 1024;  // of each run, until the protocol is known

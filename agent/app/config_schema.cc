@@ -234,6 +234,7 @@ class TextLister : public ConfigVisitor {
 void VisitConfig(Config& config, ConfigVisitor& visitor) {
   visitor.BeginGroup("capture");
   visitor.Choice("tier", config.capture.tier, kTiers);
+  visitor.Text("btf", config.capture.btf);
   visitor.Bytes("ring_size", config.capture.ring_bytes, 256 * kKiB, 1024 * kMiB);
   visitor.Count("max_connections", config.capture.max_connections, 1024, 4'194'304);
   visitor.Bytes("detect_budget", config.capture.detect_budget_bytes, 1 * kKiB, 64 * kKiB);

@@ -77,6 +77,7 @@ CaptureOptions CaptureOptionsOf(const Config& all) {
   options.waits = all.waits_enabled && all.pipeline.spans_enabled;
   if (config.tier == "a") options.tier = CaptureTier::kA;
   if (config.tier == "b") options.tier = CaptureTier::kB;
+  options.btf = config.btf;
   options.ring_bytes = config.ring_bytes;
   options.max_connections = config.max_connections;
   options.detect_budget_kib = static_cast<uint32_t>((config.detect_budget_bytes + 1023) / 1024);

@@ -41,6 +41,7 @@ struct TcpOptions {
 
 struct CaptureOptions {
   CaptureTier tier = CaptureTier::kAuto;
+  std::string btf;  // a file with the running kernel's BTF; empty: where systems have it
   size_t ring_bytes = 16u << 20;  // rounded up to a power of two
   size_t max_connections = 65536;
   uint32_t detect_budget_kib = 32;  // of each run, until a connection's protocol is known

@@ -7,7 +7,6 @@
 #include <linux/perf_event.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,6 +18,7 @@
 #include "agent/base/log.h"
 #include "agent/capture/blind_spots.h"
 #include "agent/capture/feature_probes.h"
+#include "agent/capture/kernel_btf.h"
 #include "agent/capture/preemption.h"
 #include "agent/capture/tracefs.h"
 #include "bpf/abi/control.h"
@@ -132,16 +132,6 @@ std::string LastLines(const std::string& text, size_t count) {
     --count;
   }
   return text.substr(begin);
-}
-
-// libbpf looks on disk too when sysfs does not have it.
-std::string MissingBtf() {
-  utsname names{};
-  ::uname(&names);
-  return "there is no BTF of this kernel (/sys/kernel/btf/vmlinux), which needs CONFIG_DEBUG_INFO_BTF=y, as the "
-         "kernels of Debian 11, Ubuntu 20.10, RHEL 8.2 and later have. In a container mount /sys, or put a copy "
-         "of the host's file at /boot/vmlinux-" +
-         std::string(names.release);
 }
 
 Status CheckRequirements() {
@@ -270,9 +260,12 @@ Result<LoadedProbes> LoadProbes(const CaptureOptions& options) {
   if (Status status = CheckRequirements(); !status) return tl::unexpected(status.error());
   libbpf_set_print(CollectLibbpfOutput);
   uint64_t begin = MonotonicNs();
-  btf* kernel = btf__load_vmlinux_btf();
-  if (kernel == nullptr) return Fail(MissingBtf());
-  std::unique_ptr<btf, void (*)(btf*)> kernel_owner(kernel, btf__free);
+  Result<std::string> btf_path = FindKernelBtf(options.btf);
+  if (!btf_path) return tl::unexpected(btf_path.error());
+  Result<BtfPtr> types = ReadKernelBtf(*btf_path);
+  if (!types) return tl::unexpected(types.error());
+  const btf* kernel = types->get();
+  const KernelBtfScope scope(*btf_path);
   bool exit_says_last = TracepointParameters(kernel, "sched_process_exit") >= 2;
   Result<Tracefs> tracefs = Tracefs::Open();
 

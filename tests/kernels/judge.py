@@ -361,7 +361,13 @@ def odd(results, case, version):
     if case == "memlock_strict" and series < (5, 11):
         return refuses(results, case, "limit on locked memory", "CAP_SYS_RESOURCE", "LimitMEMLOCK")
     if case == "no_btf":
-        return refuses(results, case, "BTF", "mount /sys", "/boot/vmlinux-")
+        return refuses(results, case, "BTF", "mount /sys", "capture.btf", "/boot/vmlinux-")
+    if case == "btf_by_option":
+        said = text_of(results, case, "doctor")
+        told = [] if re.search(r"btf\s+/tmp/kernel\.btf \(capture\.btf\)", said) else [f"the doctor does not name the file:\n{said[:800]}"]
+        if series >= (5, 11):  # before, the kernel does not tell its own
+            told += refuses(results, "btf_other", "/tmp/other.btf", "another kernel")
+        return one_conversation(results, case, version) + told + refuses(results, "btf_cut", "/tmp/cut.btf", "no BTF that can be read")
     if case == "lockdown_strict":
         return refuses(results, case, "locked down", "lockdown=integrity")
     if case.startswith("cgroup"):

@@ -178,9 +178,15 @@ bool IsAvailable(const btf* kernel, const Variant& variant) {
   return true;
 }
 
+// Whether events are missed while bpf(2) works on a map, and the kernel has programs that do it.
+bool AccessesMapsByProgram(const Variant& variant, const FeaturePlan& features) {
+  return (variant.way == Variant::kByPerf || features.syscalls) &&
+         libbpf_probe_bpf_helper(BPF_PROG_TYPE_SYSCALL, BPF_FUNC_map_lookup_percpu_elem, nullptr) == 1;
+}
+
 Result<SkeletonPtr> TryLoad(const CaptureOptions& options, size_t ring_bytes,
                             const Variant& variant, bool exit_says_last,
-                            const FeaturePlan& features) {
+                            const FeaturePlan& features, const std::vector<std::string>& access) {
   SkeletonPtr skeleton(zerotap_bpf__open());
   if (!skeleton) return FailErrno("cannot open the BPF object");
   const std::vector<const char*> wanted = ProgramsOf(variant, exit_says_last);
@@ -190,6 +196,7 @@ Result<SkeletonPtr> TryLoad(const CaptureOptions& options, size_t ring_bytes,
     auto is_it = [name](const std::string& other) { return other == name; };
     bpf_program__set_autoload(program,
                               std::any_of(wanted.begin(), wanted.end(), is_it) ||
+                                  std::any_of(access.begin(), access.end(), is_it) ||
                                   std::any_of(features.programs.begin(), features.programs.end(), is_it));
   }
   bpf_map__set_max_entries(skeleton->maps.events, static_cast<uint32_t>(ring_bytes));
@@ -198,6 +205,7 @@ Result<SkeletonPtr> TryLoad(const CaptureOptions& options, size_t ring_bytes,
   int cpus = libbpf_num_possible_cpus();
   if (cpus < 1) return FailErrno("cannot count the CPUs", -cpus);
   bpf_map__set_max_entries(skeleton->maps.counters, static_cast<uint32_t>(cpus));
+  skeleton->rodata->zt_possible_cpus = static_cast<uint32_t>(cpus);
   skeleton->rodata->zt_detect_budget = options.detect_budget_kib * 1024;
   skeleton->rodata->zt_detect_edge = options.detect_edge_bytes;
   skeleton->rodata->zt_ring_bytes = static_cast<uint32_t>(ring_bytes);
@@ -212,6 +220,18 @@ Result<SkeletonPtr> TryLoad(const CaptureOptions& options, size_t ring_bytes,
     return tl::unexpected(error);
   }
   return skeleton;
+}
+
+// With the programs that work on maps, else without.
+Result<SkeletonPtr> TryLoad(const CaptureOptions& options, size_t ring_bytes,
+                            const Variant& variant, bool exit_says_last,
+                            const FeaturePlan& features) {
+  if (AccessesMapsByProgram(variant, features)) {
+    Result<SkeletonPtr> skeleton = TryLoad(options, ring_bytes, variant, exit_says_last, features,
+                                           MapAccessPrograms(features));
+    if (skeleton) return skeleton;
+  }
+  return TryLoad(options, ring_bytes, variant, exit_says_last, features, {});
 }
 
 const char* TierName(CaptureTier tier) { return tier == CaptureTier::kA ? "A" : "B"; }
@@ -318,6 +338,12 @@ Result<LoadedProbes> LoadProbes(const CaptureOptions& options) {
           "attached directly although this kernel preempts such programs, or may: events can be "
           "lost, which recursion_misses counts. Mount tracefs to avoid it");
     }
+    if ((variant.way == Variant::kByPerf || probes.features.syscalls) &&
+        !bpf_program__autoload(probes.skeleton->progs.access_process_policies)) {
+      probes.report.remarks.push_back(
+          "this kernel has no programs that work on maps (5.19): where it preempts itself, events "
+          "can be missed while the agent does so, which recursion_misses counts");
+    }
     probes.report.unseen = BlindSpots(variant.tier);
     probes.attachments = std::move(*attachments);
     const std::vector<std::string>& remarks = probes.features.remarks;
@@ -344,7 +370,10 @@ Status AttachProbes(LoadedProbes& probes) {
         program == probes.skeleton->progs.survey_sockets) {
       continue;
     }
-    if (bpf_program__type(program) == BPF_PROG_TYPE_TRACEPOINT) continue;
+    if (bpf_program__type(program) == BPF_PROG_TYPE_TRACEPOINT ||
+        bpf_program__type(program) == BPF_PROG_TYPE_SYSCALL) {
+      continue;
+    }
     LinkPtr link(bpf_program__attach(program));
     if (!link) {
       Error error =

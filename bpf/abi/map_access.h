@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR MIT) */
-/* What user space asks of a map by running a program, where bpf(2) itself would keep others from running: see bpf/lib/map_access.h. */
+/* What user space asks of a map by a program, where bpf(2) would hide events: bpf/lib/map_access.h. */
 #ifndef ZEROTAP_BPF_ABI_MAP_ACCESS_H
 #define ZEROTAP_BPF_ABI_MAP_ACCESS_H
 

@@ -335,17 +335,17 @@ def cgroup(results, case, version):
     return problems + ([f"unit and container are {places}, expected {expected}"] if places != expected else [])
 
 
-def watching(results):
+def watching(results, case="spans"):
     """(tier, attach form) that the agent's log names."""
-    match = re.search(r"watches this host: tier (\S+) \(([^)]*)\)", text_of(results, "spans", "log"))
+    match = re.search(r"watches this host: tier (\S+) \(([^)]*)\)", text_of(results, case, "log"))
     return (match[1], match[2]) if match else (None, None)
 
 
-def start_up_log(results):
+def start_up_log(results, case="spans"):
     """What the tier cannot see is told at the start."""
-    tier = watching(results)[0]
+    tier = watching(results, case)[0]
     wanted = {"a": "io_uring: lengths and times without the bytes", "b": "io_uring: nothing, a gap in the stream"}
-    return says(results, "spans", wanted.get(tier, "tier"), "not seen: ")
+    return says(results, case, wanted.get(tier, "tier"), "not seen: ")
 
 
 def odd(results, case, version):

@@ -175,10 +175,8 @@ int survey_sockets(struct bpf_iter__task_file *context)
 {
 	struct task_struct *task = context->task;
 	struct file *file = context->file;
-	if (!task || !file || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
-		return 0;
-	struct socket *socket = BPF_CORE_READ(file, private_data);
-	if (!socket || BPF_CORE_READ(socket, file) != file)
+	struct socket *socket = task && file ? zt_socket_of_file(file) : 0;
+	if (!socket)
 		return 0;
 	struct sock *sk = BPF_CORE_READ(socket, sk);
 	if (!sk || !zt_is_tcp(sk))

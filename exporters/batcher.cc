@@ -86,6 +86,34 @@ void SpanBatcher::Report(std::span<const Span> spans, SpanFate fate) {
   if (on_fate_) on_fate_(spans, fate);
 }
 
+void SpanBatcher::ReportUnsent(std::span<const Span> spans) {
+  if (spans.empty()) return;
+  std::function<void(std::vector<Span>&&)> give_back;
+  {
+    std::lock_guard lock(mutex_);
+    give_back = give_back_;
+  }
+  if (give_back) return give_back(std::vector<Span>(spans.begin(), spans.end()));
+  stats_->CountLoss("stopped", spans.size());
+  Report(spans, SpanFate::kFailed);
+}
+
+std::vector<Span> SpanBatcher::Retire(std::function<void(std::vector<Span>&&)> give_back) {
+  std::vector<Span> waiting;
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+    give_back_ = std::move(give_back);
+    waiting.reserve(queue_.size());
+    for (Queued& queued : queue_) waiting.push_back(std::move(queued.span));
+    queue_.clear();
+    queued_bytes_ = 0;
+    stats_->queued.store(0, std::memory_order_relaxed);
+  }
+  wake_.notify_all();
+  return waiting;
+}
+
 // Until the next tick, or until there is reason not to wait for it.
 void SpanBatcher::WaitForWork(std::unique_lock<std::mutex>& lock) {
   auto period =
@@ -119,23 +147,28 @@ std::vector<Span> SpanBatcher::TakeBatch(size_t max_spans) {
   return batch;
 }
 
-void SpanBatcher::ExportBatch(const std::vector<Span>& batch) {
-  std::span<const Span> rest = batch;
-  ExportOutcome outcome;
-  if (abandoned_.load(std::memory_order_acquire)) {
-    stats_->CountLoss("stopped", batch.size());
-    outcome.failed = batch.size();
-  } else {
-    outcome = exporter_->Export(rest);
+void SpanBatcher::ExportBatch(std::span<const Span> rest) {
+  while (!rest.empty()) {
+    ExportOutcome outcome;
+    if (abandoned_.load(std::memory_order_acquire)) {
+      outcome.unsent = rest.size();
+    } else {
+      outcome = exporter_->Export(rest);
+    }
+    if (outcome.exported + outcome.rejected + outcome.failed + outcome.unsent == 0) {
+      outcome.failed = rest.size();
+    }
+    const auto take = [&rest](uint64_t count) {
+      std::span<const Span> taken = rest.first(std::min<uint64_t>(count, rest.size()));
+      rest = rest.subspan(taken.size());
+      return taken;
+    };
+    Report(take(outcome.exported), SpanFate::kExported);
+    Report(take(outcome.rejected), SpanFate::kRejected);
+    Report(take(outcome.failed), SpanFate::kFailed);
+    ReportUnsent(take(outcome.unsent));
+    stats_->in_flight.store(rest.size(), std::memory_order_relaxed);
   }
-  // Exporters work through a batch in order, so that is how the counts are given to spans.
-  size_t exported = std::min<uint64_t>(outcome.exported, rest.size());
-  Report(rest.first(exported), SpanFate::kExported);
-  rest = rest.subspan(exported);
-  size_t rejected = std::min<uint64_t>(outcome.rejected, rest.size());
-  Report(rest.first(rejected), SpanFate::kRejected);
-  Report(rest.subspan(rejected), SpanFate::kFailed);
-  stats_->in_flight.store(0, std::memory_order_relaxed);
 }
 
 void SpanBatcher::Run() {
@@ -207,10 +240,11 @@ void MetricBatcher::ExportCollection(const std::vector<Metric>& metrics) {
   stats_->in_flight.store(points, std::memory_order_relaxed);
   ExportOutcome outcome;
   if (abandoned_.load(std::memory_order_acquire)) {
-    stats_->CountLoss("stopped", points);
+    outcome.unsent = points;
   } else {
     outcome = exporter_->Export(metrics);
   }
+  if (outcome.unsent > 0) stats_->CountLoss("stopped", outcome.unsent);
   uint64_t exported = std::min(outcome.exported, points);
   uint64_t rejected = std::min(outcome.rejected, points - exported);
   Add(stats_->exported, exported);

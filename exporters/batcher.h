@@ -64,6 +64,10 @@ class SpanBatcher {
   // Never waits for an export. Any thread.
   void Push(std::vector<Span>&& spans);
 
+  // Takes no more spans and gives back those that wait. Of those on their way, what Shutdown stops
+  // before the receiver can have it goes to `give_back`, on the batcher's thread.
+  std::vector<Span> Retire(std::function<void(std::vector<Span>&&)> give_back);
+
   // Exports what is queued; what is not out by the deadline fails. Afterwards the exporter is gone
   // and every span has its fate. From one thread.
   void Shutdown(std::chrono::steady_clock::time_point deadline);
@@ -77,8 +81,9 @@ class SpanBatcher {
   void Run();
   void WaitForWork(std::unique_lock<std::mutex>& lock);
   std::vector<Span> TakeBatch(size_t max_spans);
-  void ExportBatch(const std::vector<Span>& batch);
+  void ExportBatch(std::span<const Span> rest);
   void Report(std::span<const Span> spans, SpanFate fate);
+  void ReportUnsent(std::span<const Span> spans);
   bool MustSendNow() const { return stopping_ || queued_bytes_ >= options_.max_batch_bytes; }
 
   const SpanBatcherOptions options_;
@@ -91,6 +96,7 @@ class SpanBatcher {
   std::deque<Queued> queue_;
   size_t queued_bytes_ = 0;
   bool stopping_ = false;
+  std::function<void(std::vector<Span>&&)> give_back_;
   std::atomic<bool> abandoned_{false};  // the deadline is over: no more exports
 
   std::unique_ptr<WorkerThread> worker_;

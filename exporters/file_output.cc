@@ -6,10 +6,29 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <map>
+#include <utility>
 
 #include "exporters/sigpipe_block.h"
 
 namespace zerotap {
+namespace {
+
+std::shared_ptr<std::mutex> MutexOf(const std::string& path) {
+  static std::mutex guard;
+  static auto& by_path = *new std::map<std::string, std::weak_ptr<std::mutex>>;
+  std::lock_guard lock(guard);
+  std::erase_if(by_path, [](const auto& entry) { return entry.second.expired(); });
+  std::weak_ptr<std::mutex>& known = by_path[path];
+  std::shared_ptr<std::mutex> mutex = known.lock();
+  if (!mutex) known = mutex = std::make_shared<std::mutex>();
+  return mutex;
+}
+
+}  // namespace
+
+FileOutput::FileOutput(std::string path, uint64_t max_bytes)
+    : path_(std::move(path)), max_bytes_(max_bytes), mutex_(MutexOf(path_)) {}
 
 Result<std::unique_ptr<FileOutput>> FileOutput::Open(std::string path, uint64_t max_bytes) {
   if (path.empty()) return Fail("the file exporter needs a path");
@@ -47,7 +66,7 @@ Status FileOutput::MakeReady(uint64_t line_bytes) {
 }
 
 Status FileOutput::WriteLine(std::string_view line) {
-  std::lock_guard lock(mutex_);
+  std::lock_guard lock(*mutex_);
   if (Status status = MakeReady(line.size() + 1); !status) return status;
   struct stat before {};
   if (fstat(fd_.get(), &before) != 0) return FailErrno("cannot inspect " + path_);

@@ -1,5 +1,6 @@
 // Appends lines to a file that others may read, rotate or delete meanwhile. A line is in the file
-// whole or not at all.
+// whole or not at all. Outputs of one path (the former exporters and the new ones, while settings
+// change) take turns.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +26,7 @@ class FileOutput {
   const std::string& path() const { return path_; }
 
  private:
-  FileOutput(std::string path, uint64_t max_bytes)
-      : path_(std::move(path)), max_bytes_(max_bytes) {}
+  FileOutput(std::string path, uint64_t max_bytes);
 
   Status Reopen();
   // Opens again when the path no longer leads to the open file (logrotate), and rotates when the
@@ -35,7 +35,7 @@ class FileOutput {
 
   const std::string path_;
   const uint64_t max_bytes_;
-  std::mutex mutex_;
+  std::shared_ptr<std::mutex> mutex_;  // of all outputs of this path
   UniqueFd fd_;
 };
 

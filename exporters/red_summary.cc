@@ -6,7 +6,6 @@
 #include <string_view>
 #include <variant>
 
-#include "agent/base/hash.h"
 #include "agent/telemetry/semconv.h"
 
 namespace zerotap {
@@ -35,22 +34,26 @@ std::string OperationOf(const AttributeSet& attributes) {
   return operation;
 }
 
-uint64_t HashValue(const AttributeValue& value) {
-  if (const auto* text = std::get_if<std::string_view>(&value)) return HashText(*text);
-  if (const auto* number = std::get_if<int64_t>(&value)) return static_cast<uint64_t>(*number);
-  if (const auto* flag = std::get_if<bool>(&value)) return *flag ? 1 : 2;
-  return 0;
-}
-
-uint64_t SeriesKey(const Metric& metric, const AttributeSet& attributes) {
-  uint64_t key = CombineHash(reinterpret_cast<uintptr_t>(metric.resource.get()),
-                             reinterpret_cast<uintptr_t>(metric.descriptor));
+// Differs where the attributes do: lengths and types are part of it.
+std::string TextOf(const AttributeSet& attributes) {
+  std::string text;
+  const auto add = [&text](char type, std::string_view value) {
+    text.append(std::to_string(value.size())).append(1, type).append(value);
+  };
   for (size_t i = 0; i < attributes.size(); ++i) {
-    Attribute attribute = attributes[i];
-    key = CombineHash(key, HashText(attribute.key));
-    key = CombineHash(key, HashValue(attribute.value));
+    const Attribute attribute = attributes[i];
+    add('k', attribute.key);
+    if (const auto* value = std::get_if<std::string_view>(&attribute.value)) add('t', *value);
+    if (const auto* value = std::get_if<int64_t>(&attribute.value)) add('i', std::to_string(*value));
+    if (const auto* value = std::get_if<bool>(&attribute.value)) add('b', *value ? "1" : "0");
+    if (const auto* value = std::get_if<double>(&attribute.value)) {
+      add('d', std::string_view(reinterpret_cast<const char*>(value), sizeof(*value)));
+    }
+    if (const auto* values = std::get_if<std::vector<std::string_view>>(&attribute.value)) {
+      for (std::string_view value : *values) add('l', value);
+    }
   }
-  return key;
+  return text;
 }
 
 // Bounds in seconds of one bucket of a histogram. Exponential bucket i is (base^i, base^(i+1)],
@@ -109,7 +112,7 @@ void RedSummary::AddPoint(const Metric& metric, const AttributeSet& attributes,
                           std::map<int64_t, uint64_t> counts) {
   std::map<int64_t, uint64_t> before;
   if (metric.temporality == Temporality::kCumulative) {
-    Previous& previous = previous_[SeriesKey(metric, attributes)];
+    Previous& previous = previous_[SeriesKey(metric.resource, metric.descriptor, TextOf(attributes))];
     if (previous.start_unix_ns == start_unix_ns && previous.scale >= scale) {
       // A histogram that grew lowers its scale; a bucket number halves with each step.
       int32_t shift = std::min(previous.scale - scale, 62);

@@ -7,7 +7,6 @@
 #include <span>
 #include <string>
 #include <tuple>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -41,6 +40,8 @@ class RedSummary {
     uint64_t errors = 0;
     Buckets buckets;
   };
+  // Resource, metric and attributes. The resource is held, so that its address is no other's.
+  using SeriesKey = std::tuple<ResourcePtr, const MetricDescriptor*, std::string>;
   using RowKey = std::tuple<std::string, std::string, SpanKind>;
 
   void AddPoint(const Metric& metric, const AttributeSet& attributes, uint64_t start_unix_ns,
@@ -48,7 +49,7 @@ class RedSummary {
   static double Quantile(const Buckets& buckets, uint64_t count, double quantile);
 
   std::map<RowKey, Row> rows_;
-  std::unordered_map<uint64_t, Previous> previous_;  // by a hash of resource, metric and attributes
+  std::map<SeriesKey, Previous> previous_;
   uint64_t generation_ = 0;
 };
 

@@ -14,6 +14,7 @@
 #include "agent/app/config_yaml.h"
 #include "agent/processors/route_normalizer.h"
 #include "agent/protocols/protocol.h"
+#include "exporters/otlp/endpoint.h"
 
 namespace zerotap {
 namespace {
@@ -400,19 +401,10 @@ OtlpSettings ResolveOtlp(const ExportConfig& exports, Signal signal) {
     if (!own.endpoint.empty()) result.endpoint = own.endpoint;
     return result;
   }
-  if (!own.endpoint.empty()) {
-    // Used as it is, only that a URL without a path has the path "/".
-    result.endpoint = own.endpoint;
-    const size_t authority = result.endpoint.find("://");
-    if (authority != std::string::npos &&
-        result.endpoint.find('/', authority + 3) == std::string::npos) {
-      result.endpoint += '/';
-    }
-    return result;
-  }
-  if (result.endpoint.empty()) result.endpoint = "http://localhost:4318";
-  if (result.endpoint.back() != '/') result.endpoint += '/';
-  result.endpoint += signal == Signal::kTraces ? "v1/traces" : "v1/metrics";
+  const Result<std::string> url = otlp::SignalUrl(
+      result.endpoint, own.endpoint, signal == Signal::kTraces ? "traces" : "metrics");
+  // LoadConfig refuses what is no URL.
+  result.endpoint = url ? *url : own.endpoint.empty() ? result.endpoint : own.endpoint;
   return result;
 }
 

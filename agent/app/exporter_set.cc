@@ -1,5 +1,6 @@
 #include "agent/app/exporter_set.h"
 
+#include <algorithm>
 #include <thread>
 #include <utility>
 
@@ -105,6 +106,14 @@ void ExporterSet::PushSpans(std::vector<Span>&& spans) {
 void ExporterSet::PushMetrics(std::vector<Metric>&& metrics) {
   for (size_t i = 0; i + 1 < metrics_.size(); ++i) metrics_[i]->Push(std::vector<Metric>(metrics));
   if (!metrics_.empty()) metrics_.back()->Push(std::move(metrics));
+}
+
+void ExporterSet::HandOver(const std::shared_ptr<ExporterSet>& next) {
+  for (size_t i = 0; i < std::min(spans_.size(), next->spans_.size()); ++i) {
+    if (named_[i].exporter != next->named_[i].exporter) continue;
+    next->spans_[i]->Push(spans_[i]->Retire(
+        [next, i](std::vector<Span>&& spans) { next->spans_[i]->Push(std::move(spans)); }));
+  }
 }
 
 void ExporterSet::Shutdown(std::chrono::steady_clock::time_point deadline) {

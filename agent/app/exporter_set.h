@@ -30,6 +30,10 @@ class ExporterSet {
   void PushSpans(std::vector<Span>&& spans);
   void PushMetrics(std::vector<Metric>&& metrics);
 
+  // What waits goes to `next`, and so does later, from other threads, what Shutdown stops before a
+  // receiver can have it: from each exporter of spans to the one in its place, if it has its name.
+  void HandOver(const std::shared_ptr<ExporterSet>& next);
+
   // All exporters at the same time; what is not out by the deadline has failed. Afterwards nothing
   // may be pushed.
   void Shutdown(std::chrono::steady_clock::time_point deadline);
@@ -47,7 +51,7 @@ class ExporterSet {
 
   std::vector<std::unique_ptr<SpanBatcher>> spans_;
   std::vector<std::unique_ptr<MetricBatcher>> metrics_;
-  std::vector<Named> named_;
+  std::vector<Named> named_;  // first those of spans_, in their order
 };
 
 }  // namespace zerotap

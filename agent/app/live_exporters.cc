@@ -46,13 +46,17 @@ void LiveExporters::PushMetrics(std::vector<Metric>&& metrics) {
   current_->PushMetrics(std::move(metrics));
 }
 
-Status LiveExporters::Replace(const Config& config, std::chrono::seconds patience) {
+Result<std::shared_ptr<ExporterSet>> LiveExporters::Prepare(const Config& config) {
   Result<std::unique_ptr<ExporterSet>> created = ExporterSet::Create(config, ledger_);
   if (!created) return tl::unexpected<Error>(created.error());
-  std::shared_ptr<ExporterSet> next = std::move(*created);
+  return std::shared_ptr<ExporterSet>(std::move(*created));
+}
+
+void LiveExporters::Replace(std::shared_ptr<ExporterSet> next, std::chrono::milliseconds patience) {
   std::lock_guard lock(mutex_);
   ForgetDone();
   std::shared_ptr<ExporterSet> last = std::exchange(current_, std::move(next));
+  last->HandOver(current_);
   Former former;
   former.set = last;
   former.done = std::make_shared<std::atomic<bool>>(false);
@@ -61,7 +65,6 @@ Status LiveExporters::Replace(const Config& config, std::chrono::seconds patienc
     *done = true;
   });
   former_.push_back(std::move(former));
-  return {};
 }
 
 void LiveExporters::ForgetDone() {

@@ -1,5 +1,5 @@
-// The exporters in force. They can be replaced while spans come: the former ones send what they have
-// in the background, and their counts stay in the sums.
+// The exporters in force. They can be replaced while spans come: the former ones end in the
+// background, and their counts stay in the sums.
 #pragma once
 
 #include <atomic>
@@ -22,9 +22,11 @@ class LiveExporters {
   void PushSpans(std::vector<Span>&& spans);
   void PushMetrics(std::vector<Metric>&& metrics);
 
-  // From one other thread. What the former ones cannot deliver within `patience` has failed. Nothing
-  // changes when the new ones cannot be made.
-  Status Replace(const Config& config, std::chrono::seconds patience);
+  // Those that a changed configuration asks for. Nothing changes yet.
+  Result<std::shared_ptr<ExporterSet>> Prepare(const Config& config);
+  // From one other thread. Spans that wait go to the new ones (ExporterSet::HandOver). The former
+  // ones have `patience` for what is on its way.
+  void Replace(std::shared_ptr<ExporterSet> next, std::chrono::milliseconds patience);
 
   // Afterwards nothing may be pushed.
   void Shutdown(std::chrono::steady_clock::time_point deadline);

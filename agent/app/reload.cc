@@ -54,13 +54,22 @@ void HoldBack(const Config& current, Config& next) {
 
 }  // namespace
 
+Config AtStart(Config config) {
+  config.waits_enabled = config.waits_enabled && config.pipeline.spans_enabled;
+  return config;
+}
+
 bool ChangesLive(std::string_view key) { return !IsAmong(key, kAtRestart); }
 
 ConfigChange PlanChange(const Config& current, const Config& wanted) {
   ConfigChange change;
   change.config = wanted;
   HoldBack(current, change.config);
-  for (std::string& key : ChangedKeys(current, wanted)) {
+  Config compared = wanted;
+  if (!current.pipeline.spans_enabled && !wanted.pipeline.spans_enabled) {
+    compared.waits_enabled = current.waits_enabled;  // no matter without spans
+  }
+  for (std::string& key : ChangedKeys(current, compared)) {
     if (!ChangesLive(key)) {
       change.held.push_back(std::move(key));
       continue;

@@ -9,6 +9,10 @@
 
 namespace zerotap {
 
+// What a start with these settings puts in force: without spans nobody reads what threads waited for,
+// so that this is not loaded.
+Config AtStart(Config config);
+
 // Whether a changed value of this key takes effect without a restart.
 bool ChangesLive(std::string_view key);
 

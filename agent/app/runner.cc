@@ -152,7 +152,7 @@ std::string Joined(const std::vector<std::string>& words) {
 class Agent {
  public:
   Agent(const LoadedConfig& loaded, const RunOptions& options)
-      : config_(loaded.config),
+      : config_(AtStart(loaded.config)),
         config_path_(loaded.path),
         options_(options),
         disabled_(loaded.config.disabled),
@@ -392,10 +392,11 @@ void Agent::Reload() {
 Status Agent::Apply(const ConfigChange& change) {
   if (loop_) {
     // First what may fail, and can be left without a trace.
+    std::shared_ptr<ExporterSet> exporters;
     if (change.exporters) {
-      if (Status status = exporters_->Replace(change.config, kFlushDeadline); !status) {
-        return status;
-      }
+      Result<std::shared_ptr<ExporterSet>> prepared = exporters_->Prepare(change.config);
+      if (!prepared) return tl::unexpected<Error>(prepared.error());
+      exporters = std::move(*prepared);
     }
     const ProcessTableOptions processes = ProcessTableOptionsOf(change.config);
     Status status = loop_->Reconfigure([&](const PipelineLoop::Target& target) -> Status {
@@ -406,6 +407,7 @@ Status Agent::Apply(const ConfigChange& change) {
       return target.pipeline.Reconfigure(change.config.pipeline, change.processes);
     });
     if (!status) return status;
+    if (exporters) exporters_->Replace(std::move(exporters), kFlushDeadline);
   }
   SetLogLevel(change.config.log_level);
   return {};

@@ -61,6 +61,9 @@ constexpr MetricDescriptor kSpansHeld =
     Gauge("zerotap.spans.held", "{span}", "Spans that wait for the other end of their connection");
 constexpr MetricDescriptor kParentsUnresolved = Counter(
     "zerotap.parents.unresolved", "{span}", "Held spans whose other end did not show up in time");
+constexpr MetricDescriptor kWaitsUnwatched =
+    Counter("zerotap.waits.unwatched", "{request}",
+            "Requests whose thread was not looked at because too many others were open");
 constexpr MetricDescriptor kKernelRecords =
     Counter("zerotap.kernel.records", "{record}", "Records written by the kernel side");
 constexpr MetricDescriptor kKernelIgnored =
@@ -150,6 +153,7 @@ void AddPipeline(const SelfSnapshot& snapshot, Collector& out) {
   out.Add(kConnectionsLive, uint64_t{stats.live_connections});
   out.Add(kSpansHeld, stats.spans_held);
   out.Add(kParentsUnresolved, stats.parents_unresolved);
+  out.Add(kWaitsUnwatched, stats.waits_unwatched);
   out.Add(kPipelineMemory, snapshot.pipeline_memory_bytes);
 }
 

@@ -10,7 +10,7 @@
 #include <cstdio>
 #include <fstream>
 
-#include "agent/capture/kernel_btf.h"
+#include "agent/capture/btf_file.h"
 #include "agent/capture/probe_loader.h"
 #include "agent/capture/tracefs.h"
 

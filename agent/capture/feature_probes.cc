@@ -7,9 +7,9 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <cstring>
 #include <optional>
 
+#include "agent/capture/kernel_btf.h"
 #include "agent/capture/syscall_table.h"
 #include "bpf/abi/control.h"
 #include "bpf/abi/measure.h"
@@ -36,12 +36,12 @@ void PlanSyscalls(const SyscallOptions& options, const Result<Tracefs>& tracefs,
     plan.remarks.push_back("syscall latency is off: " + tracefs.error().message);
     return;
   }
-  std::vector<FeatureLink> links;
+  std::vector<Attachment> links;
   const auto add = [&](const char* program, const char* group,
                        const std::string& name) -> std::optional<Error> {
     Result<uint64_t> id = tracefs->EventId(group, name);
     if (!id) return id.error();
-    links.push_back({program, *id});
+    links.push_back({program, *id, 0});
     return std::nullopt;
   };
   plan.syscalls_raw = SyscallEventsLose();
@@ -72,18 +72,6 @@ void PlanSyscalls(const SyscallOptions& options, const Result<Tracefs>& tracefs,
   plan.programs.insert(plan.programs.end(), {"syscall_enter", "syscall_exit"});
   plan.links.insert(plan.links.end(), links.begin(), links.end());
   plan.syscalls = true;
-}
-
-bool HasMember(const btf* kernel, const char* type_name, const char* member) {
-  const int id = btf__find_by_name_kind(kernel, type_name, BTF_KIND_STRUCT);
-  if (id < 0) return false;
-  const btf_type* type = btf__type_by_id(kernel, static_cast<uint32_t>(id));
-  const btf_member* members = btf_members(type);
-  for (uint16_t i = 0; i < btf_vlen(type); ++i) {
-    const char* name = btf__name_by_offset(kernel, members[i].name_off);
-    if (name != nullptr && std::strcmp(name, member) == 0) return true;
-  }
-  return false;
 }
 
 struct WaitOfSyscall {
@@ -141,8 +129,8 @@ FeaturePlan PlanFeatures(const CaptureOptions& options, const btf* kernel,
   }
   if (options.waits) {
     // The scheduler's own accounts, from which the length of a sleep follows (CONFIG_SCHED_INFO).
-    if (HasMember(kernel, "task_struct", "sched_info") &&
-        HasMember(kernel, "sched_info", "last_queued")) {
+    if (MemberOffset(kernel, "task_struct", "sched_info") &&
+        MemberOffset(kernel, "sched_info", "last_queued")) {
       plan.programs.insert(plan.programs.end(), {"wait_wakeup", "wait_thread_exit"});
       plan.waits = true;
     } else {
@@ -210,18 +198,6 @@ void PrepareFeatures(const CaptureOptions& options, const FeaturePlan& plan,
       skeleton.rodata->zt_syscalls_wanted[call->number / 64] |= 1ull << (call->number % 64);
     }
   }
-}
-
-Status AttachFeatures(LoadedProbes& probes) {
-  for (const FeatureLink& wanted : probes.features.links) {
-    bpf_program* program =
-        bpf_object__find_program_by_name(probes.skeleton->obj, wanted.program.c_str());
-    if (program == nullptr) return Fail("the BPF object has no program " + wanted.program);
-    Result<LinkPtr> link = AttachToEvent(program, wanted.event_id, 0);
-    if (!link) return tl::unexpected(link.error());
-    probes.links.push_back(std::move(*link));
-  }
-  return {};
 }
 
 }  // namespace zerotap

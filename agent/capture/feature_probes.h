@@ -25,7 +25,5 @@ bool DropFeature(CaptureOptions& options);
 std::string WithoutFeatures(const CaptureOptions& wanted, const CaptureOptions& left);
 // Before load: settings and map sizes; maps of features that are off are not made.
 void PrepareFeatures(const CaptureOptions& options, const FeaturePlan& plan, zerotap_bpf& skeleton);
-// The programs of the plan that are attached by event number; the others attach as any other.
-Status AttachFeatures(LoadedProbes& probes);
 
 }  // namespace zerotap

@@ -1,40 +1,17 @@
-// The types of the running kernel (BTF): in which file they are, and that everything which reads
-// them, libbpf included, reads that one. The kernel has to have them itself; what may be elsewhere
-// is the file that shows them.
+// What the kernel's own type information says of its structs.
 #pragma once
 
-#include <memory>
-#include <string>
-
-#include "agent/base/result.h"
+#include <cstdint>
+#include <optional>
+#include <string_view>
 
 struct btf;
 
 namespace zerotap {
 
-struct BtfDeleter {
-  void operator()(btf* types) const;
-};
-using BtfPtr = std::unique_ptr<btf, BtfDeleter>;
-
-// `wanted` (capture.btf) when it is not empty, else the first of the places where systems have it.
-// The error says what is missing and what to do.
-Result<std::string> FindKernelBtf(const std::string& wanted);
-
-// Refuses one that is not the running kernel's, wherever the kernel can be asked (5.11 and later,
-// CAP_SYS_ADMIN).
-Result<BtfPtr> ReadKernelBtf(const std::string& path);
-
-// While it lives, libbpf takes this file for the kernel's on this thread. Not nested.
-class KernelBtfScope {
- public:
-  explicit KernelBtfScope(std::string path);
-  ~KernelBtfScope();
-  KernelBtfScope(const KernelBtfScope&) = delete;
-  KernelBtfScope& operator=(const KernelBtfScope&) = delete;
-
- private:
-  std::string path_;
-};
+// Where the struct has the member, in bytes; also where it is one of a nameless struct within, as all
+// of task_struct is in kernels that shuffle it (CONFIG_RANDSTRUCT). Nothing where it has none.
+std::optional<uint32_t> MemberOffset(const btf* kernel, const char* struct_name,
+                                     std::string_view member);
 
 }  // namespace zerotap

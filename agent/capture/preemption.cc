@@ -1,7 +1,6 @@
 #include "agent/capture/preemption.h"
 
 #include <bpf/bpf.h>
-#include <bpf/btf.h>
 #include <linux/bpf.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -9,35 +8,16 @@
 #include <cstdint>
 #include <iterator>
 #include <optional>
-#include <string_view>
 
 #include "agent/base/unique_fd.h"
+#include "agent/capture/kernel_btf.h"
 
 namespace zerotap {
 namespace {
 
-// Where a struct has the member, in bytes; also where it is one of a nameless struct within, as all
-// of task_struct is in kernels that shuffle it (CONFIG_RANDSTRUCT).
-std::optional<uint32_t> MemberOffset(const btf* kernel, uint32_t id, std::string_view member) {
-  const btf_type* type = btf__type_by_id(kernel, id);
-  if (type == nullptr || !btf_is_composite(type)) return std::nullopt;
-  const btf_member* members = btf_members(type);
-  for (int i = 0; i < btf_vlen(type); ++i) {
-    const std::string_view name = btf__name_by_offset(kernel, members[i].name_off);
-    const uint32_t offset = btf_member_bit_offset(type, i) / 8;
-    if (name == member) return offset;
-    if (!name.empty()) continue;
-    const std::optional<uint32_t> within = MemberOffset(kernel, members[i].type, member);
-    if (within) return offset + *within;
-  }
-  return std::nullopt;
-}
-
 // Where struct task_struct says how often its migration was disabled.
 std::optional<int16_t> MigrationDisabledOffset(const btf* kernel) {
-  const int id = btf__find_by_name_kind(kernel, "task_struct", BTF_KIND_STRUCT);
-  if (id < 0) return std::nullopt;
-  const auto offset = MemberOffset(kernel, static_cast<uint32_t>(id), "migration_disabled");
+  const auto offset = MemberOffset(kernel, "task_struct", "migration_disabled");
   if (!offset) return std::nullopt;
   return static_cast<int16_t>(*offset);
 }

@@ -17,8 +17,8 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/capture/blind_spots.h"
+#include "agent/capture/btf_file.h"
 #include "agent/capture/feature_probes.h"
-#include "agent/capture/kernel_btf.h"
 #include "agent/capture/preemption.h"
 #include "agent/capture/tracefs.h"
 #include "bpf/abi/control.h"
@@ -247,13 +247,6 @@ Result<std::vector<Attachment>> AttachmentsOf(const Variant& variant, const Resu
   return attachments;
 }
 
-void AddOnce(std::vector<std::string>& texts, const std::string& text) {
-  if (std::find(texts.begin(), texts.end(), text) == texts.end()) texts.push_back(text);
-}
-
-}  // namespace
-
-// The program gets `cookie` (0: none) to tell its attachments apart.
 Result<LinkPtr> AttachToEvent(bpf_program* program, uint64_t event_id, uint64_t cookie) {
   perf_event_attr attributes{};
   attributes.type = PERF_TYPE_TRACEPOINT;
@@ -269,6 +262,24 @@ Result<LinkPtr> AttachToEvent(bpf_program* program, uint64_t event_id, uint64_t 
   event.Release();  // the link's now
   return link;
 }
+
+Status AttachAll(const std::vector<Attachment>& attachments, LoadedProbes& probes) {
+  for (const Attachment& attachment : attachments) {
+    bpf_program* program =
+        bpf_object__find_program_by_name(probes.skeleton->obj, attachment.program.c_str());
+    if (program == nullptr) return Fail("the BPF object has no program " + attachment.program);
+    Result<LinkPtr> link = AttachToEvent(program, attachment.event_id, attachment.cookie);
+    if (!link) return tl::unexpected(link.error());
+    probes.links.push_back(std::move(*link));
+  }
+  return {};
+}
+
+void AddOnce(std::vector<std::string>& texts, const std::string& text) {
+  if (std::find(texts.begin(), texts.end(), text) == texts.end()) texts.push_back(text);
+}
+
+}  // namespace
 
 size_t RoundUpRingBytes(size_t bytes) {
   size_t rounded = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
@@ -389,13 +400,8 @@ Status AttachProbes(LoadedProbes& probes) {
     }
     probes.links.push_back(std::move(link));
   }
-  for (const Attachment& attachment : probes.attachments) {
-    program = bpf_object__find_program_by_name(probes.skeleton->obj, attachment.program.c_str());
-    Result<LinkPtr> perf_link = AttachToEvent(program, attachment.event_id, attachment.cookie);
-    if (!perf_link) return tl::unexpected(perf_link.error());
-    probes.links.push_back(std::move(*perf_link));
-  }
-  if (Status status = AttachFeatures(probes); !status) {
+  if (Status status = AttachAll(probes.attachments, probes); !status) return status;
+  if (Status status = AttachAll(probes.features.links, probes); !status) {
     AddOnce(probes.report.remarks, status.error().message);
   }
   return {};

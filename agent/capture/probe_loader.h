@@ -23,23 +23,18 @@ struct LinkDeleter {
 using SkeletonPtr = std::unique_ptr<zerotap_bpf, SkeletonDeleter>;
 using LinkPtr = std::unique_ptr<bpf_link, LinkDeleter>;
 
-// A program that is attached to a tracepoint by the tracepoint's number; it is told `cookie`.
+// A program that is attached to a tracepoint by the tracepoint's number. It gets `cookie` (0: none) to
+// tell its attachments apart.
 struct Attachment {
   std::string program;
   uint64_t event_id = 0;
   uint64_t cookie = 0;
 };
 
-// A program and the tracepoint that it is attached to by number.
-struct FeatureLink {
-  std::string program;
-  uint64_t event_id = 0;
-};
-
 // What is loaded besides the capture itself.
 struct FeaturePlan {
   std::vector<std::string> programs;
-  std::vector<FeatureLink> links;
+  std::vector<Attachment> links;
   std::vector<std::string> remarks;
   bool syscalls = false;
   bool syscalls_raw = false;
@@ -65,8 +60,6 @@ Status SeedSockets(LoadedProbes& probes);
 
 // Walks with an iterator program that gives no output, to the end.
 Status WalkWith(bpf_program* program, const char* what);
-// The program gets `cookie` (0: none) to tell its attachments apart.
-Result<LinkPtr> AttachToEvent(bpf_program* program, uint64_t event_id, uint64_t cookie);
 
 // Smallest power of two that is at least `bytes` and a whole number of pages.
 size_t RoundUpRingBytes(size_t bytes);

@@ -320,7 +320,10 @@ HttpResult HttpClient::Post(const std::string& url, const HttpHeaders& headers,
   auto fail = [](HttpFailure failure, std::string message) {
     return tl::unexpected<HttpError>(HttpError{failure, std::move(message)});
   };
-  if (stop_requested()) return fail(HttpFailure::kStopped, "stopped");
+  const auto stopped = [](bool unsent) {
+    return tl::unexpected<HttpError>(HttpError{HttpFailure::kStopped, "stopped", unsent});
+  };
+  if (stop_requested()) return stopped(/*unsent=*/true);
 
   HeaderList list;
   list.Add("Expect:");  // no 100-continue round trip before large bodies
@@ -354,7 +357,11 @@ HttpResult HttpClient::Post(const std::string& url, const HttpHeaders& headers,
     }
     return std::move(transfer.response);
   }
-  if (code == CURLE_ABORTED_BY_CALLBACK) return fail(HttpFailure::kStopped, "stopped");
+  if (code == CURLE_ABORTED_BY_CALLBACK) {
+    curl_off_t connected_us = 0;  // when the request began to be written
+    curl_easy_getinfo(state_->easy, CURLINFO_PRETRANSFER_TIME_T, &connected_us);
+    return stopped(connected_us == 0);
+  }
   return fail(Classify(code), error_text[0] != '\0' ? error_text : curl_easy_strerror(code));
 }
 

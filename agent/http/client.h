@@ -67,6 +67,7 @@ enum class HttpFailure {
 struct HttpError {
   HttpFailure failure = HttpFailure::kConnection;
   std::string message;
+  bool unsent = false;  // of kStopped: no byte of the request has left
 
   // Whether the same request may succeed a little later.
   bool retryable() const {

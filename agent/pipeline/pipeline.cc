@@ -23,6 +23,9 @@ constexpr size_t kSqlCacheStatements = 2048;
 constexpr uint32_t kRepeatVerdictEvery = 64;
 constexpr size_t kMaxUntoldExporters = 256;
 constexpr uint8_t kDetectEdgeBytes = 64;
+// What a program exports so soon after it was sent an export may be that one passed on. SDKs export
+// again after 5 seconds or so.
+constexpr uint64_t kPassedOnNs = 10'000'000'000;
 
 bool Contains(const std::vector<uint16_t>& ports, uint16_t port) {
   return std::find(ports.begin(), ports.end(), port) != ports.end();
@@ -73,7 +76,8 @@ struct Pipeline::State final : RequestListener {
     // Seen exporting these itself.
     bool own_spans = false;
     bool own_metrics = false;
-    bool relays = false;  // receives such exports: what it sends may be other programs'
+    bool relays = false;  // takes such exports: what it sends may be other programs'
+    uint64_t asked_to_relay_ns = 0;  // when it was last sent one, taken or not; 0: never
   };
 
   // RequestListener
@@ -94,8 +98,7 @@ struct Pipeline::State final : RequestListener {
   void TakeHeaderList(std::vector<std::string>& list, const std::vector<std::string>& wanted);
   void Reidentify();
   void ReconsiderConnections();
-  void NoteExport(uint32_t tgid, const HttpFields& http);
-  void NoteRelay(uint32_t tgid);
+  void NoteOtlpExport(const Exchange& exchange);
   void SendVerdict(const Connection& connection, zt_verdict_mode mode, uint8_t egress_kib,
                    uint8_t ingress_kib, uint8_t edge_bytes);
   void SendProtocolVerdict(const Connection& connection);
@@ -300,7 +303,8 @@ WorkId Pipeline::State::BeginRequest(Connection& connection, const RequestStart&
   origin.await_peer = origin.expect_peer && connection.family() == ZT_FAMILY_UNIX &&
                       start.start_ns < connection.opened_ns() + options.hold_ns;
   if (origin.role == Role::kServer && start.otlp_export != OtlpExport::kNone) {
-    NoteRelay(start.tgid);
+    ProcessOf(start.tgid);
+    processes[start.tgid].asked_to_relay_ns = start.start_ns;
   }
   origin.transparent =
       options.exclude_otel_instrumented &&
@@ -385,7 +389,7 @@ void Pipeline::State::EndExchange(Connection& connection, const Exchange& parsed
   }
   if (options.exclude_otel_instrumented && parsed.http != nullptr &&
       parsed.http->otlp_export != OtlpExport::kNone) {
-    if (parsed.role == Role::kClient) NoteExport(parsed.tgid, *parsed.http);
+    NoteOtlpExport(parsed);
     ledger.Filtered(row, FilterReason::kOtlpExport);
     waits.Drop(parsed.work);
     correlator.End(parsed.work, parsed.end_ns);
@@ -447,29 +451,26 @@ void Pipeline::State::EndExchange(Connection& connection, const Exchange& parsed
   }
 }
 
-// Only what a receiver took says that the program has spans elsewhere.
-void Pipeline::State::NoteExport(uint32_t tgid, const HttpFields& http) {
-  auto found = processes.find(tgid);
-  if (found == processes.end() || http.status_code < 200 || http.status_code > 299) return;
+// Only what a receiver took says anything of a program: everybody may be sent everything.
+void Pipeline::State::NoteOtlpExport(const Exchange& exchange) {
+  const uint16_t status = exchange.http->status_code;
+  const OtlpExport signal = exchange.http->otlp_export;
+  auto found = processes.find(exchange.tgid);
+  if (found == processes.end() || status < 200 || status > 299) return;
   Process& process = found->second;
-  if (process.relays) return;
-  bool* seen = http.otlp_export == OtlpExport::kTraces    ? &process.own_spans
-               : http.otlp_export == OtlpExport::kMetrics ? &process.own_metrics
-                                                          : nullptr;
+  // A collector, or a proxy in front of one: its exports say nothing of spans of its own.
+  if (exchange.role == Role::kServer) process.relays = true;
+  if (process.relays) process.own_spans = process.own_metrics = false;
+  const uint64_t asked_ns = process.asked_to_relay_ns;
+  if (process.relays || (asked_ns != 0 && exchange.start_ns < asked_ns + kPassedOnNs)) return;
+  bool* seen = signal == OtlpExport::kTraces    ? &process.own_spans
+               : signal == OtlpExport::kMetrics ? &process.own_metrics
+                                                : nullptr;
   if (seen == nullptr || *seen) return;
   *seen = true;
   if (self_exporters.size() < kMaxUntoldExporters && process.identity.resource) {
-    self_exporters.push_back({tgid, process.identity.resource->service_name, http.otlp_export});
+    self_exporters.push_back({exchange.tgid, process.identity.resource->service_name, signal});
   }
-}
-
-// A collector, or a proxy in front of one: its exports say nothing of spans of its own.
-void Pipeline::State::NoteRelay(uint32_t tgid) {
-  auto found = processes.find(tgid);
-  if (found == processes.end()) return;
-  found->second.relays = true;
-  found->second.own_spans = false;
-  found->second.own_metrics = false;
 }
 
 void Pipeline::State::Emit(Span&& span, bool sampled) {
@@ -689,6 +690,7 @@ PipelineStats Pipeline::stats() const {
   stats.connections_evicted = state_->tracker.evicted();
   stats.spans_held = state_->correlator.held_spans();
   stats.parents_unresolved = state_->correlator.unresolved_parents();
+  stats.waits_unwatched = state_->waits.unwatched();
   stats.live_connections = state_->tracker.size();
   return stats;
 }

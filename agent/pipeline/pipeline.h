@@ -74,6 +74,7 @@ struct PipelineStats {
   uint64_t connections_ignored = 0;   // no protocol recognised
   uint64_t spans_held = 0;            // now
   uint64_t parents_unresolved = 0;    // held spans whose other end did not show up in time
+  uint64_t waits_unwatched = 0;       // requests whose waits are unknown because too many were open
   uint64_t lost_events = 0;           // said by the kernel on data records
   size_t live_connections = 0;
 };

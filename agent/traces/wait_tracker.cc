@@ -32,7 +32,11 @@ uint64_t WaitTracker::ThresholdOf(std::string_view service) const {
 }
 
 void WaitTracker::Begin(WorkId work, uint64_t start_ns) {
-  if (!read_ || young_.size() >= kMaxYoung) return;
+  if (!read_) return;
+  if (young_.size() >= kMaxYoung) {
+    ++unwatched_;
+    return;
+  }
   young_.emplace_back(start_ns, work);
 }
 
@@ -40,9 +44,12 @@ void WaitTracker::Advance(uint64_t now_ns) {
   while (!young_.empty() && young_.front().first + kWatchAfterNs <= now_ns) {
     const WorkId work = young_.front().second;
     young_.pop_front();
-    if (watched_.size() >= kMaxWatched) continue;
     const std::optional<ServingThread> thread = correlator_.ServedBy(work);
     if (!thread) continue;
+    if (watched_.size() >= kMaxWatched) {
+      ++unwatched_;
+      continue;
+    }
     if (std::optional<ThreadTimes> times = read_(thread->tgid, thread->tid)) {
       watched_.emplace(work, *times);
     }

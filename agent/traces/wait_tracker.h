@@ -37,6 +37,8 @@ class WaitTracker {
   // Before the correlator's End. Adds zerotap.wait.* where they are certain.
   void End(WorkId work, uint64_t start_ns, uint64_t end_ns, std::string_view service,
            AttributeSet& attributes);
+  // Requests that were not looked at because too many others were.
+  uint64_t unwatched() const { return unwatched_; }
   // A request that gives no span.
   void Drop(WorkId work) {
     if (!watched_.empty()) watched_.erase(work);
@@ -50,6 +52,7 @@ class WaitTracker {
   ReadThreadTimes read_;
   std::deque<std::pair<uint64_t, WorkId>> young_;  // begun lately, oldest first
   std::unordered_map<WorkId, ThreadTimes> watched_;
+  uint64_t unwatched_ = 0;
 };
 
 }  // namespace zerotap

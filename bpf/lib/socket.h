@@ -7,6 +7,16 @@
 #include "bpf/lib/kernel.h"
 #include "bpf/lib/maps.h"
 
+/* The socket of an open file, or none. Read without its locks: that the socket points back at the
+ * file shows that the file was not closed in between. */
+static __always_inline struct socket *zt_socket_of_file(struct file *file)
+{
+	if ((BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return 0;
+	struct socket *socket = BPF_CORE_READ(file, private_data);
+	return BPF_CORE_READ(socket, file) == file ? socket : 0;
+}
+
 static __always_inline zt_u64 zt_socket_inode(struct socket *socket)
 {
 	return socket ? ZT_READ(struct socket_alloc, socket, vfs_inode.i_ino) : 0;

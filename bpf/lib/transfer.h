@@ -340,8 +340,7 @@ static __always_inline bool zt_is_end(struct zt_call *call)
 	       !(call->flags & ZT_DATA_PEEK) && (BPF_CORE_READ(sk, sk_shutdown) & RCV_SHUTDOWN);
 }
 
-/* The socket behind a descriptor of this task. Read without its locks: that the socket points back
- * at the file shows that the descriptor was not changed in between. */
+/* The socket behind a descriptor of this task. Read without its locks: see zt_socket_of_file. */
 static __always_inline struct socket *zt_socket_of(struct task_struct *task, zt_u32 descriptor,
 						   struct file **file)
 {
@@ -351,10 +350,7 @@ static __always_inline struct socket *zt_socket_of(struct task_struct *task, zt_
 	struct file **files = BPF_CORE_READ(table, fd);
 	if (bpf_probe_read_kernel(file, sizeof(*file), files + descriptor) || !*file)
 		return 0;
-	if ((BPF_CORE_READ(*file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
-		return 0;
-	struct socket *socket = BPF_CORE_READ(*file, private_data);
-	return BPF_CORE_READ(socket, file) == *file ? socket : 0;
+	return zt_socket_of_file(*file);
 }
 
 /*

@@ -187,7 +187,7 @@ EncodedPart TraceEncoder::Encode(std::span<const Span> spans, std::string& body)
       builder_.Undo(before);
       if (!builder_.empty()) break;
       ++part.consumed;  // alone in a request and still too large
-      continue;
+      break;
     }
     ++part.consumed;
     ++part.encoded;

@@ -34,8 +34,8 @@ class TraceEncoder {
                         size_t max_request_bytes = kMaxRequestBytes)
       : builder_(scope, max_request_bytes) {}
 
-  // Encodes as many of the first spans as fit into one ExportTraceServiceRequest. Call again with
-  // the rest. The body is empty when nothing was encoded.
+  // Encodes as many of the first spans as fit into one ExportTraceServiceRequest, or takes one that
+  // fits into none, and leaves the body empty. Call again with the rest.
   EncodedPart Encode(std::span<const Span> spans, std::string& body);
   void set_max_request_bytes(size_t bytes) { builder_.set_max_bytes(bytes); }
 

@@ -32,6 +32,7 @@ class RequestStream {
       total.exported += sent.outcome.exported;
       total.rejected += sent.outcome.rejected;
       total.failed += sent.outcome.failed;
+      total.unsent += sent.outcome.unsent;
     }
     const uint64_t too_large = part.consumed - part.encoded;
     if (too_large > 0) sender_->ReportTooLarge(too_large);
@@ -60,21 +61,18 @@ class OtlpSpanExporter : public SpanExporter {
   void RequestStop() override { stream_.sender().RequestStop(); }
 
   ExportOutcome Export(std::span<const Span> spans) override {
-    ExportOutcome total;
-    while (!spans.empty()) {
+    ExportOutcome outcome;
+    bool done = spans.empty();
+    while (!done) {
       if (stream_.sender().stop_requested()) {
-        total.failed += stream_.sender().Abandon(spans.size());
+        outcome.unsent = spans.size();
         break;
       }
-      const EncodedPart part = encoder_.Encode(spans, body_);
-      if (stream_.Send(part, body_, total)) {
-        spans = spans.subspan(part.consumed);
-      } else {
-        encoder_.set_max_request_bytes(stream_.max_bytes());
-      }
+      done = stream_.Send(encoder_.Encode(spans, body_), body_, outcome);
+      if (!done) encoder_.set_max_request_bytes(stream_.max_bytes());
       Relax(body_);
     }
-    return total;
+    return outcome;
   }
 
  private:
@@ -99,7 +97,7 @@ class OtlpMetricExporter : public MetricExporter {
     uint64_t left = CountPoints(metrics);
     while (left > 0) {
       if (stream_.sender().stop_requested()) {
-        total.failed += stream_.sender().Abandon(left);
+        total.unsent += left;
         break;
       }
       const MetricCursor begin = cursor;

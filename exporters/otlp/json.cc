@@ -304,8 +304,9 @@ EncodedPart JsonTraceEncoder::Encode(std::span<const Span> spans, std::string& b
       return true;
     });
     if (!added && !request.empty()) break;
-    ++part.consumed;  // also one that is alone in a request and still too large
-    if (added) ++part.encoded;
+    ++part.consumed;
+    if (!added) break;  // alone in a request and still too large
+    ++part.encoded;
   }
   if (part.encoded > 0) request.Build(body);
   return part;

@@ -18,6 +18,9 @@ constexpr milliseconds kLongestSilence{300'000};
 // A last attempt is worth it only with that much time.
 constexpr milliseconds kShortestAttempt{1000};
 
+// It would have been sent again, or was not sent at all.
+Sent Unsent(uint64_t items) { return Sent{ExportOutcome{0, 0, 0, items}}; }
+
 std::function<double()> SystemRandom() {
   auto engine = std::make_shared<std::mt19937_64>(std::random_device{}());
   return [engine] { return std::uniform_real_distribution<double>(0, 1)(*engine); };
@@ -59,7 +62,7 @@ Sent Sender::Send(std::string_view body, uint64_t items, bool may_split) {
   const OutgoingBody outgoing = Compressed(body);
   const uint64_t now = MonotonicNs();
   if (not_before_ns_ > now && !Wait(milliseconds((not_before_ns_ - now) / 1'000'000u + 1))) {
-    return Failed("stopped", items);
+    return Unsent(items);
   }
   RetryPolicy policy(options_.retry, options_.random);
   const uint64_t start = MonotonicNs();
@@ -73,7 +76,9 @@ Sent Sender::Send(std::string_view body, uint64_t items, bool may_split) {
     if (answered && reachability_->MarkReachable(origin_)) {
       spdlog::info("the collector at {} can be reached again", origin_);
     }
-    if (result == AttemptResult::kStopped) return Failed(attempt.reason, items);
+    if (result == AttemptResult::kStopped) {
+      return attempt.unsent ? Unsent(items) : Failed(attempt.reason, items);
+    }
     if (result == AttemptResult::kAccepted) return Accepted(attempt, items);
     if (result == AttemptResult::kTooLarge && may_split) return Sent{{}, true};
     if (result == AttemptResult::kRefused || result == AttemptResult::kTooLarge) {
@@ -92,7 +97,7 @@ Sent Sender::Send(std::string_view body, uint64_t items, bool may_split) {
     if (!delay && answered) return GivenUp(attempt, "it keeps answering " + attempt.message, items);
     // That it cannot be reached has been said; what that costs is in the metrics.
     if (!delay) return Failed(attempt.reason, items);
-    if (!Wait(*delay)) return Failed("stopped", items);
+    if (!Wait(*delay)) return Unsent(items);
     stats_->retries.fetch_add(1, std::memory_order_relaxed);
   }
 }
@@ -151,11 +156,6 @@ void Sender::RequestStop() {
     transport_->RequestStop();
   }
   stopped_.notify_all();
-}
-
-uint64_t Sender::Abandon(uint64_t items) {
-  stats_->CountLoss("stopped", items);
-  return items;
 }
 
 void Sender::ReportTooLarge(uint64_t items) {

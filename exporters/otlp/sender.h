@@ -46,8 +46,6 @@ class Sender {
   void RequestStop();
   bool stop_requested() const { return transport_->stop_requested(); }
 
-  // Counts items that are not sent any more; gives them back.
-  uint64_t Abandon(uint64_t items);
   // Says that `items` of an Export had to be left out because one alone exceeds what a request may
   // hold.
   void ReportTooLarge(uint64_t items);

@@ -42,6 +42,7 @@ Attempt FailedConnection(const HttpError& error, std::string_view protocol_remed
   attempt.message = Shown(error.message);
   if (error.failure == HttpFailure::kStopped) {
     attempt.result = AttemptResult::kStopped;
+    attempt.unsent = error.unsent;
   } else if (error.retryable()) {
     attempt.result = AttemptResult::kUnreachable;
   } else {

@@ -30,6 +30,7 @@ enum class AttemptResult {
 struct Attempt {
   AttemptResult result = AttemptResult::kAccepted;
   uint64_t rejected = 0;  // of a partial success
+  bool unsent = false;    // of kStopped: the receiver cannot have it
   std::string reason;     // for counting: few values, such as "http_503" or "timeout"
   std::string message;    // for people, printable: what the receiver said and what to do
   std::optional<std::chrono::milliseconds> retry_after;

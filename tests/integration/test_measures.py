@@ -93,13 +93,17 @@ class Syscalls(Case):
         self.assertFalse(self.syscalls_of(agent, pids[0]))
         self.assertFalse(self.syscalls_of(agent, agent.pid))
 
-    def test_off_by_default(self):
-        agent = Agent(self.workspace)
-        folder = self.workspace.file("off")
+    def names_with(self, name, settings):
+        agent = Agent(self.workspace, settings)
+        folder = self.workspace.file(name)
         os.mkdir(folder)
         run([SYSTEM_PYTHON, os.path.join(APPS, "syscall_app.py"), folder])
         agent.stop()
-        self.assertEqual([m["name"] for _, m in agent.metrics() if m["name"].startswith("zerotap.syscall")], [])
+        return {m["name"] for _, m in agent.metrics() if m["name"].startswith("zerotap.syscall")}
+
+    def test_off_by_default(self):
+        self.assertEqual(self.names_with("off", {}), set())
+        self.assertIn("zerotap.syscall.duration", self.names_with("on", {"syscalls": {"enabled": True}}))
 
 
 class Waits(Case):
@@ -267,12 +271,16 @@ class Tcp(Case):
         agent.stop()
         self.assertEqual(sum(self.latest(agent, "zerotap.tcp.retransmits", p) for p in both), self.nstat("TcpRetransSegs"))
 
-    def test_switched_off(self):
-        agent = Agent(self.workspace, {"tcp": {"enabled": False}})
+    def names_with(self, settings):
+        agent = Agent(self.workspace, settings)
         server, port = self.start_app("http_server.py")
         http_get(f"http://127.0.0.1:{port}/ok")
         agent.stop()
-        self.assertEqual([m["name"] for _, m in agent.metrics() if m["name"].startswith("zerotap.tcp")], [])
+        return {m["name"] for _, m in agent.metrics() if m["name"].startswith("zerotap.tcp")}
+
+    def test_switched_off(self):
+        self.assertEqual(self.names_with({"tcp": {"enabled": False}}), set())
+        self.assertTrue(self.names_with({}))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,13 @@
-// What the tests of replays compare: spans as text, and whether a damaged input made them say something new.
+// What the tests of replays share: where the recordings are, spans as text against the known ones, and whether a damaged
+// input made them say something new.
 #pragma once
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <map>
 #include <set>
 #include <span>
@@ -21,6 +26,29 @@ struct Outcome {
   std::vector<Span> spans;
   LedgerCounts ledger;
 };
+
+// The files below tests/data that end in `extension`, sorted.
+inline std::vector<std::string> Scenarios(std::string_view extension = ".capture") {
+  namespace fs = std::filesystem;
+  std::vector<std::string> found;
+  for (const auto& entry : fs::recursive_directory_iterator(fs::path(ZEROTAP_SOURCE_DIR) / "tests/data")) {
+    if (entry.path().extension() == extension) found.push_back(entry.path().string());
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+// The spans are those of <scenario>.spans.json, byte for byte; or become them, with ZEROTAP_UPDATE_GOLDEN.
+inline void ExpectGolden(const std::string& scenario, const std::string& actual) {
+  const auto golden = std::filesystem::path(scenario).replace_extension(".spans.json");
+  ASSERT_FALSE(actual.empty());
+  if (std::getenv("ZEROTAP_UPDATE_GOLDEN") != nullptr) std::ofstream(golden) << actual;
+  std::ifstream in(golden);
+  ASSERT_TRUE(in) << "missing " << golden;
+  std::stringstream expected;
+  expected << in.rdbuf();
+  EXPECT_EQ(actual, expected.str());
+}
 
 inline std::string Json(const std::vector<Span>& spans) {
   std::string text;

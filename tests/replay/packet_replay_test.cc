@@ -13,7 +13,6 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <random>
 
 #include "agent/pcap/pcap_source.h"
@@ -27,15 +26,6 @@ namespace {
 namespace fs = std::filesystem;
 using testing::BuiltPacket;
 using Packets = std::vector<BuiltPacket>;
-
-std::vector<std::string> Captures() {
-  std::vector<std::string> found;
-  for (const auto& entry : fs::directory_iterator(fs::path(ZEROTAP_SOURCE_DIR) / "tests/data/packets")) {
-    if (entry.path().extension() == ".pcap") found.push_back(entry.path().string());
-  }
-  std::sort(found.begin(), found.end());
-  return found;
-}
 
 Packets Load(const std::string& path) {
   Packets packets;
@@ -169,14 +159,7 @@ class PacketReplay : public ::testing::TestWithParam<std::string> {
 };
 
 TEST_P(PacketReplay, GivesExactlyTheKnownSpans) {
-  fs::path golden = fs::path(GetParam()).replace_extension(".spans.json");
-  std::string actual = Json(truth_.spans);
-  if (std::getenv("ZEROTAP_UPDATE_GOLDEN") != nullptr) std::ofstream(golden) << actual;
-  std::ifstream in(golden);
-  ASSERT_TRUE(in) << "missing " << golden;
-  std::stringstream expected;
-  expected << in.rdbuf();
-  EXPECT_EQ(actual, expected.str());
+  ExpectGolden(GetParam(), Json(truth_.spans));
 }
 
 TEST_P(PacketReplay, IsTheSameWithEveryPacketTwice) {
@@ -293,7 +276,7 @@ TEST_P(PacketReplay, NeverInventsFromOneDirection) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Captures, PacketReplay, ::testing::ValuesIn(Captures()), [](const auto& capture) {
+INSTANTIATE_TEST_SUITE_P(Captures, PacketReplay, ::testing::ValuesIn(Scenarios(".pcap")), [](const auto& capture) {
   return fs::path(capture.param).stem().string();
 });
 

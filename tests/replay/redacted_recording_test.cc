@@ -16,15 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<std::string> Scenarios() {
-  std::vector<std::string> found;
-  for (const auto& entry : fs::recursive_directory_iterator(fs::path(ZEROTAP_SOURCE_DIR) / "tests/data")) {
-    if (entry.path().extension() == ".capture") found.push_back(entry.path().string());
-  }
-  std::sort(found.begin(), found.end());
-  return found;
-}
-
 // Words of the protocols and of SQL, as they may stand in any recording of anybody.
 const std::set<std::string> kPublicWords = {
     "HTTP", "GET", "HEAD", "POST", "PUT", "CONNECT", "Host", "User", "Agent", "user-agent", "Accept", "Content", "Length", "Type",

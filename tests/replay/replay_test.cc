@@ -9,13 +9,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <random>
 #include <set>
-#include <sstream>
 
 #include "agent/pipeline/replay.h"
 #include "tests/replay/claims.h"
@@ -24,15 +21,6 @@ namespace zerotap {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::vector<std::string> Scenarios() {
-  std::vector<std::string> found;
-  for (const auto& entry : fs::recursive_directory_iterator(fs::path(ZEROTAP_SOURCE_DIR) / "tests/data")) {
-    if (entry.path().extension() == ".capture") found.push_back(entry.path().string());
-  }
-  std::sort(found.begin(), found.end());
-  return found;
-}
 
 Outcome Play(const RecordingHeader& header, const std::vector<RecordedItem>& items) {
   Outcome outcome;
@@ -110,15 +98,7 @@ class Replay : public ::testing::TestWithParam<std::string> {
 };
 
 TEST_P(Replay, GivesExactlyTheKnownSpans) {
-  fs::path golden = fs::path(GetParam()).replace_extension(".spans.json");
-  std::string actual = Json(truth_.spans);
-  ASSERT_FALSE(actual.empty());
-  if (std::getenv("ZEROTAP_UPDATE_GOLDEN") != nullptr) std::ofstream(golden) << actual;
-  std::ifstream in(golden);
-  ASSERT_TRUE(in) << "missing " << golden;
-  std::stringstream expected;
-  expected << in.rdbuf();
-  EXPECT_EQ(actual, expected.str());
+  ExpectGolden(GetParam(), Json(truth_.spans));
 }
 
 TEST_P(Replay, IsTheSameHoweverItIsCut) {

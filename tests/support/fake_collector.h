@@ -1,25 +1,21 @@
 // An HTTP/1.1 server in the test's own process that answers by a script, also with what no sane
 // collector does: silence, resets, bytes that are not HTTP, endless bodies. Header-only; plain
-// sockets, one thread per connection.
+// sockets.
 #pragma once
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
 #include <cstdlib>
-#include <deque>
-#include <mutex>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <utility>
 #include <vector>
+
+#include "tests/support/scripted_server.h"
 
 namespace zerotap::testing {
 
@@ -54,96 +50,22 @@ struct FakeRequest {
   }
 };
 
-class FakeCollector {
+class FakeCollector : public ScriptedServer<FakeRequest, FakeReply> {
  public:
-  explicit FakeCollector(uint16_t port = 0) {
-    listen_fd_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    int one = 1;
-    ::setsockopt(listen_fd_, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    address.sin_port = htons(port);
-    if (::bind(listen_fd_, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 ||
-        ::listen(listen_fd_, 64) != 0) {
-      std::abort();
-    }
-    socklen_t size = sizeof(address);
-    ::getsockname(listen_fd_, reinterpret_cast<sockaddr*>(&address), &size);
-    port_ = ntohs(address.sin_port);
-    acceptor_ = std::thread([this] { Accept(); });
+  explicit FakeCollector(uint16_t port = 0) : ScriptedServer(port) {
+    Start([this](int fd) { Serve(fd); });
   }
+  ~FakeCollector() { Stop(); }
 
-  ~FakeCollector() {
-    {
-      std::lock_guard lock(mutex_);
-      stopping_ = true;
-    }
-    changed_.notify_all();
-    acceptor_.join();
-    for (std::thread& thread : connections_) thread.join();
-    ::close(listen_fd_);
-  }
-
-  uint16_t port() const { return port_; }
   std::string url(std::string_view path = "") const {
-    return "http://127.0.0.1:" + std::to_string(port_) + std::string(path);
-  }
-
-  // Answers used in this order, one a request; afterwards every request gets `otherwise`.
-  void Script(std::vector<FakeReply> replies, FakeReply otherwise = {}) {
-    std::lock_guard lock(mutex_);
-    script_.assign(replies.begin(), replies.end());
-    otherwise_ = std::move(otherwise);
-  }
-
-  std::vector<FakeRequest> requests() const {
-    std::lock_guard lock(mutex_);
-    return requests_;
-  }
-  size_t connection_count() const {
-    std::lock_guard lock(mutex_);
-    return connections_.size();
-  }
-  bool WaitForRequests(size_t count, std::chrono::milliseconds timeout = std::chrono::seconds(5)) {
-    std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, timeout, [&] { return requests_.size() >= count; });
+    return "http://" + authority() + std::string(path);
   }
 
  private:
-  bool Stopping() const {
-    std::lock_guard lock(mutex_);
-    return stopping_;
-  }
-
-  void Accept() {
-    while (!Stopping()) {
-      pollfd waiting{listen_fd_, POLLIN, 0};
-      if (::poll(&waiting, 1, 10) <= 0) continue;
-      int fd = ::accept4(listen_fd_, nullptr, nullptr, SOCK_CLOEXEC);
-      if (fd < 0) continue;
-      std::lock_guard lock(mutex_);
-      connections_.emplace_back([this, fd] { Serve(fd); });
-    }
-  }
-
   void Serve(int fd) {
     std::string buffer;
     FakeRequest request;
-    while (ReadRequest(fd, buffer, request)) {
-      FakeReply reply;
-      {
-        std::lock_guard lock(mutex_);
-        request.received_at = std::chrono::steady_clock::now();
-        requests_.push_back(request);
-        reply = otherwise_;
-        if (!script_.empty()) {
-          reply = script_.front();
-          script_.pop_front();
-        }
-      }
-      changed_.notify_all();
-      if (!Answer(fd, reply)) break;
+    while (ReadRequest(fd, buffer, request) && Answer(fd, Take(request))) {
     }
     ::close(fd);
   }
@@ -241,17 +163,6 @@ class FakeCollector {
     head += "Content-Length: " + std::to_string(reply.body.size()) + "\r\n\r\n";
     return Send(fd, head + reply.body);
   }
-
-  int listen_fd_ = -1;
-  uint16_t port_ = 0;
-  std::thread acceptor_;
-  mutable std::mutex mutex_;
-  std::condition_variable changed_;
-  bool stopping_ = false;
-  std::vector<std::thread> connections_;
-  std::deque<FakeReply> script_;
-  FakeReply otherwise_;
-  std::vector<FakeRequest> requests_;
 };
 
 }  // namespace zerotap::testing

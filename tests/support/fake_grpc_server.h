@@ -1,9 +1,7 @@
 // A gRPC server in the test's own process, on libnghttp2 and without TLS, that answers unary calls
-// by a script, also with what no sane server does. Header-only; one thread per connection.
+// by a script, also with what no sane server does. Header-only.
 #pragma once
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <nghttp2/nghttp2.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -11,17 +9,14 @@
 
 #include <algorithm>
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
-#include <cstdlib>
-#include <deque>
 #include <map>
-#include <mutex>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <utility>
 #include <vector>
+
+#include "tests/support/scripted_server.h"
 
 namespace zerotap::testing {
 
@@ -59,50 +54,12 @@ inline std::string GrpcFrame(std::string_view message, bool compressed = false) 
   return frame.append(message);
 }
 
-class FakeGrpcServer {
+class FakeGrpcServer : public ScriptedServer<GrpcRequest, GrpcReply> {
  public:
   FakeGrpcServer() {
-    listen_fd_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof(address);
-    if (::bind(listen_fd_, reinterpret_cast<sockaddr*>(&address), size) != 0 ||
-        ::listen(listen_fd_, 64) != 0 ||
-        ::getsockname(listen_fd_, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
-      std::abort();
-    }
-    port_ = ntohs(address.sin_port);
-    acceptor_ = std::thread([this] { Accept(); });
+    Start([this](int fd) { Serve(fd); });
   }
-
-  ~FakeGrpcServer() {
-    {
-      std::lock_guard lock(mutex_);
-      stopping_ = true;
-    }
-    acceptor_.join();
-    for (std::thread& thread : connections_) thread.join();
-    ::close(listen_fd_);
-  }
-
-  std::string authority() const { return "127.0.0.1:" + std::to_string(port_); }
-
-  // Answers used in this order, one a call; afterwards every call gets `otherwise`.
-  void Script(std::vector<GrpcReply> replies, GrpcReply otherwise = {}) {
-    std::lock_guard lock(mutex_);
-    script_.assign(replies.begin(), replies.end());
-    otherwise_ = std::move(otherwise);
-  }
-
-  std::vector<GrpcRequest> requests() const {
-    std::lock_guard lock(mutex_);
-    return requests_;
-  }
-  bool WaitForRequests(size_t count, std::chrono::milliseconds timeout = std::chrono::seconds(5)) {
-    std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, timeout, [&] { return requests_.size() >= count; });
-  }
+  ~FakeGrpcServer() { Stop(); }
 
  private:
   struct Stream {
@@ -117,22 +74,6 @@ class FakeGrpcServer {
     bool reset = false;            // the connection ends with RST
     bool close_when_sent = false;  // it ends in order once everything is written
   };
-
-  bool Stopping() const {
-    std::lock_guard lock(mutex_);
-    return stopping_;
-  }
-
-  void Accept() {
-    while (!Stopping()) {
-      pollfd waiting{listen_fd_, POLLIN, 0};
-      if (::poll(&waiting, 1, 10) <= 0) continue;
-      int fd = ::accept4(listen_fd_, nullptr, nullptr, SOCK_CLOEXEC);
-      if (fd < 0) continue;
-      std::lock_guard lock(mutex_);
-      connections_.emplace_back([this, fd] { Serve(fd); });
-    }
-  }
 
   void Serve(int fd) {
     Connection connection;
@@ -248,17 +189,7 @@ class FakeGrpcServer {
 
   void Answer(Connection& connection, int32_t id) {
     Stream& stream = connection.streams[id];
-    {
-      std::lock_guard lock(mutex_);
-      stream.request.received_at = std::chrono::steady_clock::now();
-      requests_.push_back(stream.request);
-      stream.reply = otherwise_;
-      if (!script_.empty()) {
-        stream.reply = script_.front();
-        script_.pop_front();
-      }
-    }
-    changed_.notify_all();
+    stream.reply = Take(stream.request);
     const GrpcReply& reply = stream.reply;
     if (reply.behaviour == GrpcBehaviour::kHang) return;
     if (reply.behaviour == GrpcBehaviour::kReset) {
@@ -283,17 +214,6 @@ class FakeGrpcServer {
     nghttp2_submit_response(connection.session, id, fields.data(), fields.size(),
                             trailers_only ? nullptr : &body);
   }
-
-  int listen_fd_ = -1;
-  uint16_t port_ = 0;
-  std::thread acceptor_;
-  mutable std::mutex mutex_;
-  std::condition_variable changed_;
-  bool stopping_ = false;
-  std::vector<std::thread> connections_;
-  std::deque<GrpcReply> script_;
-  GrpcReply otherwise_;
-  std::vector<GrpcRequest> requests_;
 };
 
 }  // namespace zerotap::testing

@@ -38,6 +38,13 @@ class LiveExportersTest : public ::testing::Test {
     }
     return spans;
   }
+  static Status Replace(LiveExporters& exporters, const Config& config,
+                        std::chrono::milliseconds patience = 5s) {
+    auto next = exporters.Prepare(config);
+    if (!next) return tl::unexpected<Error>(next.error());
+    exporters.Replace(std::move(*next), patience);
+    return {};
+  }
   template <typename Condition>
   static bool WaitFor(const Condition& condition) {
     for (int i = 0; i < 2000; ++i) {
@@ -67,7 +74,7 @@ TEST_F(LiveExportersTest, EverySpanHasAFateWhileReceiversChange) {
   });
   int turns = 0;
   while (!done) {
-    ASSERT_TRUE(exporters.Replace(ExportingTo(++turns % 2 == 0 ? first : second), 5s));
+    ASSERT_TRUE(Replace(exporters, ExportingTo(++turns % 2 == 0 ? first : second)));
     std::this_thread::sleep_for(20ms);
   }
   pusher.join();
@@ -93,7 +100,7 @@ TEST_F(LiveExportersTest, CountsOfFormerOnesStay) {
   ASSERT_TRUE(WaitFor([&] { return ledger_.Total().emitted == 7; }));
   Config none = ExportingTo(collector);
   none.exports.traces = {"none"};
-  ASSERT_TRUE((*created)->Replace(none, 5s));
+  ASSERT_TRUE(Replace(**created, none));
   bool found = false;
   for (const ExporterCounts& counts : (*created)->Counts()) {
     if (counts.exporter != "otlp" || counts.signal != "traces") continue;
@@ -120,9 +127,58 @@ TEST_F(LiveExportersTest, ReasonsOfLossesAddUp) {
       if (found != counts.losses.end()) counted += found->second;
     }
     EXPECT_EQ(counted, lost);
-    ASSERT_TRUE((*created)->Replace(ExportingTo(collector), 5s));
+    ASSERT_TRUE(Replace(**created, ExportingTo(collector)));
   }
   (*created)->Shutdown(std::chrono::steady_clock::now() + 5s);
+}
+
+// The spans of a wrong endpoint: those that wait and those that are tried again and again.
+TEST_F(LiveExportersTest, ACorrectedEndpointGetsWhatWaited) {
+  testing::FakeReply busy;
+  busy.status = 503;
+  FakeCollector wrong;
+  wrong.Script({}, busy);
+  Config refused = ExportingTo(FakeCollector());  // nobody listens there any more
+  for (const Config& first : {refused, ExportingTo(wrong)}) {
+    const uint64_t emitted = ledger_.Total().emitted;
+    FakeCollector right;
+    auto created = LiveExporters::Create(first, ledger_);
+    ASSERT_TRUE(created);
+    (*created)->PushSpans(Spans(3));
+    ASSERT_TRUE(WaitFor([&] {
+      uint64_t retries = 0;
+      for (const ExporterCounts& counts : (*created)->Counts()) retries += counts.retries;
+      return retries > 0;
+    }));
+    (*created)->PushSpans(Spans(4));
+    ASSERT_TRUE(Replace(**created, ExportingTo(right), 200ms));
+    EXPECT_TRUE(WaitFor([&] { return ledger_.Total().emitted == emitted + 7; }));
+    (*created)->Shutdown(std::chrono::steady_clock::now() + 5s);
+    EXPECT_EQ(ledger_.Total().dropped_total(), 0u);
+    uint64_t exported = 0;
+    for (const ExporterCounts& counts : (*created)->Counts()) {
+      exported += counts.exported;
+      EXPECT_EQ(counts.queued + counts.failed, 0u);
+    }
+    EXPECT_EQ(exported, 7u);
+  }
+}
+
+// Nobody can say whether the receiver took them.
+TEST_F(LiveExportersTest, WhatAFormerReceiverMayHaveIsNotSentAgain) {
+  testing::FakeReply silent;
+  silent.behaviour = testing::FakeBehaviour::kHang;
+  FakeCollector first;
+  first.Script({}, silent);
+  FakeCollector second;
+  auto created = LiveExporters::Create(ExportingTo(first), ledger_);
+  ASSERT_TRUE(created);
+  (*created)->PushSpans(Spans(3));
+  ASSERT_TRUE(first.WaitForRequests(1));
+  ASSERT_TRUE(Replace(**created, ExportingTo(second), 200ms));
+  EXPECT_TRUE(WaitFor([&] { return ledger_.Total().dropped_total() == 3; }));
+  (*created)->Shutdown(std::chrono::steady_clock::now() + 5s);
+  EXPECT_TRUE(second.requests().empty());
 }
 
 TEST_F(LiveExportersTest, WhatCannotBeMadeLeavesTheFormerInForce) {
@@ -131,7 +187,7 @@ TEST_F(LiveExportersTest, WhatCannotBeMadeLeavesTheFormerInForce) {
   ASSERT_TRUE(created);
   Config wrong = ExportingTo(collector);
   wrong.exports.otlp.certificate = "/nonexistent/authority.pem";
-  EXPECT_FALSE((*created)->Replace(wrong, 5s));
+  EXPECT_FALSE(Replace(**created, wrong));
   (*created)->PushSpans(Spans(3));
   EXPECT_TRUE(WaitFor([&] { return ledger_.Total().emitted == 3; }));
   (*created)->Shutdown(std::chrono::steady_clock::now() + 5s);

@@ -120,6 +120,22 @@ TEST(Reload, OnlyWhatDiffersIsAChange) {
   EXPECT_EQ(types.config.capture.btf, "");
 }
 
+TEST(Reload, SpansThatComeLaterCannotSayWhatTheyWaitedFor) {
+  const Config without = AtStart(Read("spans: {enabled: false}"));
+  EXPECT_FALSE(without.waits_enabled);
+  EXPECT_THAT(PlanChange(without, Read("spans: {enabled: false}")).held, IsEmpty());
+  const ConfigChange spans = PlanChange(without, Read("{}"));
+  EXPECT_THAT(spans.taken, ElementsAre("spans.enabled"));
+  EXPECT_THAT(spans.held, ElementsAre("waits.enabled"));
+  EXPECT_FALSE(spans.config.waits_enabled);
+  EXPECT_TRUE(spans.config.pipeline.spans_enabled);
+  // They are loaded where spans were on at the start, and stay.
+  const Config with = AtStart(Read("{}"));
+  const ConfigChange off = PlanChange(with, Read("spans: {enabled: false}"));
+  EXPECT_THAT(off.held, IsEmpty());
+  EXPECT_THAT(PlanChange(off.config, Read("{}")).held, IsEmpty());
+}
+
 TEST(Origins, EachValueSaysWhereItCameFrom) {
   const std::string path = ::testing::TempDir() + "/zerotap-origins.yaml";
   std::ofstream(path) << "logging: {level: debug}\nhttp:\n  routes: [/a]\n"

@@ -11,8 +11,8 @@
 
 #include "agent/capture/blind_spots.h"
 #include "agent/capture/bpf_capture.h"
+#include "agent/capture/btf_file.h"
 #include "agent/capture/feature_probes.h"
-#include "agent/capture/kernel_btf.h"
 #include "agent/capture/probe_loader.h"
 #include "agent/capture/syscall_table.h"
 

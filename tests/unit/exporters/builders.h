@@ -1,12 +1,16 @@
 // Spans and metrics for the tests of this room.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "agent/telemetry/exporter.h"
 #include "agent/telemetry/metric.h"
 #include "agent/telemetry/semconv.h"
 #include "agent/telemetry/span.h"
@@ -94,6 +98,24 @@ inline HistogramPoint MakeHistogramPoint(std::vector<uint64_t> bucket_counts,
   point.attributes.Add(semconv::kHttpRequestMethod, "GET");
   point.attributes.Add(semconv::kHttpRoute, route);
   return point;
+}
+
+// As a batcher does: until every span has its fate.
+inline ExportOutcome ExportAll(SpanExporter& exporter, std::span<const Span> spans) {
+  ExportOutcome total;
+  do {
+    const ExportOutcome outcome = exporter.Export(spans);
+    const uint64_t done = outcome.exported + outcome.rejected + outcome.failed + outcome.unsent;
+    EXPECT_TRUE(spans.empty() || done > 0);
+    EXPECT_LE(done, spans.size());
+    if (done == 0 || done > spans.size()) break;
+    total.exported += outcome.exported;
+    total.rejected += outcome.rejected;
+    total.failed += outcome.failed;
+    total.unsent += outcome.unsent;
+    spans = spans.subspan(done);
+  } while (!spans.empty());
+  return total;
 }
 
 }  // namespace zerotap::testing

@@ -359,6 +359,19 @@ TEST(RedSummaryTest, CumulativeCountsBecomeDifferences) {
   EXPECT_EQ(summary.Take()[0].count, 3u);
 }
 
+// A resource that comes later must not be taken for one that is gone, by its address.
+TEST(RedSummaryTest, AResourceStaysForAsLongAsItsSeriesIsRemembered) {
+  RedSummary summary;
+  Metric metric =
+      HistogramMetric(MakeResource("cart"), {10, 0, 0, 0, 0}, false, Temporality::kCumulative);
+  const std::weak_ptr<const Resource> resource = metric.resource;
+  summary.Add({&metric, 1});
+  metric.resource = nullptr;
+  EXPECT_FALSE(resource.expired());
+  summary.Add({});
+  EXPECT_TRUE(resource.expired());
+}
+
 TEST(RedSummaryTest, ExponentialHistogramsMayLowerTheirScale) {
   RedSummary summary;
   Metric metric;

@@ -276,7 +276,10 @@ TEST(TraceEncoderTest, ASpanLargerThanARequestIsLeftOutAndCounted) {
   EXPECT_EQ(part.consumed, 1u);
   EXPECT_EQ(part.encoded, 1u);
   part = encoder.Encode(std::span<const Span>(spans).subspan(1), body);
-  EXPECT_EQ(part.consumed, 2u);
+  EXPECT_EQ(part.consumed, 1u);
+  EXPECT_EQ(part.encoded, 0u);
+  part = encoder.Encode(std::span<const Span>(spans).subspan(2), body);
+  EXPECT_EQ(part.consumed, 1u);
   EXPECT_EQ(part.encoded, 1u);
   EXPECT_EQ(ParseTraces(body).resource_spans(0).scope_spans(0).spans(0).span_id().back(), 3);
   part = encoder.Encode(std::span<const Span>(spans).subspan(1, 1), body);

@@ -6,11 +6,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <thread>
 
 #include "exporters/file_exporter.h"
 #include "tests/support/fake_collector.h"
@@ -186,6 +188,27 @@ TEST(FileOutputTest, RotatesAtTheLimit) {
   for (int i = 0; i < 5; ++i) ASSERT_TRUE((*output)->WriteLine("123456789"));
   EXPECT_EQ(ReadLines(path).size(), 1u);
   EXPECT_EQ(ReadLines(path + ".1").size(), 2u);
+}
+
+TEST(FileOutputTest, TwoOfOnePathLoseNothingWhenItRotates) {
+  TemporaryFolder folder;
+  constexpr int kLines = 75;
+  for (int round = 0; round < 200; ++round) {
+    const std::string path = folder.File("out" + std::to_string(round));
+    std::atomic<int> ready{0};
+    std::vector<std::thread> writers;
+    for (int i = 0; i < 2; ++i) {
+      auto output = FileOutput::Open(path, 1000);  // 100 lines
+      ASSERT_TRUE(output.has_value());
+      writers.emplace_back([&ready, output = std::move(*output)] {
+        ++ready;
+        while (ready < 2) std::this_thread::yield();
+        for (int line = 0; line < kLines; ++line) EXPECT_TRUE(output->WriteLine("123456789"));
+      });
+    }
+    for (std::thread& writer : writers) writer.join();
+    ASSERT_EQ(ReadLines(path).size() + ReadLines(path + ".1").size(), 2u * kLines) << round;
+  }
 }
 
 TEST(FileOutputTest, FollowsAFileThatWasMovedAway) {

@@ -3,10 +3,12 @@
 
 #include <chrono>
 #include <ctime>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <thread>
 
+#include "exporters/batcher.h"
 #include "exporters/otlp/exporter.h"
 #include "exporters/otlp/http_transport.h"
 #include "opentelemetry/proto/collector/metrics/v1/metrics_service.pb.h"
@@ -91,7 +93,7 @@ TEST(HttpExporterTest, SendsOneRequestWithItsHeaders) {
   auto exporter = fixture.MakeExporter();
   auto spans = MakeSpans(1, 100, MakeResource("cart"));
 
-  ExpectOutcome(exporter->Export(spans), 100, 0, 0);
+  ExpectOutcome(ExportAll(*exporter, spans), 100, 0, 0);
 
   auto requests = fixture.collector.requests();
   ASSERT_EQ(requests.size(), 1u);
@@ -109,7 +111,7 @@ TEST(HttpExporterTest, SendsOneRequestWithItsHeaders) {
 TEST(HttpExporterTest, NothingToSendIsNoRequest) {
   Fixture fixture;
   auto exporter = fixture.MakeExporter();
-  ExpectOutcome(exporter->Export({}), 0, 0, 0);
+  ExpectOutcome(ExportAll(*exporter, {}), 0, 0, 0);
   EXPECT_TRUE(fixture.collector.requests().empty());
 }
 
@@ -118,7 +120,7 @@ TEST(HttpExporterTest, GzipBodyDecodes) {
   fixture.options.gzip = true;
   auto exporter = fixture.MakeExporter();
   auto spans = MakeSpans(1, 2000, MakeResource("cart"));
-  for (int round = 0; round < 2; ++round) ExpectOutcome(exporter->Export(spans), 2000, 0, 0);
+  for (int round = 0; round < 2; ++round) ExpectOutcome(ExportAll(*exporter, spans), 2000, 0, 0);
 
   for (const FakeRequest& request : fixture.collector.requests()) {
     EXPECT_EQ(request.Header("content-encoding"), "gzip");
@@ -141,7 +143,7 @@ TEST(HttpExporterTest, SplitsALargeBatchAndKeepsTheConnection) {
   Fixture fixture;
   auto exporter = fixture.MakeExporter(10'000);
   auto spans = MakeSpans(1, 1000, MakeResource("cart"));
-  ExpectOutcome(exporter->Export(spans), 1000, 0, 0);
+  ExpectOutcome(ExportAll(*exporter, spans), 1000, 0, 0);
   size_t total = 0;
   for (const auto& ids : fixture.SpanIds()) total += ids.size();
   EXPECT_EQ(total, 1000u);
@@ -155,7 +157,7 @@ TEST(HttpExporterTest, RetriesTheSameSpansUntilTheyAreTaken) {
     fixture.collector.Script({FakeReply{status}, FakeReply{status}});
     auto exporter = fixture.MakeExporter();
     auto spans = MakeSpans(1, 10, MakeResource("cart"));
-    ExpectOutcome(exporter->Export(spans), 10, 0, 0);
+    ExpectOutcome(ExportAll(*exporter, spans), 10, 0, 0);
     auto ids = fixture.SpanIds();
     ASSERT_EQ(ids.size(), 3u) << status;
     EXPECT_EQ(ids[0], ids[2]);
@@ -172,7 +174,7 @@ TEST(HttpExporterTest, RetriesBrokenConnectionsAndSilence) {
                             FakeReply{.behaviour = FakeBehaviour::kHang}});
   auto exporter = fixture.MakeExporter();
   auto spans = MakeSpans(1, 10, MakeResource("cart"));
-  ExpectOutcome(exporter->Export(spans), 10, 0, 0);
+  ExpectOutcome(ExportAll(*exporter, spans), 10, 0, 0);
   EXPECT_EQ(fixture.collector.requests().size(), 4u);
   EXPECT_FALSE(fixture.stats->Snapshot().last_error.empty());
 }
@@ -182,7 +184,7 @@ TEST(HttpExporterTest, HonoursRetryAfterInSeconds) {
   fixture.collector.Script({FakeReply{429, "", {{"Retry-After", "1"}}}});
   auto exporter = fixture.MakeExporter();
   auto spans = MakeSpans(1, 1, MakeResource("cart"));
-  ExpectOutcome(exporter->Export(spans), 1, 0, 0);
+  ExpectOutcome(ExportAll(*exporter, spans), 1, 0, 0);
   auto requests = fixture.collector.requests();
   ASSERT_EQ(requests.size(), 2u);
   EXPECT_GE(requests[1].received_at - requests[0].received_at, milliseconds(1000));
@@ -199,7 +201,7 @@ TEST(HttpExporterTest, HonoursRetryAfterAsDate) {
   fixture.collector.Script({FakeReply{503, "", {{"Retry-After", date}}}});
   auto exporter = fixture.MakeExporter();
   auto spans = MakeSpans(1, 1, MakeResource("cart"));
-  ExpectOutcome(exporter->Export(spans), 1, 0, 0);
+  ExpectOutcome(ExportAll(*exporter, spans), 1, 0, 0);
   auto requests = fixture.collector.requests();
   ASSERT_EQ(requests.size(), 2u);
   EXPECT_GE(requests[1].received_at - requests[0].received_at, milliseconds(900));
@@ -212,7 +214,7 @@ TEST(HttpExporterTest, GivesUpInTime) {
   auto exporter = fixture.MakeExporter();
   auto spans = MakeSpans(1, 5, MakeResource("cart"));
   auto start = Clock::now();
-  ExpectOutcome(exporter->Export(spans), 0, 0, 5);
+  ExpectOutcome(ExportAll(*exporter, spans), 0, 0, 5);
   EXPECT_LT(Clock::now() - start, milliseconds(1000));
   EXPECT_GT(fixture.collector.requests().size(), 3u);
 }
@@ -223,7 +225,7 @@ TEST(HttpExporterTest, OtherRefusalsAreNotRetried) {
     fixture.collector.Script({}, FakeReply{status, "no", {{"Content-Type", "text/plain"}}});
     auto exporter = fixture.MakeExporter();
     auto spans = MakeSpans(1, 5, MakeResource("cart"));
-    ExpectOutcome(exporter->Export(spans), 0, 5, 0);
+    ExpectOutcome(ExportAll(*exporter, spans), 0, 5, 0);
     EXPECT_EQ(fixture.collector.requests().size(), 1u) << status;
     EXPECT_NE(fixture.stats->Snapshot().last_error.find(std::to_string(status)), std::string::npos);
   }
@@ -238,7 +240,7 @@ TEST(HttpExporterTest, SaysWhatToDoAboutABadKey) {
                                       {{"Content-Type", "application/x-protobuf"}}}});
   auto exporter = fixture.MakeExporter();
   auto spans = MakeSpans(1, 1, MakeResource("cart"));
-  exporter->Export(spans);
+  ExportAll(*exporter, spans);
   std::string error = fixture.stats->Snapshot().last_error;
   EXPECT_NE(error.find("401"), std::string::npos);
   EXPECT_NE(error.find("OTEL_EXPORTER_OTLP_HEADERS"), std::string::npos) << error;
@@ -250,7 +252,7 @@ TEST(HttpExporterTest, PartialSuccessIsCountedAndNotRetried) {
   fixture.collector.Script({PartialSuccess(3, "too old")});
   auto exporter = fixture.MakeExporter();
   auto spans = MakeSpans(1, 10, MakeResource("cart"));
-  ExpectOutcome(exporter->Export(spans), 7, 3, 0);
+  ExpectOutcome(ExportAll(*exporter, spans), 7, 3, 0);
   EXPECT_EQ(fixture.collector.requests().size(), 1u);
   EXPECT_NE(fixture.stats->Snapshot().last_error.find("too old"), std::string::npos);
 }
@@ -261,9 +263,9 @@ TEST(HttpExporterTest, PartialSuccessThatCannotBeIsBounded) {
       {PartialSuccess(1'000'000, "x"), PartialSuccess(-5, "x"), PartialSuccess(0, "warning")});
   auto exporter = fixture.MakeExporter();
   auto spans = MakeSpans(1, 10, MakeResource("cart"));
-  ExpectOutcome(exporter->Export(spans), 0, 10, 0);
-  ExpectOutcome(exporter->Export(spans), 10, 0, 0);
-  ExpectOutcome(exporter->Export(spans), 10, 0, 0);
+  ExpectOutcome(ExportAll(*exporter, spans), 0, 10, 0);
+  ExpectOutcome(ExportAll(*exporter, spans), 10, 0, 0);
+  ExpectOutcome(ExportAll(*exporter, spans), 10, 0, 0);
 }
 
 TEST(HttpExporterTest, SurvivesAnswersThatAreNotOtlp) {
@@ -275,7 +277,7 @@ TEST(HttpExporterTest, SurvivesAnswersThatAreNotOtlp) {
                             FakeReply{204}, FakeReply{.behaviour = FakeBehaviour::kEndless}});
   auto exporter = fixture.MakeExporter();
   auto spans = MakeSpans(1, 2, MakeResource("cart"));
-  for (int i = 0; i < 5; ++i) ExpectOutcome(exporter->Export(spans), 2, 0, 0);
+  for (int i = 0; i < 5; ++i) ExpectOutcome(ExportAll(*exporter, spans), 2, 0, 0);
 }
 
 TEST(HttpExporterTest, AGrpcPortFailsAtOnceAndSaysSo) {
@@ -285,7 +287,7 @@ TEST(HttpExporterTest, AGrpcPortFailsAtOnceAndSaysSo) {
                     .behaviour = FakeBehaviour::kRaw});
   auto exporter = fixture.MakeExporter();
   auto spans = MakeSpans(1, 2, MakeResource("cart"));
-  ExpectOutcome(exporter->Export(spans), 0, 0, 2);
+  ExpectOutcome(ExportAll(*exporter, spans), 0, 0, 2);
   EXPECT_EQ(fixture.collector.requests().size(), 1u);
   EXPECT_NE(fixture.stats->Snapshot().last_error.find("4318"), std::string::npos);
 }
@@ -298,7 +300,7 @@ TEST(HttpExporterTest, ACollectorThatComesBackGetsTheSpans) {
   auto exporter = fixture.MakeExporter();
   auto spans = MakeSpans(1, 2, MakeResource("cart"));
   ExportOutcome outcome;
-  std::thread exporting([&] { outcome = exporter->Export(spans); });
+  std::thread exporting([&] { outcome = ExportAll(*exporter, spans); });
   while (fixture.stats->Snapshot().retries < 3) std::this_thread::sleep_for(milliseconds(1));
   FakeCollector late(port);
   exporting.join();
@@ -323,10 +325,12 @@ TEST(HttpExporterTest, StopEndsARetryAndATransfer) {
       stopped_at = Clock::now();
       exporter->RequestStop();
     });
-    ExportOutcome outcome = exporter->Export(spans);
+    ExportOutcome outcome = ExportAll(*exporter, spans);
     auto returned_at = Clock::now();
     stopper.join();
-    ExpectOutcome(outcome, 0, 0, 50);
+    // What is not answered may have been taken, what is asked for again was not.
+    EXPECT_EQ(outcome.failed + outcome.unsent, 50u);
+    EXPECT_EQ(outcome.failed > 0, hang);
     EXPECT_LT(returned_at - stopped_at, milliseconds(300)) << "at once, on a busy machine";
     EXPECT_EQ(fixture.collector.requests().size(), 1u);
   }
@@ -364,12 +368,12 @@ TEST(HttpExporterTest, JsonBodiesAndAnswers) {
        FakeReply{200, "{", {{"Content-Type", "application/json"}}}});
   auto exporter = fixture.MakeExporter();
   auto spans = MakeSpans(1, 10, MakeResource("cart"));
-  ExpectOutcome(exporter->Export(spans), 7, 3, 0);
+  ExpectOutcome(ExportAll(*exporter, spans), 7, 3, 0);
   EXPECT_NE(fixture.stats->Snapshot().last_error.find("too old"), std::string::npos);
-  ExpectOutcome(exporter->Export(spans), 10, 0, 0);
-  ExpectOutcome(exporter->Export(spans), 0, 10, 0);
+  ExpectOutcome(ExportAll(*exporter, spans), 10, 0, 0);
+  ExpectOutcome(ExportAll(*exporter, spans), 0, 10, 0);
   EXPECT_NE(fixture.stats->Snapshot().last_error.find("bad A"), std::string::npos);
-  ExpectOutcome(exporter->Export(spans), 10, 0, 0);
+  ExpectOutcome(ExportAll(*exporter, spans), 10, 0, 0);
   auto requests = fixture.collector.requests();
   ASSERT_EQ(requests.size(), 4u);
   EXPECT_EQ(requests[0].Header("content-type"), "application/json");
@@ -385,7 +389,7 @@ TEST(HttpExporterTest, JsonRequestsOfBothSignalsAreSplit) {
   fixture.http.format = BodyFormat::kJson;
   auto exporter = fixture.MakeExporter(10'000);
   auto spans = MakeSpans(1, 200, MakeResource("cart"));
-  ExpectOutcome(exporter->Export(spans), 200, 0, 0);
+  ExpectOutcome(ExportAll(*exporter, spans), 200, 0, 0);
   auto metric_exporter =
       MakeMetricExporter(fixture.MakeSender(), BodyFormat::kJson, {"zerotap", ""}, 10'000);
   Metric metric;
@@ -411,6 +415,35 @@ TEST(HttpExporterTest, JsonRequestsOfBothSignalsAreSplit) {
   EXPECT_GE(fixture.collector.requests().size(), 8u);
 }
 
+// Of a batch that goes in several requests, each span is told of with its own request.
+TEST(HttpExporterTest, WhatBecomesOfASpanIsWhatBecameOfItsRequest) {
+  for (BodyFormat format : {BodyFormat::kProtobuf, BodyFormat::kJson}) {
+    Fixture fixture;
+    fixture.http.format = format;
+    fixture.collector.Script({FakeReply{200}, FakeReply{400}});
+    std::map<uint32_t, SpanFate> fates;
+    SpanBatcher batcher(fixture.MakeExporter(10'000), {}, fixture.stats,
+                        [&](std::span<const Span> spans, SpanFate fate) {
+                          for (const Span& span : spans) fates[span.ledger_row] = fate;
+                        });
+    auto spans = MakeSpans(1, 400, MakeResource("cart"));
+    spans[20].name = std::string(20'000, 'x');
+    const uint32_t too_large = spans[20].ledger_row;
+    batcher.Push(std::move(spans));
+    batcher.Shutdown(Clock::now() + milliseconds(5000));
+    ASSERT_EQ(fates.size(), 400u);
+    std::vector<SpanFate> in_order;
+    for (const auto& [row, fate] : fates) {
+      EXPECT_EQ(fate == SpanFate::kFailed, row == too_large) << row;
+      if (row != too_large && (in_order.empty() || in_order.back() != fate)) {
+        in_order.push_back(fate);
+      }
+    }
+    EXPECT_EQ(in_order, (std::vector<SpanFate>{SpanFate::kExported, SpanFate::kRejected,
+                                               SpanFate::kExported}));
+  }
+}
+
 TEST(HttpExporterTest, ARequestThatIsTooLargeGoesInHalves) {
   for (BodyFormat format : {BodyFormat::kProtobuf, BodyFormat::kJson}) {
     Fixture fixture;
@@ -420,14 +453,14 @@ TEST(HttpExporterTest, ARequestThatIsTooLargeGoesInHalves) {
     std::vector<Span> spans;
     auto resource = MakeResource("cart");
     for (uint64_t id = 1; id <= 2000; ++id) spans.push_back(MakeHttpServerSpan(id, resource));
-    ExpectOutcome(exporter->Export(spans), 2000, 0, 0);
+    ExpectOutcome(ExportAll(*exporter, spans), 2000, 0, 0);
     EXPECT_EQ(fixture.Losses(), 0u);
     auto requests = fixture.collector.requests();
     ASSERT_GE(requests.size(), 6u);
     for (size_t i = 2; i < requests.size(); ++i) {
       EXPECT_LE(requests[i].body.size(), requests[0].body.size() / 4);
     }
-    ExpectOutcome(exporter->Export(spans), 2000, 0, 0);
+    ExpectOutcome(ExportAll(*exporter, spans), 2000, 0, 0);
     EXPECT_LE(fixture.collector.requests().back().body.size(), requests[0].body.size() / 4)
         << "what the receiver takes is remembered";
   }
@@ -440,7 +473,7 @@ TEST(HttpExporterTest, AReceiverThatTakesNoSizeGetsFewRequests) {
   std::vector<Span> spans;
   auto resource = MakeResource("cart");
   for (uint64_t id = 1; id <= 1000; ++id) spans.push_back(MakeHttpServerSpan(id, resource));
-  ExpectOutcome(exporter->Export(spans), 0, 1000, 0);
+  ExpectOutcome(ExportAll(*exporter, spans), 0, 1000, 0);
   EXPECT_EQ(fixture.stats->Snapshot().losses.at("http_413"), 1000u);
   EXPECT_LE(fixture.collector.requests().size(), 20u);
 }
@@ -452,7 +485,7 @@ TEST(HttpExporterTest, ASpanThatNoRequestCanHoldIsLeftOutAndCounted) {
     auto exporter = fixture.MakeExporter(10'000);
     auto spans = MakeSpans(1, 3, MakeResource("cart"));
     spans[1].name = std::string(20'000, 'x');
-    ExpectOutcome(exporter->Export(spans), 2, 0, 1);
+    ExpectOutcome(ExportAll(*exporter, spans), 2, 0, 1);
     EXPECT_EQ(fixture.stats->Snapshot().losses.at("too_large"), 1u);
   }
 }
@@ -463,8 +496,8 @@ TEST(HttpExporterTest, ALongSilenceHoldsForTheNextRequestToo) {
   fixture.collector.Script({FakeReply{429, "", {{"Retry-After", "1"}}}});
   auto exporter = fixture.MakeExporter();
   auto spans = MakeSpans(1, 2, MakeResource("cart"));
-  ExpectOutcome(exporter->Export(spans), 0, 0, 2);
-  ExpectOutcome(exporter->Export(spans), 2, 0, 0);
+  ExpectOutcome(ExportAll(*exporter, spans), 0, 0, 2);
+  ExpectOutcome(ExportAll(*exporter, spans), 2, 0, 0);
   auto requests = fixture.collector.requests();
   ASSERT_EQ(requests.size(), 2u);
   EXPECT_GE(requests[1].received_at - requests[0].received_at, milliseconds(1000));
@@ -479,7 +512,7 @@ TEST(HttpExporterTest, RedirectsAreNotFollowedSoKeysStay) {
     fixture.collector.Script({}, FakeReply{status, "", {{"Location", elsewhere.url("/x")}}});
     auto exporter = fixture.MakeExporter();
     auto spans = MakeSpans(1, 2, MakeResource("cart"));
-    ExpectOutcome(exporter->Export(spans), 0, 2, 0);
+    ExpectOutcome(ExportAll(*exporter, spans), 0, 2, 0);
     EXPECT_EQ(fixture.collector.requests().size(), 1u);
   }
   EXPECT_TRUE(elsewhere.requests().empty());

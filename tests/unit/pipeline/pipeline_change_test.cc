@@ -86,9 +86,10 @@ class PipelineChangeTest : public ::testing::Test {
     return end;
   }
   void Ask(ConnectionEnd& client, std::string_view request) { Feed(client.Send(Now(), request)); }
-  void Serve(ConnectionEnd& server, std::string_view request) {
+  void Serve(ConnectionEnd& server, std::string_view request,
+             std::string_view response = kResponse) {
     Feed(server.Read(Now(), request));
-    Feed(server.Send(Now(), kResponse));
+    Feed(server.Send(Now(), response));
   }
   static std::string Get(std::string_view path, std::string_view headers = "") {
     return "GET " + std::string(path) + " HTTP/1.1\r\nHost: shop\r\n" + std::string(headers) +
@@ -368,6 +369,33 @@ TEST_F(PipelineChangeTest, WhoPassesExportsOnIsWatchedLikeAnyOther) {
   EXPECT_EQ(SettledSpans().size(), 1u);
   EXPECT_EQ(Filtered(FilterReason::kOtlpExport), 3u);
   EXPECT_EQ(Filtered(FilterReason::kOwnSpans), 0u);
+}
+
+TEST_F(PipelineChangeTest, AnExportThatAProgramRefusedMakesItNoRelay) {
+  ConnectionEnd server = End(2, 100, ZT_ROLE_SERVER);
+  Feed(server.Opened(Now()));
+  Serve(server, Export("/v1/traces"), "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+  ExportFrom(100, "/v1/traces");  // might be that one passed on
+  Serve(server, Get("/a"));
+  EXPECT_EQ(Filtered(FilterReason::kOwnSpans), 0u);
+  now_ns_ += 10'000'000'000;
+  ExportFrom(100, "/v1/traces");
+  Serve(server, Get("/b"));
+  EXPECT_EQ(SettledSpans().size(), 1u);
+  EXPECT_EQ(Filtered(FilterReason::kOwnSpans), 1u);
+}
+
+TEST_F(PipelineChangeTest, AnExportIsPassedOnBeforeItIsAnswered) {
+  ConnectionEnd in = End(2, 100, ZT_ROLE_SERVER);
+  ConnectionEnd server = End(3, 100, ZT_ROLE_SERVER, 40009);
+  Feed(in.Opened(Now()));
+  Feed(server.Opened(Now()));
+  Feed(in.Read(Now(), Export("/v1/traces")));
+  ExportFrom(100, "/v1/traces");
+  Serve(server, Get("/meanwhile"));
+  Feed(in.Send(Now(), kResponse));
+  EXPECT_EQ(SettledSpans().size(), 1u);
+  EXPECT_TRUE(pipeline_->TakeSelfExporters().empty());
 }
 
 TEST_F(PipelineChangeTest, AnotherProgramOfTheSamePidStartsAnew) {

@@ -100,6 +100,32 @@ TEST_F(PipelineTest, ServerRequestBecomesASpanAndAMetric) {
   EXPECT_NEAR(metrics[0].histograms[0].sum, 0.003, 1e-9);
 }
 
+// A connection that is kept busy: pairing comes back without a pause, as soon as it is certain.
+TEST_F(PipelineTest, ALostRecordCostsAConnectionOnlyAFewOfItsRequests) {
+  constexpr uint64_t kRequests = 60;
+  for (const bool lost_request : {false, true}) {
+    Start();
+    ConnectionEnd server = Server();
+    uint64_t now = kMs;
+    Feed(server.Opened(now));
+    for (uint64_t i = 0; i < kRequests; ++i) {
+      Record request = server.Read(now += 20 * kMs, kRequest);
+      Record response = server.Send(now += kMs, kResponse);
+      const bool damaged = i == 10;
+      if (damaged && lost_request) response.As<zt_data_event>().lost_before = 1;
+      if (i == 11 && !lost_request) request.As<zt_data_event>().lost_before = 1;
+      if (!damaged || !lost_request) Feed(request);
+      if (!damaged || lost_request) Feed(response);
+      pipeline_->Advance(now);
+    }
+    pipeline_->Advance(now + 1000 * kMs);
+    const LedgerCounts counts = pipeline_->ledger().Total();
+    EXPECT_EQ(Spans().size(), kRequests - 4);
+    EXPECT_EQ(counts.seen, lost_request ? kRequests - 1 : kRequests);
+    EXPECT_EQ(counts.dropped_total(), lost_request ? 3u : 4u);
+  }
+}
+
 TEST_F(PipelineTest, AttributesBeyondTheLimitAreLeftOutAndCounted) {
   Start();
   Feed(Server().Opened(1 * kMs));

@@ -15,19 +15,20 @@ class WaitTrackerTest : public testing::Test {
   WaitTrackerTest() {
     tracker_.SetReader([this](uint32_t, uint32_t tid) -> std::optional<ThreadTimes> {
       ++reads_;
-      EXPECT_EQ(tid, kThread);
+      EXPECT_TRUE(any_thread_ || tid == kThread);
       return now_;
     });
   }
   // A request that a thread read at `start`.
-  WorkId Begin(uint64_t start, bool blocking = true, uint64_t connection = 1) {
+  WorkId Begin(uint64_t start, bool blocking = true, uint64_t connection = 1,
+               uint32_t thread = kThread) {
     WorkOrigin origin;
     origin.role = Role::kServer;
     origin.connection_id = connection;
     RequestStart request;
     request.start_ns = start;
-    request.tid = kThread;
-    request.tgid = kThread;
+    request.tid = thread;
+    request.tgid = thread;
     request.blocking = blocking;
     WorkId work = correlator_.Begin(origin, request);
     tracker_.Begin(work, start);
@@ -56,6 +57,7 @@ class WaitTrackerTest : public testing::Test {
 
   std::optional<ThreadTimes> now_;
   int reads_ = 0;
+  bool any_thread_ = false;
   ContextCorrelator correlator_{
       {}, [](const TraceId&, std::optional<bool>) { return true; }, [](Span&&, bool) {}};
   WaitTracker tracker_{{1000 * kMs, {{"fast-*", 100 * kMs}}}, correlator_};
@@ -82,6 +84,20 @@ TEST_F(WaitTrackerTest, FastRequestsAreNeverLookedAt) {
     tracker_.Advance(i * 10 * kMs + 9 * kMs);
   }
   EXPECT_EQ(reads_, 0);
+}
+
+TEST_F(WaitTrackerTest, WhatIsNotLookedAtForTooManyOthersIsCounted) {
+  constexpr uint64_t kYoung = 16384;
+  constexpr uint64_t kWatched = 4096;
+  At(100 * kMs, 0, 0, 0);
+  any_thread_ = true;
+  // One request a thread: that of a thread that serves two is nobody's.
+  for (uint64_t i = 1; i <= kYoung; ++i) Begin(100 * kMs, true, i, static_cast<uint32_t>(i));
+  EXPECT_EQ(tracker_.unwatched(), 0u);
+  tracker_.Begin(kYoung + 1, 100 * kMs);
+  EXPECT_EQ(tracker_.unwatched(), 1u);
+  tracker_.Advance(106 * kMs);
+  EXPECT_EQ(tracker_.unwatched(), 1 + kYoung - kWatched);
 }
 
 TEST_F(WaitTrackerTest, BelowTheThresholdNothingIsSaid) {

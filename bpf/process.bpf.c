@@ -3,6 +3,7 @@
  * can look into /proc, so what names it travels with the event.
  *
  * Attached by BTF, or by perf where BTF-attached programs can be preempted, and skipped meanwhile. */
+#include "bpf/lib/map_access.h"
 #include "bpf/lib/maps.h"
 
 static __always_inline int zt_on_exec(struct task_struct *task, const void *filename)
@@ -143,4 +144,15 @@ SEC("tracepoint")
 int process_exit_perf(void *record)
 {
 	return zt_on_exit_of_one((struct task_struct *)bpf_get_current_task());
+}
+
+SEC("syscall")
+int access_process_policies(struct zt_map_request *request)
+{
+	zt_u32 tgid = (zt_u32)request->key;
+	zt_u32 policy = request->policy;
+	request->found = request->action == ZT_MAP_ERASE
+			     ? !bpf_map_delete_elem(&process_policies, &tgid)
+			     : !bpf_map_update_elem(&process_policies, &tgid, &policy, BPF_ANY);
+	return 0;
 }

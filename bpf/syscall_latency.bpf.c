@@ -7,6 +7,7 @@
  * that path; from kernel 7.2 on to raw_syscalls, because there the former lose events. A call counts
  * when both its ends were seen: what a thread was in before the hooks were there is left out.
  */
+#include "bpf/lib/map_access.h"
 #include "bpf/lib/measure.h"
 #include "bpf/lib/syscalls.h"
 
@@ -109,4 +110,10 @@ int syscall_exit(struct zt_syscall_record *record)
 		key.error = -result;
 	zt_measure_add(&syscall_durations, &key, now - began);
 	return 0;
+}
+
+SEC("syscall")
+int access_syscall_durations(struct zt_map_request *request)
+{
+	return zt_access_measures(&syscall_durations, request);
 }

@@ -8,6 +8,7 @@
  * process, and the walk finds the descriptor. What a socket retransmitted before that counts too,
  * since the kernel's numbers are totals.
  */
+#include "bpf/lib/map_access.h"
 #include "bpf/lib/measure.h"
 #include "bpf/lib/socket.h"
 
@@ -217,4 +218,10 @@ int survey_sockets(struct bpf_iter__task_file *context)
 	zt_sample_round_trip(sk, known->tgid);
 	zt_tcp_add(known->tgid, ZT_MEASURE_TCP_OPEN, 0, 1);
 	return 0;
+}
+
+SEC("syscall")
+int access_tcp_measures(struct zt_map_request *request)
+{
+	return zt_access_measure(&tcp_measures, request);
 }

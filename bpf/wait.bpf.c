@@ -9,6 +9,7 @@
  * and the run queue locked, so it is neither preempted nor interrupted by itself.
  */
 #include "bpf/abi/wait.h"
+#include "bpf/lib/map_access.h"
 #include "bpf/lib/maps.h"
 #include "bpf/lib/syscalls.h"
 
@@ -144,5 +145,16 @@ int wait_thread_exit(zt_u64 *arguments)
 	waits->on_cpu_ns = task->se.sum_exec_runtime;
 	waits->cpu_queue_ns = task->sched_info.run_delay;
 	waits->ended = 1;
+	return 0;
+}
+
+SEC("syscall")
+int access_thread_waits(struct zt_map_request *request)
+{
+	zt_u32 tid = (zt_u32)request->key;
+	struct zt_thread_waits *waits = bpf_map_lookup_elem(&thread_waits, &tid);
+	request->found = waits != 0;
+	if (waits)
+		request->waits = *waits;
 	return 0;
 }

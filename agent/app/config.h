@@ -31,6 +31,7 @@ struct MemoryConfig {
 
 struct CaptureConfig {
   std::string tier = "auto";  // auto, a, b
+  std::string btf;            // a file; empty: where systems have it
   uint64_t ring_bytes = 8 * 1024 * 1024;
   std::string rings = "auto";  // auto, or a power of two
   uint64_t max_connections = 65536;     // tracked at one time, in the kernel and here

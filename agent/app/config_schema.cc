@@ -239,6 +239,7 @@ void VisitConfig(Config& config, ConfigVisitor& visitor) {
 
   visitor.BeginGroup("capture");
   visitor.Choice("tier", config.capture.tier, kTiers);
+  visitor.Text("btf", config.capture.btf);
   visitor.Bytes("ring_size", config.capture.ring_bytes, 256 * kKiB, 1024 * kMiB);
   visitor.Choice("rings", config.capture.rings, kRingCounts);
   visitor.Count("max_connections", config.capture.max_connections, 1024, 4'194'304);

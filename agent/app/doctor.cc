@@ -169,7 +169,7 @@ int RunDoctor(const LoadedConfig& loaded, const DoctorOptions& options, std::FIL
   DoctorReport report;
   const CaptureOptions capture = CaptureOptionsOf(loaded.config);
   CheckKernel(
-      ReadKernelFacts(), loaded.config.capture,
+      ReadKernelFacts(capture.btf), loaded.config.capture,
       [&capture](CaptureTier tier) { return TryTier(tier, capture); }, report);
   CheckConfiguration(loaded, report);
   const RunningAgent agent = AskRunningAgent(loaded.config, report);

@@ -142,11 +142,12 @@ void CheckKernel(const KernelFacts& facts, const CaptureConfig& config,
   } else {
     Add(report, "kernel", Finding::kBad, kernel, "zerotap needs kernel 5.10 or later");
   }
-  if (facts.has_btf) {
-    Add(report, "btf", Finding::kGood, "/sys/kernel/btf/vmlinux");
+  if (!facts.btf.empty()) {
+    Add(report, "btf", Finding::kGood, facts.btf + (config.btf.empty() ? "" : " (capture.btf)"));
   } else {
-    Add(report, "btf", Finding::kBad, "no /sys/kernel/btf/vmlinux",
-        "use a kernel with CONFIG_DEBUG_INFO_BTF=y; in a container mount /sys");
+    Add(report, "btf", Finding::kBad, facts.why_no_btf,
+        config.btf.empty() ? "use a kernel with CONFIG_DEBUG_INFO_BTF=y; in a container mount /sys, or set capture.btf"
+                           : "remove capture.btf, or name a copy of this kernel's /sys/kernel/btf/vmlinux");
   }
   if (facts.tracefs.empty()) {
     Add(report, "tracefs", Finding::kNote, "not mounted, or not readable",

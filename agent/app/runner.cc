@@ -79,6 +79,7 @@ CaptureOptions CaptureOptionsOf(const Config& all) {
   options.waits = all.waits_enabled && all.pipeline.spans_enabled;
   if (config.tier == "a") options.tier = CaptureTier::kA;
   if (config.tier == "b") options.tier = CaptureTier::kB;
+  options.btf = config.btf;
   options.ring_bytes = config.ring_bytes;
   // "auto" is no number, and 0 is what stands for it.
   options.rings = static_cast<uint32_t>(std::strtoul(config.rings.c_str(), nullptr, 10));

@@ -13,6 +13,7 @@ std::vector<std::string> BlindSpots(CaptureTier tier) {
     unseen.push_back("io_uring: nothing, a gap in the stream");
   }
   unseen.push_back("sendfile and splice: lengths and times without the bytes");
+  unseen.push_back("TCP_ZEROCOPY_RECEIVE: nothing, a gap in the stream");
   unseen.push_back("calls of 32-bit programs: lengths at most");
   unseen.push_back("MPTCP and SMC sockets");
   return unseen;

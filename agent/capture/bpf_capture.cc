@@ -16,6 +16,7 @@
 #include "agent/capture/capture_check.h"
 #include "agent/capture/cost_reader.h"
 #include "agent/capture/event_rings.h"
+#include "agent/capture/map_access.h"
 #include "agent/capture/mapping.h"
 #include "agent/capture/probe_loader.h"
 #include "bpf/abi/control.h"
@@ -50,15 +51,16 @@ struct BpfCapture::State {
   Mapping policy_slots;
   Mapping counters;
   size_t cpus = 0;
-  // Who has an entry in the hash. A change by bpf(2) keeps all perf-attached programs from running on its CPU, for as long
-  // as the kernel may have stopped it right there: none is made that tells the kernel side nothing.
+  // Who has an entry in the hash: no change is made that tells the kernel side nothing.
   std::mutex listed_mutex;
   std::unordered_set<uint32_t> listed;
   Mapping costs;
   std::unique_ptr<CostReader> cost_reader;
   EventPrices prices;
-  MeasureReader syscall_durations{-1, true};
-  MeasureReader tcp_measures{-1, false};
+  MeasureReader syscall_durations{MapAccess()};
+  MeasureReader tcp_measures{MapAccess()};
+  MapAccess thread_waits;
+  MapAccess process_policies;
   bool excludes_self = false;
 
   // Being traced is what happens without an entry, too.
@@ -166,11 +168,21 @@ Result<std::unique_ptr<BpfCapture>> BpfCapture::Create(const CaptureOptions& opt
   state->verdicts = Mapping(bpf_map__fd(maps.verdicts), ZT_VERDICT_SLOTS * sizeof(uint64_t),
                             PROT_READ | PROT_WRITE, 0);
   if (state->verdicts.As<void>() == nullptr) return FailErrno("cannot map the verdicts");
+  const auto& programs = state->probes.skeleton->progs;
+  const auto access = [](const bpf_map* map, const bpf_program* program) {
+    return MapAccess(bpf_map__fd(map), bpf_program__autoload(program) ? bpf_program__fd(program) : -1,
+                     bpf_map__type(map) == BPF_MAP_TYPE_PERCPU_HASH);
+  };
+  state->process_policies = access(maps.process_policies, programs.access_process_policies);
   if (state->probes.features.syscalls) {
-    state->syscall_durations = MeasureReader(bpf_map__fd(maps.syscall_durations), true);
+    state->syscall_durations =
+        MeasureReader(access(maps.syscall_durations, programs.access_syscall_durations));
   }
   if (state->probes.features.tcp) {
-    state->tcp_measures = MeasureReader(bpf_map__fd(maps.tcp_measures), false);
+    state->tcp_measures = MeasureReader(access(maps.tcp_measures, programs.access_tcp_measures));
+  }
+  if (state->probes.features.waits) {
+    state->thread_waits = access(maps.thread_waits, programs.access_thread_waits);
   }
   state->policy_slots = Mapping(bpf_map__fd(maps.policy_slots), ZT_POLICY_SLOTS * sizeof(uint64_t),
                                 PROT_READ | PROT_WRITE, 0);
@@ -253,9 +265,7 @@ void BpfCapture::SetVerdict(uint64_t connection_id, const zt_verdict& verdict) {
 void BpfCapture::SetProcessPolicy(uint32_t tgid, zt_process_policy policy) {
   if (state_->excludes_self && tgid == static_cast<uint32_t>(::getpid())) policy = ZT_PROCESS_SELF;
   if (state_->MustBeListed(tgid, policy)) {
-    uint32_t value = policy;
-    bpf_map_update_elem(bpf_map__fd(state_->probes.skeleton->maps.process_policies), &tgid, &value,
-                        BPF_ANY);
+    state_->process_policies.WritePolicy(tgid, policy);
   }
   // After the hash, as the hook of a process's end empties the hash first. One that ends in between
   // leaves its word in the slot until its record is handled (ForgetProcess).
@@ -269,7 +279,7 @@ void BpfCapture::ForgetProcess(uint32_t tgid) {
     __atomic_store_n(slot, uint64_t{0}, __ATOMIC_RELEASE);
   }
   if (!state_->Unlist(tgid)) return;
-  bpf_map_delete_elem(bpf_map__fd(state_->probes.skeleton->maps.process_policies), &tgid);
+  state_->process_policies.ErasePolicy(tgid);
 }
 
 bool BpfCapture::HasProcessPolicy(uint32_t tgid) const {
@@ -316,11 +326,7 @@ const EventPrices& BpfCapture::prices() const { return state_->prices; }
 bool BpfCapture::has_thread_waits() const { return state_->probes.features.waits; }
 
 std::optional<zt_thread_waits> BpfCapture::ReadThreadWaits(uint32_t tid) const {
-  if (!has_thread_waits()) return std::nullopt;
-  zt_thread_waits waits{};
-  const int map = bpf_map__fd(state_->probes.skeleton->maps.thread_waits);
-  if (bpf_map_lookup_elem(map, &tid, &waits) != 0) return std::nullopt;
-  return waits;
+  return state_->thread_waits.ReadWaits(tid);
 }
 
 Status BpfCapture::SurveySockets() {

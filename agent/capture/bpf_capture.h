@@ -41,6 +41,7 @@ struct TcpOptions {
 
 struct CaptureOptions {
   CaptureTier tier = CaptureTier::kAuto;
+  std::string btf;  // a file with the running kernel's BTF; empty: where systems have it
   size_t ring_bytes = 16u << 20;  // of all rings together, rounded up to a power of two
   uint32_t rings = 0;             // a power of two; 0: by the number of CPUs
   size_t max_connections = 65536;

@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <fstream>
 
+#include "agent/capture/btf_file.h"
 #include "agent/capture/probe_loader.h"
 #include "agent/capture/tracefs.h"
 
@@ -52,7 +53,7 @@ bool KernelFacts::Has(const std::string& capability) const {
   return false;
 }
 
-KernelFacts ReadKernelFacts() {
+KernelFacts ReadKernelFacts(const std::string& btf) {
   KernelFacts facts;
   utsname system{};
   if (::uname(&system) == 0) {
@@ -65,7 +66,13 @@ KernelFacts ReadKernelFacts() {
       facts.charges_memlock = major < 5 || (major == 5 && minor < 11);
     }
   }
-  facts.has_btf = ::access("/sys/kernel/btf/vmlinux", R_OK) == 0;
+  const Result<std::string> path = FindKernelBtf(btf);
+  const Result<BtfPtr> types = path.and_then(ReadKernelBtf);
+  if (types) {
+    facts.btf = *path;
+  } else {
+    facts.why_no_btf = types.error().message;
+  }
   if (const Result<Tracefs> tracefs = Tracefs::Open()) {
     facts.tracefs = tracefs->detached() ? "not mounted, zerotap uses an instance of its own" : "mounted";
   }

@@ -14,7 +14,8 @@ struct KernelFacts {
   std::string release;  // "6.1.0-18-amd64"
   std::string machine;
   bool is_5_10 = false;        // or later
-  bool has_btf = false;
+  std::string btf;             // the file that the kernel's types are read from, empty: none
+  std::string why_no_btf;
   std::string tracefs;         // where the numbers of tracepoints come from, empty: nowhere
   std::string lockdown;        // none, integrity, confidentiality; empty: cannot be told
   uint64_t memlock_bytes = 0;  // ~0: no limit
@@ -24,7 +25,8 @@ struct KernelFacts {
 
   bool Has(const std::string& capability) const;
 };
-KernelFacts ReadKernelFacts();
+// `btf`: as in CaptureOptions.
+KernelFacts ReadKernelFacts(const std::string& btf);
 
 struct TierCheck {
   CaptureTier tier = CaptureTier::kA;

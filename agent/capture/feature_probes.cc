@@ -140,6 +140,14 @@ FeaturePlan PlanFeatures(const CaptureOptions& options, const btf* kernel,
   return plan;
 }
 
+std::vector<std::string> MapAccessPrograms(const FeaturePlan& plan) {
+  std::vector<std::string> names = {"access_process_policies"};
+  if (plan.syscalls) names.push_back("access_syscall_durations");
+  if (plan.tcp) names.push_back("access_tcp_measures");
+  if (plan.waits) names.push_back("access_thread_waits");
+  return names;
+}
+
 bool DropFeature(CaptureOptions& options) {
   if (options.waits) return !(options.waits = false);
   if (options.syscalls.enabled) return !(options.syscalls.enabled = false);

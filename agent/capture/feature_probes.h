@@ -17,6 +17,8 @@ namespace zerotap {
 // By what this kernel has.
 FeaturePlan PlanFeatures(const CaptureOptions& options, const btf* kernel,
                          const Result<Tracefs>& tracefs);
+// The programs that read and change the maps of the plan for user space.
+std::vector<std::string> MapAccessPrograms(const FeaturePlan& plan);
 // When the kernel refuses the whole: one feature less; false when there is none left.
 bool DropFeature(CaptureOptions& options);
 // For a remark: what is in the first and not in the second.

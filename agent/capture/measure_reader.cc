@@ -1,11 +1,12 @@
 #include "agent/capture/measure_reader.h"
 
 #include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <optional>
 
 namespace zerotap {
 namespace {
@@ -23,18 +24,10 @@ zt_measure_key KeyOf(uint64_t packed) {
 
 }  // namespace
 
-MeasureReader::MeasureReader(int map, bool per_cpu) : map_(map) {
-  int cpus = per_cpu ? libbpf_num_possible_cpus() : 1;
-  cpus_ = cpus > 0 ? static_cast<size_t>(cpus) : 0;
-}
-
-bool MeasureReader::Update(uint64_t key, const zt_measure* per_cpu,
-                           std::vector<MeasureDelta>& out) {
+bool MeasureReader::Update(uint64_t key, const zt_measure& total, std::vector<MeasureDelta>& out) {
   Last now;
-  for (size_t cpu = 0; cpu < cpus_; ++cpu) {
-    now.sum += per_cpu[cpu].sum;
-    for (size_t i = 0; i < now.counts.size(); ++i) now.counts[i] += per_cpu[cpu].counts[i];
-  }
+  now.sum = total.sum;
+  std::copy_n(total.counts, now.counts.size(), now.counts.begin());
   Last& last = last_[key];
   MeasureDelta delta;
   delta.key = KeyOf(key);
@@ -54,7 +47,7 @@ bool MeasureReader::Update(uint64_t key, const zt_measure* per_cpu,
 }
 
 void MeasureReader::Take(std::vector<MeasureDelta>& out) {
-  if (map_ < 0 || cpus_ == 0) return;
+  if (map_.map() < 0) return;
   const std::unordered_set<uint32_t> gone = std::move(forgotten_);
   forgotten_.clear();
   // Keys first: entries that are made or deleted on the way would lead a walk astray.
@@ -62,13 +55,14 @@ void MeasureReader::Take(std::vector<MeasureDelta>& out) {
   uint64_t key = 0;
   const uint64_t limit = 1u << 20;
   for (const uint64_t* previous = nullptr;
-       keys.size() < limit && bpf_map_get_next_key(map_, previous, &key) == 0; previous = &key) {
+       keys.size() < limit && bpf_map_get_next_key(map_.map(), previous, &key) == 0;
+       previous = &key) {
     keys.push_back(key);
   }
-  std::vector<zt_measure> per_cpu(cpus_);
   for (uint64_t each : keys) {
-    if (bpf_map_lookup_elem(map_, &each, per_cpu.data()) != 0) continue;
-    Update(each, per_cpu.data(), out);
+    const std::optional<zt_measure> total = map_.ReadMeasure(each);
+    if (!total) continue;
+    Update(each, *total, out);
     const uint32_t tgid = KeyOf(each).tgid;
     const bool idle = last_[each].unchanged >= kAskAfterUnchanged;
     if (!gone.contains(tgid)) {
@@ -76,7 +70,7 @@ void MeasureReader::Take(std::vector<MeasureDelta>& out) {
       last_[each].unchanged = 0;
       if (::kill(static_cast<pid_t>(tgid), 0) == 0 || errno != ESRCH) continue;
     }
-    bpf_map_delete_elem(map_, &each);
+    map_.EraseMeasure(each);
     last_.erase(each);
   }
 }

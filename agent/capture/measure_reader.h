@@ -8,7 +8,7 @@
 #include <unordered_set>
 #include <vector>
 
-#include "bpf/abi/measure.h"
+#include "agent/capture/map_access.h"
 
 namespace zerotap {
 
@@ -22,8 +22,7 @@ struct MeasureDelta {
 // Over one hash of struct zt_measure, per CPU or not. Single-threaded.
 class MeasureReader {
  public:
-  // `map` is borrowed; below 0: there is none and nothing is ever read.
-  MeasureReader(int map, bool per_cpu);
+  explicit MeasureReader(const MapAccess& map) : map_(map) {}
 
   // Appends what changed. Entries of processes that ended before the call are read a last time and
   // taken out of the map.
@@ -39,10 +38,9 @@ class MeasureReader {
     std::array<uint32_t, ZT_MEASURE_BUCKETS> counts{};
     uint32_t unchanged = 0;  // times in a row
   };
-  bool Update(uint64_t key, const zt_measure* per_cpu, std::vector<MeasureDelta>& out);
+  bool Update(uint64_t key, const zt_measure& total, std::vector<MeasureDelta>& out);
 
-  int map_;
-  size_t cpus_ = 0;
+  MapAccess map_;
   std::unordered_map<uint64_t, Last> last_;
   std::unordered_set<uint32_t> forgotten_;
 };

@@ -7,7 +7,6 @@
 #include <linux/perf_event.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,6 +18,7 @@
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "agent/capture/blind_spots.h"
+#include "agent/capture/btf_file.h"
 #include "agent/capture/feature_probes.h"
 #include "agent/capture/preemption.h"
 #include "agent/capture/tracefs.h"
@@ -135,16 +135,6 @@ std::string LastLines(const std::string& text, size_t count) {
   return text.substr(begin);
 }
 
-// libbpf looks on disk too when sysfs does not have it.
-std::string MissingBtf() {
-  utsname names{};
-  ::uname(&names);
-  return "there is no BTF of this kernel (/sys/kernel/btf/vmlinux), which needs CONFIG_DEBUG_INFO_BTF=y, as the "
-         "kernels of Debian 11, Ubuntu 20.10, RHEL 8.2 and later have. In a container mount /sys, or put a copy "
-         "of the host's file at /boot/vmlinux-" +
-         std::string(names.release);
-}
-
 Status CheckRequirements() {
   constexpr unsigned kCapSysAdmin = 21;
   constexpr unsigned kCapPerfmon = 38;
@@ -189,9 +179,15 @@ bool IsAvailable(const btf* kernel, const Variant& variant) {
   return true;
 }
 
+// Whether events are missed while bpf(2) works on a map, and the kernel has programs that do it.
+bool AccessesMapsByProgram(const Variant& variant, const FeaturePlan& features) {
+  return (variant.way == Variant::kByPerf || features.syscalls) &&
+         libbpf_probe_bpf_helper(BPF_PROG_TYPE_SYSCALL, BPF_FUNC_map_lookup_percpu_elem, nullptr) == 1;
+}
+
 Result<SkeletonPtr> TryLoad(const CaptureOptions& options, const RingPlan& rings,
                             size_t ring_bytes, const Variant& variant, bool exit_says_last,
-                            const FeaturePlan& features) {
+                            const FeaturePlan& features, const std::vector<std::string>& access) {
   SkeletonPtr skeleton(zerotap_bpf__open());
   if (!skeleton) return FailErrno("cannot open the BPF object");
   const std::vector<const char*> wanted = ProgramsOf(variant, exit_says_last);
@@ -201,6 +197,7 @@ Result<SkeletonPtr> TryLoad(const CaptureOptions& options, const RingPlan& rings
     auto is_it = [name](const std::string& other) { return other == name; };
     bpf_program__set_autoload(program,
                               std::any_of(wanted.begin(), wanted.end(), is_it) ||
+                                  std::any_of(access.begin(), access.end(), is_it) ||
                                   std::any_of(features.programs.begin(), features.programs.end(), is_it));
   }
   bpf_map__set_max_entries(skeleton->maps.events, static_cast<uint32_t>(ring_bytes));
@@ -209,6 +206,7 @@ Result<SkeletonPtr> TryLoad(const CaptureOptions& options, const RingPlan& rings
   int cpus = libbpf_num_possible_cpus();
   if (cpus < 1) return FailErrno("cannot count the CPUs", -cpus);
   bpf_map__set_max_entries(skeleton->maps.counters, static_cast<uint32_t>(cpus));
+  skeleton->rodata->zt_possible_cpus = static_cast<uint32_t>(cpus);
   skeleton->rodata->zt_detect_budget = options.detect_budget_kib * 1024;
   skeleton->rodata->zt_detect_edge = options.detect_edge_bytes;
   skeleton->rodata->zt_ring_bytes = static_cast<uint32_t>(ring_bytes);
@@ -227,6 +225,18 @@ Result<SkeletonPtr> TryLoad(const CaptureOptions& options, const RingPlan& rings
     return tl::unexpected(error);
   }
   return skeleton;
+}
+
+// With the programs that work on maps, else without.
+Result<SkeletonPtr> TryLoad(const CaptureOptions& options, const RingPlan& rings,
+                            size_t ring_bytes, const Variant& variant, bool exit_says_last,
+                            const FeaturePlan& features) {
+  if (AccessesMapsByProgram(variant, features)) {
+    Result<SkeletonPtr> skeleton = TryLoad(options, rings, ring_bytes, variant, exit_says_last,
+                                           features, MapAccessPrograms(features));
+    if (skeleton) return skeleton;
+  }
+  return TryLoad(options, rings, ring_bytes, variant, exit_says_last, features, {});
 }
 
 // The first ring is the skeleton's own.
@@ -329,9 +339,12 @@ Result<LoadedProbes> LoadProbes(const CaptureOptions& options) {
   if (Status status = CheckRequirements(); !status) return tl::unexpected(status.error());
   libbpf_set_print(CollectLibbpfOutput);
   uint64_t begin = MonotonicNs();
-  btf* kernel = btf__load_vmlinux_btf();
-  if (kernel == nullptr) return Fail(MissingBtf());
-  std::unique_ptr<btf, void (*)(btf*)> kernel_owner(kernel, btf__free);
+  Result<std::string> btf_path = FindKernelBtf(options.btf);
+  if (!btf_path) return tl::unexpected(btf_path.error());
+  Result<BtfPtr> types = ReadKernelBtf(*btf_path);
+  if (!types) return tl::unexpected(types.error());
+  const btf* kernel = types->get();
+  const KernelBtfScope scope(*btf_path);
   bool exit_says_last = TracepointParameters(kernel, "sched_process_exit") >= 2;
   Result<Tracefs> tracefs = Tracefs::Open();
 
@@ -390,6 +403,12 @@ Result<LoadedProbes> LoadProbes(const CaptureOptions& options) {
           "attached directly although this kernel preempts such programs, or may: events can be "
           "lost, which recursion_misses counts. Mount tracefs to avoid it");
     }
+    if ((variant.way == Variant::kByPerf || probes.features.syscalls) &&
+        !bpf_program__autoload(probes.skeleton->progs.access_process_policies)) {
+      probes.report.remarks.push_back(
+          "this kernel has no programs that work on maps (5.19): where it preempts itself, events "
+          "can be missed while the agent does so, which recursion_misses counts");
+    }
     probes.report.unseen = BlindSpots(variant.tier);
     probes.attachments = std::move(*attachments);
     const std::vector<std::string>& remarks = probes.features.remarks;
@@ -416,7 +435,10 @@ Status AttachProbes(LoadedProbes& probes) {
         program == probes.skeleton->progs.survey_sockets) {
       continue;
     }
-    if (bpf_program__type(program) == BPF_PROG_TYPE_TRACEPOINT) continue;
+    if (bpf_program__type(program) == BPF_PROG_TYPE_TRACEPOINT ||
+        bpf_program__type(program) == BPF_PROG_TYPE_SYSCALL) {
+      continue;
+    }
     LinkPtr link(bpf_program__attach(program));
     if (!link) {
       Error error =

@@ -49,6 +49,8 @@ void Session::OnFrontendFrameBegins() {
       if (!backend_seen_) {
         backend_.Resume();
         first_batch_ns_ = 0;
+      } else {
+        first_batch_ns_ = kNoFirstBatch;  // the backend fell silent: this batch begins here
       }
     }
   } else if (silent_) {

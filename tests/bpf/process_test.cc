@@ -171,6 +171,28 @@ TEST(LoaderTest, EveryTierLoadsAndReports) {
   }
 }
 
+TEST(LoaderTest, TypesFromAFileAreThoseOfThisKernelOrRefused) {
+  const std::string path = ::testing::TempDir() + "/zerotap-types." + std::to_string(::getpid());
+  std::filesystem::copy_file("/sys/kernel/btf/vmlinux", path,
+                             std::filesystem::copy_options::overwrite_existing);
+  CaptureOptions options = CaptureFixture::OwnProcessSeen();
+  options.btf = path;
+  std::string reason;
+  for (CaptureTier tier : {CaptureTier::kA, CaptureTier::kB}) {
+    EXPECT_TRUE(CaptureFixture::Create(tier, &reason, options)) << reason;
+  }
+  // One letter of one name makes it another kernel's.
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(-2, std::ios::end);
+  file.put('%');
+  file.close();
+  const auto capture = BpfCapture::Create(options);
+  ASSERT_FALSE(capture);
+  EXPECT_NE(capture.error().message.find("the BTF of another kernel"), std::string::npos)
+      << capture.error().message;
+  std::filesystem::remove(path);
+}
+
 // The BPF programs that a process holds, by their numbers.
 std::vector<uint32_t> ProgramsOf(pid_t process) {
   std::vector<uint32_t> ids;

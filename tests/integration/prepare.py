@@ -94,13 +94,18 @@ def node(script, *arguments):
     return ["node", os.path.join(NODE_FOLDER, script), *arguments]
 
 
+def prepare_node():
+    os.makedirs(CACHE, exist_ok=True)
+    _once("node", [os.path.join(APPS, "node", n) for n in ("driver.js", "server.js", "package-lock.json")], _node)
+
+
 def prepare():
     os.makedirs(CACHE, exist_ok=True)
     _once("python", [os.path.join(APPS, "requirements.txt")], _python)
     _once("go", [os.path.join(APPS, "go", n) for n in ("main.go", "go.mod", "go.sum")], _go)
     _once("collector", [os.path.join(APPS, "collector", n) for n in ("main.go", "go.mod", "go.sum")], _collector)
     _once("java", [os.path.join(APPS, "java", "Apps.java")], _java)
-    _once("node", [os.path.join(APPS, "node", n) for n in ("driver.js", "server.js", "package-lock.json")], _node)
+    prepare_node()
 
 
 def prepare_bench():

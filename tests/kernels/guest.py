@@ -30,9 +30,23 @@ def libraries(program):
     return re.findall(r"(/\S+) \(0x", result.stdout.decode()) if result.returncode == 0 else []
 
 
-def pack(image, programs=None):
-    """The initramfs with what was built, in the file `image`."""
+def copy(source, root, place):
+    """A file or folder of this host at `place` in the guest, with the libraries that it loads."""
+    target = root + place
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    if os.path.isdir(source):
+        shutil.copytree(source, target)
+        return
+    shutil.copy(os.path.realpath(source), target)
+    for library in libraries(source):
+        if not os.path.exists(root + library):
+            copy(library, root, library)
+
+
+def pack(image, programs=None, files=None):
+    """The initramfs with what was built, in the file `image`; and with `files`, {place in the guest: here}."""
     with tempfile.TemporaryDirectory(prefix="zerotap-guest.") as root:
+        os.chmod(root, 0o755)  # the guest's root, which not only root may enter
         for folder in ("bin", "t"):
             os.makedirs(os.path.join(root, folder))
         shutil.copy(BUSYBOX, os.path.join(root, "bin/busybox"))
@@ -40,15 +54,11 @@ def pack(image, programs=None):
         for name, built in (programs or PROGRAMS).items():
             target = os.path.join(root, "t", name)
             source = built if os.path.isabs(built) else os.path.join(BUILD, built)
-            shutil.copy(source, target)
-            if name.endswith(".o"):
-                continue
-            subprocess.run(["strip", target], check=True)
-            for library in libraries(source):
-                place = root + library
-                if not os.path.exists(place):
-                    os.makedirs(os.path.dirname(place), exist_ok=True)
-                    shutil.copy(os.path.realpath(library), place)
+            copy(source, root, f"/t/{name}")
+            if not name.endswith(".o"):
+                subprocess.run(["strip", target], check=True)
+        for place, source in (files or {}).items():
+            copy(source, root, place)
         shutil.copy(os.path.join(HERE, "guest/init"), os.path.join(root, "init"))
         shutil.copy(os.path.join(HERE, "guest/cases.sh"), os.path.join(root, "t/cases.sh"))
         os.chmod(os.path.join(root, "init"), 0o755)

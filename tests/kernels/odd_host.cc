@@ -3,6 +3,7 @@
 // usage: odd_host without sys_admin|sys_resource COMMAND...   runs it without that capability
 //        odd_host bystander                                   a BPF program of somebody else on the
 //                                                             hooks that zerotap uses, until SIGTERM
+//        odd_host other_types IN OUT                          IN's BTF with one name spelt otherwise
 #include <bpf/bpf.h>
 #include <linux/bpf.h>
 #include <linux/capability.h>
@@ -16,6 +17,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 #include <string>
 
 namespace {
@@ -76,11 +79,27 @@ int Bystander() {
   while (true) ::pause();
 }
 
+// As if it were of another kernel: the names are the last thing in the file.
+int OtherTypes(const char* in, const char* out) {
+  std::ifstream from(in, std::ios::binary);
+  std::string types((std::istreambuf_iterator<char>(from)), std::istreambuf_iterator<char>());
+  size_t at = types.size();
+  while (at > 0 && types[at - 1] == '\0') --at;
+  if (at == 0) Die(in);
+  types[at - 1] = types[at - 1] == 'x' ? 'y' : 'x';
+  std::ofstream to(out, std::ios::binary);
+  to << types;
+  to.close();
+  return to ? 0 : 1;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   if (argc >= 4 && std::strcmp(argv[1], "without") == 0) return Without(argv[2], argv + 3);
   if (argc == 2 && std::strcmp(argv[1], "bystander") == 0) return Bystander();
-  std::fprintf(stderr, "usage: odd_host without CAPABILITY COMMAND... | odd_host bystander\n");
+  if (argc == 4 && std::strcmp(argv[1], "other_types") == 0) return OtherTypes(argv[2], argv[3]);
+  std::fprintf(stderr, "usage: odd_host without CAPABILITY COMMAND... | odd_host bystander | "
+               "odd_host other_types IN OUT\n");
   return 2;
 }

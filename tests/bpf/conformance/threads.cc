@@ -2,9 +2,14 @@
 // of its work, shares a buffer with another or wakes its reader for each record.
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sched.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <thread>
 
 #include "tests/bpf/conformance/row.h"
@@ -115,10 +120,56 @@ void Wakeups(Row& row) {
   row.remark = std::to_string(woken) + " wake-ups";
 }
 
+void StayOn(int cpu) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(static_cast<size_t>(cpu), &set);
+  Must(::sched_setaffinity(0, sizeof(set), &set) == 0, "sched_setaffinity");
+}
+
+// The agent reads and writes its maps all the time, and is stopped in the middle by who sends on the
+// same CPU: where the kernel preempts itself, what is sent until the agent goes on must be seen too.
+void BesideTheAgent(Row& row) {
+  constexpr int kRounds = 1000;
+  Link& link = row.Connect();
+  cpu_set_t before;
+  Must(::sched_getaffinity(0, sizeof(before), &before) == 0, "sched_getaffinity");
+  const int cpu = ::sched_getcpu();
+  std::atomic<bool> done{false};
+  uint64_t turns = 0;
+  std::thread agent([&row, &done, &turns, cpu] {
+    StayOn(cpu);
+    ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), 19);
+    BpfCapture& capture = row.witness.capture();
+    constexpr uint32_t kNobody = 0x3fffffff;
+    std::vector<MeasureDelta> measures;
+    for (; !done.load(std::memory_order_relaxed); ++turns) {
+      capture.ReadThreadWaits(static_cast<uint32_t>(::gettid()));
+      capture.SetProcessPolicy(kNobody, ZT_PROCESS_IGNORE);
+      capture.ForgetProcess(kNobody);
+      capture.TakeMeasures(measures);
+      measures.clear();
+    }
+  });
+  StayOn(cpu);
+  const timespec pause{0, 20'000};
+  for (int round = 0; round < kRounds; ++round) {
+    ::clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, nullptr);
+    link.client.Send(100);
+    Must(link.server.Receive(100), "read");
+  }
+  done.store(true, std::memory_order_relaxed);
+  agent.join();
+  Must(::sched_setaffinity(0, sizeof(before), &before) == 0, "sched_setaffinity");
+  row.Expect(turns > 0, "the agent never came to read");
+  row.remark = std::to_string(turns) + " turns of the agent";
+}
+
 }  // namespace
 
 std::vector<Variant> ThreadVariants() {
   return {
+      {"beside_the_agent", kOnlyTcp4, BesideTheAgent},
       {"threads_one_socket", kAll, OneSocket},
       {"threads_busy", kAll, BusyThreads},
       {"time_order", kAll, TimeOrder},

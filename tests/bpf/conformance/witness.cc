@@ -72,6 +72,8 @@ Result<std::unique_ptr<Witness>> Witness::Create(CaptureTier tier, uint32_t ring
   options.tier = tier;
   options.rings = rings;
   options.exclude_self = false;
+  options.tcp.enabled = true;  // for what reads them beside the transfers
+  options.waits = true;
   // Everything is wanted: content is judged byte by byte.
   options.detect_budget_kib = 1024 * 1024;
   auto capture = BpfCapture::Create(options);

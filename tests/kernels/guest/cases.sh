@@ -7,7 +7,7 @@ mkdir -p $results/conformance
 settings() {
   mkdir -p "$results/$1"
   cat > "$results/$1/zerotap.yaml" <<END
-{"capture": {"tier": "${tier:-auto}", "rings": "${rings:-auto}"}, "metrics": {"interval": "500ms"}, "health": {"address": "127.0.0.1:$2"},
+{"capture": {"tier": "${tier:-auto}", "rings": "${rings:-auto}"${capture:-}}, "metrics": {"interval": "500ms"}, "health": {"address": "127.0.0.1:$2"},
  "export": {"traces": ["file"], "metrics": ["file"], "flush_interval": "100ms", "file": {"path": "$results/$1/telemetry.jsonl"}}}
 END
 }
@@ -197,6 +197,27 @@ case_btf_elsewhere() {
   rm /boot/vmlinux-$(uname -r)
 }
 
+# And where the option says, which `zerotap doctor` tells too; a file of another kernel is not taken where the kernel tells its own.
+case_btf_by_option() {
+  cp /sys/kernel/btf/vmlinux /tmp/kernel.btf
+  head -c 100000 /tmp/kernel.btf > /tmp/cut.btf
+  mount -t tmpfs none /sys/kernel/btf
+  capture=', "btf": "/tmp/cut.btf"'
+  start btf_cut 8686
+  stop btf_cut 8686 $agent
+  /t/odd_host other_types /tmp/kernel.btf /tmp/other.btf || return 1
+  capture=', "btf": "/tmp/other.btf"'
+  start btf_other 8686
+  stop btf_other 8686 $agent
+  capture=', "btf": "/tmp/kernel.btf"'
+  start btf_by_option 8686 && talk btf_by_option
+  /t/zerotap doctor --config $results/btf_by_option/zerotap.yaml > $results/btf_by_option/doctor 2>&1
+  stop btf_by_option 8686 $agent
+  capture=
+  umount /sys/kernel/btf
+  rm /tmp/kernel.btf /tmp/cut.btf /tmp/other.btf
+}
+
 container=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
 # in_cgroup FOLDER: a server in a unit and one in a container below FOLDER, with one conversation each.
 in_cgroups() {
@@ -253,6 +274,7 @@ case_lockdown_strict() {
   stop lockdown_strict 8686 $agent
 }
 
+[ ! -e /t/real.sh ] || . /t/real.sh
 servers
 status=0
 for name in $(echo "$ZT_CASES" | tr , ' '); do

@@ -22,7 +22,7 @@ KernelFacts GoodKernel() {
   facts.release = "6.1.0-18-amd64";
   facts.machine = "x86_64";
   facts.is_5_10 = true;
-  facts.has_btf = true;
+  facts.btf = "/sys/kernel/btf/vmlinux";
   facts.tracefs = "mounted";
   facts.lockdown = "integrity";
   facts.memlock_bytes = 8 << 20;
@@ -97,6 +97,23 @@ TEST(DoctorKernel, EveryHindranceHasARemedy) {
     EXPECT_FALSE(Find(report, name).remedy.empty()) << name;
   }
   EXPECT_EQ(Find(report, "tier_b").finding, Finding::kBad);
+}
+
+TEST(DoctorKernel, WhereTheTypesAreReadFromIsTold) {
+  CaptureConfig config;
+  config.btf = "/etc/zerotap/kernel.btf";
+  KernelFacts facts = GoodKernel();
+  facts.btf = config.btf;
+  DoctorReport report;
+  CheckKernel(facts, config, Tiers(true, true), report);
+  EXPECT_EQ(Find(report, "btf").text, "/etc/zerotap/kernel.btf (capture.btf)");
+  facts.btf.clear();
+  facts.why_no_btf = "it is of another kernel";
+  DoctorReport refused;
+  CheckKernel(facts, config, Tiers(false, false), refused);
+  EXPECT_EQ(Find(refused, "btf").finding, Finding::kBad);
+  EXPECT_EQ(Find(refused, "btf").text, "it is of another kernel");
+  EXPECT_THAT(Find(refused, "btf").remedy, HasSubstr("remove capture.btf"));
 }
 
 TEST(DoctorKernel, AnotherPidNamespaceStopsCaptureWhateverLoads) {

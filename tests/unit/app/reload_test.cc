@@ -114,6 +114,10 @@ TEST(Reload, OnlyWhatDiffersIsAChange) {
   EXPECT_THAT(held.taken, IsEmpty());
   EXPECT_THAT(held.held, ElementsAre("capture.tier"));
   EXPECT_EQ(held.config.capture.tier, "auto");
+  const ConfigChange types = PlanChange(a, Read("http: {routes: [/a]}\ncapture: {btf: /tmp/types}\n"
+                                                "targets: {exclude: [{pid: 1}]}"));
+  EXPECT_THAT(types.held, ElementsAre("capture.btf"));
+  EXPECT_EQ(types.config.capture.btf, "");
 }
 
 TEST(Reload, SpansThatComeLaterCannotSayWhatTheyWaitedFor) {

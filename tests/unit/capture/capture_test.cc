@@ -1,7 +1,11 @@
 // What of the capture room needs no privilege; tests/bpf has the rest.
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <filesystem>
+#include <fstream>
 #include <set>
 #include <string>
 #include <utility>
@@ -9,6 +13,7 @@
 
 #include "agent/capture/blind_spots.h"
 #include "agent/capture/bpf_capture.h"
+#include "agent/capture/btf_file.h"
 #include "agent/capture/feature_probes.h"
 #include "agent/capture/probe_loader.h"
 #include "agent/capture/syscall_table.h"
@@ -77,6 +82,53 @@ TEST(BlindSpotsTest, EachTierHasItsOwn) {
   EXPECT_FALSE(names(b, "splice from a socket"));
   EXPECT_TRUE(names(a, "32-bit"));
   EXPECT_TRUE(names(b, "32-bit"));
+  EXPECT_TRUE(names(a, "TCP_ZEROCOPY_RECEIVE"));
+  EXPECT_TRUE(names(b, "TCP_ZEROCOPY_RECEIVE"));
+}
+
+// A file with what a kernel's has to have for one tracepoint, of a name that no kernel knows.
+class KernelBtfTest : public ::testing::Test {
+ protected:
+  KernelBtfTest() {
+    BtfPtr types(btf__new_empty());
+    btf__add_typedef(types.get(), "btf_trace_zerotap_has_no_such_hook", btf__add_int(types.get(), "int", 4, 0));
+    uint32_t size = 0;
+    const void* data = btf__raw_data(types.get(), &size);
+    Write(std::string(static_cast<const char*>(data), size));
+  }
+  ~KernelBtfTest() override { std::filesystem::remove(path_); }
+
+  void Write(const std::string& content) { std::ofstream(path_, std::ios::binary) << content; }
+
+  const std::string path_ = ::testing::TempDir() + "/zerotap-kernel." + std::to_string(::getpid()) + ".btf";
+};
+
+TEST_F(KernelBtfTest, TheOptionGoesBeforeThePlacesOfSystems) {
+  EXPECT_EQ(FindKernelBtf(path_).value(), path_);
+  const Result<std::string> missing = FindKernelBtf("/nonexistent/vmlinux");
+  ASSERT_FALSE(missing);
+  EXPECT_NE(missing.error().message.find("capture.btf: cannot read /nonexistent/vmlinux: No such file"),
+            std::string::npos)
+      << missing.error().message;
+}
+
+// It has to ask the program and not itself: else programs that are attached by BTF would be looked up elsewhere.
+TEST_F(KernelBtfTest, LibbpfReadsTheSameFile) {
+  EXPECT_LE(libbpf_find_vmlinux_btf_id("zerotap_has_no_such_hook", BPF_TRACE_RAW_TP), 0);
+  {
+    const KernelBtfScope scope(path_);
+    EXPECT_GT(libbpf_find_vmlinux_btf_id("zerotap_has_no_such_hook", BPF_TRACE_RAW_TP), 0);
+    EXPECT_LE(libbpf_find_vmlinux_btf_id("sys_exit", BPF_TRACE_RAW_TP), 0);
+  }
+  EXPECT_LE(libbpf_find_vmlinux_btf_id("zerotap_has_no_such_hook", BPF_TRACE_RAW_TP), 0);
+}
+
+TEST_F(KernelBtfTest, WhatIsNoBtfIsNamed) {
+  Write("not types at all");
+  const Result<BtfPtr> types = ReadKernelBtf(path_);
+  ASSERT_FALSE(types);
+  EXPECT_NE(types.error().message.find(path_ + " has no BTF that can be read"), std::string::npos)
+      << types.error().message;
 }
 
 TEST(CaptureCountersTest, MissesAreSummedOverPrograms) {

@@ -294,6 +294,19 @@ TEST(PostgresMidstreamTest, TheRestOfABatchIsNotTakenForAWhole) {
   EXPECT_THAT(Play(talk).Summaries(), ElementsAre("SELECT 1 [SELECT 4]"));
 }
 
+// As node-postgres writes them. Only of the first batch it is not known where it began.
+TEST(PostgresMidstreamTest, BatchesInPiecesAreKnownFromTheFirstSilenceOn) {
+  for (Role role : {Role::kClient, Role::kServer}) {
+    Conversation talk = Midstream(role);
+    for (const char* sql : {"SELECT 1", "SELECT 2", "SELECT 3"}) {
+      talk.Client(Parse("", sql)).Client(Bind("", "")).Client(Execute()).Client(Sync());
+      talk.Server(ParseComplete() + BindComplete() + Rows(1) + Complete("SELECT 1") + Ready());
+    }
+    EXPECT_THAT(Play(talk).Summaries(),
+                ElementsAre("SELECT 1 [SELECT 2]", "SELECT 1 [SELECT 3]"));
+  }
+}
+
 TEST(PostgresMidstreamTest, ATransactionBlockInProgressHasANumber) {
   Conversation talk = Midstream();
   talk.Client(Query("SELECT 1"))

@@ -27,6 +27,7 @@ struct MemoryConfig {
   uint64_t connection_bytes = 64 * 1024 * 1024;  // state of connections and parsers
   uint64_t metric_queue_points = 32768;          // per exporter
   uint64_t max_processes = 8192;
+  bool sizes_queues = false;  // export.queue_memory follows from the limit
 };
 
 struct CaptureConfig {

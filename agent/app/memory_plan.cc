@@ -99,6 +99,7 @@ void DeriveCaps(const IsSet& is_set, Config& config) {
   config.memory.metric_queue_points = share(kMetricQueueShare) / Exporters(config.exports.metrics) / SeriesBytes(config);
   config.memory.max_processes = std::clamp<uint64_t>(share(kProcessesShare) / kProcessBytes, 256, 8192);
   config.pipeline.max_held_bytes = share(kHeldShare);
+  config.memory.sizes_queues = !is_set("export.queue_memory");
   derive("export.queue_memory", config.exports.queue_bytes,
          std::max(kMiB, share(kQueueShare) / Exporters(config.exports.traces) / kMiB * kMiB));
   derive("metrics.max_series", config.pipeline.red.max_series_per_metric,

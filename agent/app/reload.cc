@@ -72,6 +72,10 @@ ConfigChange PlanChange(const Config& current, const Config& wanted) {
   if (!current.pipeline.spans_enabled && !wanted.pipeline.spans_enabled) {
     compared.waits_enabled = current.waits_enabled;  // no matter without spans
   }
+  // Nobody asked for another: it follows from what changes at a restart only.
+  if (current.memory.sizes_queues && wanted.memory.sizes_queues) {
+    compared.exports.queue_bytes = change.config.exports.queue_bytes = current.exports.queue_bytes;
+  }
   for (std::string& key : ChangedKeys(current, compared)) {
     if (!ChangesLive(key)) {
       change.held.push_back(std::move(key));

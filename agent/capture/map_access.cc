@@ -8,18 +8,16 @@
 namespace zerotap {
 
 bool MapAccess::Ask(zt_map_request& request) const {
+  if (program_ < 0) return false;
   LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = &request, .ctx_size_in = sizeof(request));
-  return bpf_prog_test_run_opts(program_, &options) == 0 && request.found != 0;
+  return bpf_prog_test_run_opts(program_, &options) == 0;
 }
 
 std::optional<zt_measure> MapAccess::ReadMeasure(uint64_t key) const {
-  if (program_ >= 0) {
-    zt_map_request request{};
-    request.key = key;
-    request.action = ZT_MAP_READ;
-    if (!Ask(request)) return std::nullopt;
-    return request.measure;
-  }
+  zt_map_request request{};
+  request.key = key;
+  request.action = ZT_MAP_READ;
+  if (Ask(request)) return request.found != 0 ? std::optional(request.measure) : std::nullopt;
   const int cpus = per_cpu_ ? libbpf_num_possible_cpus() : 1;
   if (map_ < 0 || cpus < 1) return std::nullopt;
   std::vector<zt_measure> per_cpu(static_cast<size_t>(cpus));
@@ -33,50 +31,35 @@ std::optional<zt_measure> MapAccess::ReadMeasure(uint64_t key) const {
 }
 
 std::optional<zt_thread_waits> MapAccess::ReadWaits(uint32_t tid) const {
-  if (program_ >= 0) {
-    zt_map_request request{};
-    request.key = tid;
-    request.action = ZT_MAP_READ;
-    if (!Ask(request)) return std::nullopt;
-    return request.waits;
-  }
+  zt_map_request request{};
+  request.key = tid;
+  request.action = ZT_MAP_READ;
+  if (Ask(request)) return request.found != 0 ? std::optional(request.waits) : std::nullopt;
   zt_thread_waits waits{};
   if (map_ < 0 || bpf_map_lookup_elem(map_, &tid, &waits) != 0) return std::nullopt;
   return waits;
 }
 
 void MapAccess::WritePolicy(uint32_t tgid, uint32_t policy) const {
-  if (program_ >= 0) {
-    zt_map_request request{};
-    request.key = tgid;
-    request.action = ZT_MAP_WRITE;
-    request.policy = policy;
-    Ask(request);
-  } else {
-    bpf_map_update_elem(map_, &tgid, &policy, BPF_ANY);
-  }
+  zt_map_request request{};
+  request.key = tgid;
+  request.action = ZT_MAP_WRITE;
+  request.policy = policy;
+  if (!Ask(request)) bpf_map_update_elem(map_, &tgid, &policy, BPF_ANY);
 }
 
 void MapAccess::EraseMeasure(uint64_t key) const {
-  if (program_ >= 0) {
-    zt_map_request request{};
-    request.key = key;
-    request.action = ZT_MAP_ERASE;
-    Ask(request);
-  } else {
-    bpf_map_delete_elem(map_, &key);
-  }
+  zt_map_request request{};
+  request.key = key;
+  request.action = ZT_MAP_ERASE;
+  if (!Ask(request)) bpf_map_delete_elem(map_, &key);
 }
 
 void MapAccess::ErasePolicy(uint32_t tgid) const {
-  if (program_ >= 0) {
-    zt_map_request request{};
-    request.key = tgid;
-    request.action = ZT_MAP_ERASE;
-    Ask(request);
-  } else {
-    bpf_map_delete_elem(map_, &tgid);
-  }
+  zt_map_request request{};
+  request.key = tgid;
+  request.action = ZT_MAP_ERASE;
+  if (!Ask(request)) bpf_map_delete_elem(map_, &tgid);
 }
 
 }  // namespace zerotap

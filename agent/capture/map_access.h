@@ -30,6 +30,7 @@ class MapAccess {
   void ErasePolicy(uint32_t tgid) const;
 
  private:
+  // False: no program answers, so bpf(2) must.
   bool Ask(zt_map_request& request) const;
 
   int map_ = -1;

@@ -406,7 +406,7 @@ Result<LoadedProbes> LoadProbes(const CaptureOptions& options) {
     if ((variant.way == Variant::kByPerf || probes.features.syscalls) &&
         !bpf_program__autoload(probes.skeleton->progs.access_process_policies)) {
       probes.report.remarks.push_back(
-          "this kernel has no programs that work on maps (5.19): where it preempts itself, events "
+          "this kernel has no programs that work on these maps (6.1 has): where it preempts itself, events "
           "can be missed while the agent does so, which recursion_misses counts");
     }
     probes.report.unseen = BlindSpots(variant.tier);

@@ -55,7 +55,8 @@ class Ladder(Case):
         self.assertEqual(down[0], ("full", "heads"))
 
     def test_down_under_load_and_up_again(self):
-        nginx = Nginx(self.workspace, 'location / { return 200 "fine\\n"; }', workers=1)
+        # One connection is silent for as long as the way up takes.
+        nginx = Nginx(self.workspace, 'location / { keepalive_timeout 900s; return 200 "fine\\n"; }', workers=1)
         worker, = nginx.pids
         redis, redis_port = self.redis()
         quiet, quiet_port = self.start_app("http_server.py")

@@ -33,8 +33,11 @@ def main():
         for program in (line for line in programs if "program" in line):
             print(f"{compiler} {program['program']:20} {program['instructions']:8} {'' if program['loaded'] else 'does not load'}")
         if "--update" in sys.argv[2:]:
-            budgets[compiler][".".join(str(n) for n in judge.series_of(platform.release()))] = {
-                line["program"]: line["instructions"] if line["loaded"] else None for line in programs if "program" in line}
+            series = ".".join(str(n) for n in judge.series_of(platform.release()))
+            known = budgets[compiler].get(series, {})
+            budgets[compiler][series] = {
+                line["program"]: line["instructions"] if line["loaded"] else
+                None if judge.may_be_refused(line, platform.release(), known) else 0 for line in programs if "program" in line}
         problems = judge.over_budget(programs, budgets[compiler], platform.release()) if programs else ["load_programs said nothing"]
         for problem in problems:
             print(f"FAILED {compiler}: {problem}")

@@ -13,6 +13,7 @@
 namespace zerotap {
 namespace {
 
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -114,6 +115,14 @@ TEST(Reload, OnlyWhatDiffersIsAChange) {
   EXPECT_THAT(held.taken, IsEmpty());
   EXPECT_THAT(held.held, ElementsAre("capture.tier"));
   EXPECT_EQ(held.config.capture.tier, "auto");
+  // A smaller ring would leave more to the queues of spans; they keep their size until it comes.
+  const ConfigChange ring = PlanChange(a, Read("http: {routes: [/a]}\ncapture: {ring_size: 1MiB}\n"
+                                               "targets: {exclude: [{pid: 1}]}"));
+  EXPECT_THAT(ring.taken, IsEmpty());
+  EXPECT_THAT(ring.held, Contains("capture.ring_size"));
+  const ConfigChange queue = PlanChange(a, Read("http: {routes: [/a]}\nexport: {queue_memory: 2MiB}\n"
+                                                "targets: {exclude: [{pid: 1}]}"));
+  EXPECT_THAT(queue.taken, ElementsAre("export.queue_memory"));
   const ConfigChange types = PlanChange(a, Read("http: {routes: [/a]}\ncapture: {btf: /tmp/types}\n"
                                                 "targets: {exclude: [{pid: 1}]}"));
   EXPECT_THAT(types.held, ElementsAre("capture.btf"));

@@ -8,6 +8,8 @@ namespace {
 HarmRung Below(HarmRung rung) { return static_cast<HarmRung>(static_cast<uint8_t>(rung) + 1); }
 HarmRung Above(HarmRung rung) { return static_cast<HarmRung>(static_cast<uint8_t>(rung) - 1); }
 
+constexpr uint64_t kFirstIntervalNs = 1'000'000'000;
+
 }  // namespace
 
 std::string_view HarmRungName(HarmRung rung) {
@@ -45,7 +47,10 @@ void HarmLadder::SetBudget(double budget, std::vector<HarmChange>& changes) {
 
 void HarmLadder::Advance(uint64_t now_ns, std::span<const HarmFigures> figures,
                          std::vector<HarmChange>& changes, std::vector<HarmExcess>& excesses) {
+  const uint64_t interval_ns = now_ns_ == 0 ? kFirstIntervalNs : now_ns - std::min(now_ns, now_ns_);
+  now_ns_ = now_ns;
   if (options_.budget <= 0) return;
+  const double wall_ns = static_cast<double>(interval_ns);
   for (const HarmFigures& one : figures) {
     auto [found, added] = processes_.try_emplace(one.tgid);
     Process& process = found->second;
@@ -53,11 +58,11 @@ void HarmLadder::Advance(uint64_t now_ns, std::span<const HarmFigures> figures,
     process.seen = true;
     process.active_ns = now_ns;
     process.may_change = one.may_change;
-    Add(process, {static_cast<double>(one.events), one.cost_ns, one.cpu_ns});
+    Add(process, {static_cast<double>(one.events), one.cost_ns, one.cpu_ns, wall_ns});
   }
   for (auto entry = processes_.begin(); entry != processes_.end();) {
     auto& [tgid, process] = *entry;
-    if (!process.seen) Add(process, {});
+    if (!process.seen) Add(process, {0, 0, 0, wall_ns});
     process.seen = false;
     Decide(now_ns, tgid, process, changes, excesses);
     const bool idle = process.rung == HarmRung::kFull && now_ns - process.active_ns > kKeepIdleNs;
@@ -79,6 +84,7 @@ HarmLadder::Interval HarmLadder::Sum(const Process& process) {
     sum.events += process.intervals[i].events;
     sum.cost_ns += process.intervals[i].cost_ns;
     sum.cpu_ns += process.intervals[i].cpu_ns;
+    sum.wall_ns += process.intervals[i].wall_ns;
   }
   return sum;
 }
@@ -90,7 +96,7 @@ void HarmLadder::Decide(uint64_t now_ns, uint32_t tgid, Process& process,
   process.share = sum.cpu_ns > 0 ? std::min(1.0, sum.cost_ns / sum.cpu_ns) : 0;
   const bool certain = static_cast<uint64_t>(sum.events) >= options_.min_events && sum.cpu_ns > 0;
   if (certain) process.event_ns[static_cast<size_t>(process.rung)] = sum.cost_ns / sum.events;
-  const bool matters = certain && sum.cost_ns >= static_cast<double>(options_.min_cost_ns);
+  const bool matters = certain && sum.cost_ns >= options_.min_cpu * sum.wall_ns;
   if (process.filled >= 2 && matters && process.share > options_.budget) {
     if (process.may_change && process.rung != HarmRung::kDetached) {
       StepDown(now_ns, tgid, process, changes);
@@ -123,7 +129,7 @@ void HarmLadder::MaybeStepUp(uint64_t now_ns, uint32_t tgid, Process& process, c
   const double cost_ns = sum.events * event_ns;
   const double others_ns = std::max(0.0, sum.cpu_ns - sum.cost_ns);
   const double share = cost_ns > 0 ? cost_ns / (others_ns + cost_ns) : 0;
-  if (cost_ns >= static_cast<double>(options_.min_cost_ns) &&
+  if (cost_ns > options_.headroom * options_.min_cpu * sum.wall_ns &&
       share > options_.headroom * options_.budget) {
     // Its events may have become cheaper: what was known of them is not believed for ever.
     if (stood_ns >= options_.longest_wait_ns) {

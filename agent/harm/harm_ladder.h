@@ -28,12 +28,14 @@ std::string_view HarmRungName(HarmRung rung);  // stable
 
 struct HarmOptions {
   double budget = 0.05;  // of a process's CPU time; 0: nobody is limited
-  // Below these in a window nothing is decided: figures are too rough, and nobody is harmed.
+  // Below this in a window nothing is decided: figures are too rough.
   uint64_t min_events = 4096;
-  uint64_t min_cost_ns = 1'000'000;
+  // Of one CPU. Of a process that computes little even a large share is next to nothing: less than this is no harm, whatever
+  // the process has besides.
+  double min_cpu = 0.01;
   uint64_t first_wait_ns = 10'000'000'000;    // before a way up
   uint64_t longest_wait_ns = 640'000'000'000;
-  double headroom = 0.7;  // of the budget: a way up must promise less
+  double headroom = 0.7;  // of the budget or of min_cpu: a way up must promise less
 };
 
 // One process in the interval since the last Advance.
@@ -49,7 +51,7 @@ struct HarmChange {
   uint32_t tgid = 0;
   HarmRung from = HarmRung::kFull;
   HarmRung to = HarmRung::kFull;
-  double share = 0;  // going down: what it was; going up: what it is meant to be
+  double share = 0;  // of its CPU time; going down: what it was; going up: what it is meant to be
 };
 
 // Costs more than the budget at the lowest rung. Told once a process.
@@ -91,6 +93,7 @@ class HarmLadder {
     double events = 0;
     double cost_ns = 0;
     double cpu_ns = 0;
+    double wall_ns = 0;
   };
   struct Process {
     HarmRung rung = HarmRung::kFull;
@@ -119,6 +122,7 @@ class HarmLadder {
 
   HarmOptions options_;
   std::unordered_map<uint32_t, Process> processes_;
+  uint64_t now_ns_ = 0;  // of the latest Advance
 };
 
 }  // namespace zerotap

@@ -152,6 +152,39 @@ TEST_F(HarmLadderTest, RoughFiguresDecideNothing) {
   EXPECT_TRUE(changes_.empty());
 }
 
+// nginx with a few hundred cheap requests a second.
+TEST_F(HarmLadderTest, ALargeShareOfNextToNothingIsNoHarm) {
+  programs_[1] = {.events = 24'000, .cpu_ns = 60e6};  // 0.96 % of a CPU, 14 % of its own time
+  Run(600);
+  EXPECT_TRUE(changes_.empty());
+  EXPECT_TRUE(excesses_.empty());
+  programs_[1].events = 26'000;  // 1.04 %; by the rung below 0.91
+  Run(600);
+  ASSERT_EQ(changes_.size(), 1u) << "the floor is one of what is taken, not of the way up alone";
+  EXPECT_GT(changes_[0].share, 0.1);
+  EXPECT_EQ(ladder_.rung(1), HarmRung::kHeads);
+}
+
+TEST_F(HarmLadderTest, GoesUpWhenTheRungAboveWouldTakeNextToNothing) {
+  programs_[1] = {.events = 50'000, .cpu_ns = 60e6};
+  Run(60);
+  ASSERT_EQ(ladder_.rung(1), HarmRung::kCounts);
+  programs_[1].events = 15'000;  // 0.6 % of a CPU at full, 9 % of its own time
+  Run(60);
+  EXPECT_EQ(ladder_.rung(1), HarmRung::kFull);
+}
+
+TEST_F(HarmLadderTest, TheFloorIsMeasuredAgainstTheTimeThatPassed) {
+  now_ns_ += kSecond;
+  ladder_.Advance(now_ns_, {}, changes_, excesses_);
+  for (int i = 0; i < 60; ++i) {  // ticks that are late by a second: 0.8 % of a CPU
+    now_ns_ += 2 * kSecond;
+    const HarmFigures figures{1, 40'000, 16e6, 100e6, true};
+    ladder_.Advance(now_ns_, {&figures, 1}, changes_, excesses_);
+  }
+  EXPECT_TRUE(changes_.empty());
+}
+
 TEST_F(HarmLadderTest, ABurstOfASecondIsNoReason) {
   programs_[1] = {.events = 20'000};
   for (int i = 0; i < 20; ++i) {

@@ -11,8 +11,9 @@ namespace zerotap {
 namespace {
 
 constexpr uint64_t kMinuteNs = 60'000'000'000;
-// A reading of a process that had no event since is of no use: its CPU time is that of another interval.
-constexpr uint64_t kReadingKeepNs = 1'500'000'000;
+// The CPU time of a process is read for so long after its last sample: an interval without one counts with what the process
+// computed in it.
+constexpr uint64_t kReadingKeepNs = HarmLadder::kKeepIdleNs;
 
 HarmOptions OptionsOf(double budget) {
   HarmOptions options;
@@ -63,14 +64,15 @@ void HarmGuard::Tick(uint64_t now_ns) {
 
 void HarmGuard::TakeFigures() {
   figures_.clear();
+  quiet_.clear();
   for (const ProcessCost& cost : costs_) {
-    const std::optional<uint64_t> cpu_ns = hooks_.cpu_ns ? hooks_.cpu_ns(cost.tgid) : ProcessCpuNs(cost.tgid);
+    const std::optional<uint64_t> cpu_ns = ReadCpu(cost.tgid);
     if (!cpu_ns) {
       Forget(cost.tgid);
       continue;
     }
-    const CpuReading before = std::exchange(readings_[cost.tgid], CpuReading{*cpu_ns, now_ns_});
-    if (before.at_ns == 0 || now_ns_ - before.at_ns > kReadingKeepNs) continue;
+    const CpuReading before = std::exchange(readings_[cost.tgid], CpuReading{*cpu_ns, now_ns_, now_ns_});
+    if (before.at_ns == 0) continue;  // its cost belongs to no known CPU time
     const TracedProcess* process = pipeline_.FindProcess(cost.tgid);
     // One that was not met yet is asked for when something is to be done about it.
     const bool traced = process == nullptr || process->traced;
@@ -87,8 +89,34 @@ void HarmGuard::TakeFigures() {
     figures_.push_back(figures);
   }
   std::erase_if(readings_, [this](const auto& reading) {
-    return now_ns_ - reading.second.at_ns > kReadingKeepNs;
+    return now_ns_ - reading.second.sample_ns > kReadingKeepNs;
   });
+  for (const auto& [tgid, reading] : readings_) {
+    if (reading.at_ns != now_ns_) quiet_.push_back(tgid);
+  }
+  for (const uint32_t tgid : quiet_) TakeQuiet(tgid);
+}
+
+// Had no sample in this interval, but computed.
+void HarmGuard::TakeQuiet(uint32_t tgid) {
+  const std::optional<uint64_t> cpu_ns = ReadCpu(tgid);
+  if (!cpu_ns) {
+    Forget(tgid);
+    return;
+  }
+  CpuReading& reading = readings_[tgid];
+  HarmFigures figures;
+  figures.tgid = tgid;
+  figures.cpu_ns = static_cast<double>(*cpu_ns - std::min(*cpu_ns, reading.cpu_ns));
+  const TracedProcess* process = pipeline_.FindProcess(tgid);
+  figures.may_change = process == nullptr || process->traced;
+  figures_.push_back(figures);
+  reading.cpu_ns = *cpu_ns;
+  reading.at_ns = now_ns_;
+}
+
+std::optional<uint64_t> HarmGuard::ReadCpu(uint32_t tgid) const {
+  return hooks_.cpu_ns ? hooks_.cpu_ns(tgid) : ProcessCpuNs(tgid);
 }
 
 void HarmGuard::Apply(const std::vector<HarmChange>& changes) {

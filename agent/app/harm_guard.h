@@ -53,6 +53,8 @@ class HarmGuard {
 
  private:
   void TakeFigures();
+  void TakeQuiet(uint32_t tgid);
+  std::optional<uint64_t> ReadCpu(uint32_t tgid) const;
   void Apply(const std::vector<HarmChange>& changes);
   std::string NameOf(uint32_t tgid) const;
   bool MayLog();
@@ -64,10 +66,12 @@ class HarmGuard {
   struct CpuReading {
     uint64_t cpu_ns = 0;
     uint64_t at_ns = 0;
+    uint64_t sample_ns = 0;  // the latest tick that had a sample of it
   };
   std::unordered_map<uint32_t, CpuReading> readings_;
   std::vector<ProcessCost> costs_;
   std::vector<HarmFigures> figures_;
+  std::vector<uint32_t> quiet_;
   HarmCounts counts_;
   uint64_t now_ns_ = 0;
   uint64_t minute_ns_ = 0;

@@ -56,7 +56,7 @@ void HarmLadder::Advance(uint64_t now_ns, std::span<const HarmFigures> figures,
     Process& process = found->second;
     if (added) process.wait_ns = options_.first_wait_ns;
     process.seen = true;
-    process.active_ns = now_ns;
+    if (added || one.events > 0) process.active_ns = now_ns;
     process.may_change = one.may_change;
     Add(process, {static_cast<double>(one.events), one.cost_ns, one.cpu_ns, wall_ns});
   }
@@ -111,10 +111,15 @@ void HarmLadder::Decide(uint64_t now_ns, uint32_t tgid, Process& process,
 
 void HarmLadder::StepDown(uint64_t now_ns, uint32_t tgid, Process& process,
                           std::vector<HarmChange>& changes) {
-  // So soon after a way up: what was foreseen of the rung was wrong.
-  if (process.up_ns != 0 && now_ns - process.up_ns < 2 * process.wait_ns) {
-    process.wait_ns = std::min(2 * process.wait_ns, options_.longest_wait_ns);
-    process.up_ns = 0;
+  if (process.up_ns != 0) {
+    const uint64_t lasted_ns = now_ns - process.up_ns;
+    // So soon after a way up: what was foreseen of the rung was wrong, or the load comes and goes.
+    if (lasted_ns < std::max(2 * process.wait_ns, options_.lasting_ns)) {
+      process.wait_ns = std::min(2 * process.wait_ns, options_.longest_wait_ns);
+    } else {
+      MaybeShortenWait(now_ns, process);
+    }
+    process.up_ns = 0;  // the rungs that it falls further say nothing more of that way up
   }
   changes.push_back({tgid, process.rung, Below(process.rung), process.share});
   Change(now_ns, process, Below(process.rung));
@@ -138,13 +143,16 @@ void HarmLadder::MaybeStepUp(uint64_t now_ns, uint32_t tgid, Process& process, c
     }
     return;
   }
-  // A way up that lasted for long is no sign of flapping.
-  if (process.up_ns != 0 && now_ns - process.up_ns > 4 * process.wait_ns) {
-    process.wait_ns = std::max(process.wait_ns / 2, options_.first_wait_ns);
-  }
+  MaybeShortenWait(now_ns, process);
   process.up_ns = now_ns;
   changes.push_back({tgid, process.rung, next, share});
   Change(now_ns, process, next);
+}
+
+// A way up that lasted for long is no sign of flapping.
+void HarmLadder::MaybeShortenWait(uint64_t now_ns, Process& process) const {
+  if (process.up_ns == 0 || now_ns - process.up_ns <= std::max(4 * process.wait_ns, options_.lasting_ns)) return;
+  process.wait_ns = std::max(process.wait_ns / 2, options_.first_wait_ns);
 }
 
 void HarmLadder::Change(uint64_t now_ns, Process& process, HarmRung to) {

@@ -35,6 +35,7 @@ struct HarmOptions {
   double min_cpu = 0.01;
   uint64_t first_wait_ns = 10'000'000'000;    // before a way up
   uint64_t longest_wait_ns = 640'000'000'000;
+  uint64_t lasting_ns = 120'000'000'000;  // a way up that is undone sooner was in vain, however short the wait for it
   double headroom = 0.7;  // of the budget or of min_cpu: a way up must promise less
 };
 
@@ -73,7 +74,7 @@ class HarmLadder {
   // 0 takes everyone up to the top at once.
   void SetBudget(double budget, std::vector<HarmChange>& changes);
 
-  // Processes that are not among the figures had no event.
+  // Processes that are not among the figures had no event, and computed nothing that counts.
   void Advance(uint64_t now_ns, std::span<const HarmFigures> figures,
                std::vector<HarmChange>& changes, std::vector<HarmExcess>& excesses);
 
@@ -105,7 +106,7 @@ class HarmLadder {
     size_t filled = 0;      // intervals since the last change
     std::array<double, kHarmRungs> event_ns{};  // what an event took at that rung, 0 = unknown
     uint64_t changed_ns = 0;
-    uint64_t up_ns = 0;     // the latest way up, 0 = none
+    uint64_t up_ns = 0;     // the latest way up since it fell, 0 = none
     uint64_t active_ns = 0;
     uint64_t wait_ns = 0;   // before the next way up
     double share = 0;
@@ -118,6 +119,7 @@ class HarmLadder {
   void StepDown(uint64_t now_ns, uint32_t tgid, Process& process, std::vector<HarmChange>& changes);
   void MaybeStepUp(uint64_t now_ns, uint32_t tgid, Process& process, const Interval& sum,
                    std::vector<HarmChange>& changes);
+  void MaybeShortenWait(uint64_t now_ns, Process& process) const;
   void Change(uint64_t now_ns, Process& process, HarmRung to);
 
   HarmOptions options_;

@@ -36,6 +36,7 @@ class HarmGuardTest : public ::testing::Test {
   void Start(double budget) {
     HarmHooks hooks;
     hooks.take = [this](std::vector<ProcessCost>& out) {
+      if (ticks_++ % every_ != 0) return;
       for (const ProcessCost& cost : costs_) out.push_back(cost);
     };
     hooks.prices = {100, 20};
@@ -61,6 +62,7 @@ class HarmGuardTest : public ::testing::Test {
   std::vector<ProcessCost> costs_;
   std::unique_ptr<HarmGuard> guard_;
   uint32_t left_out_ = 0, gone_ = 0;
+  uint32_t every_ = 1, ticks_ = 0;  // which ticks find samples
   uint64_t now_ns_ = 1000 * kSecond;
 };
 
@@ -76,6 +78,39 @@ TEST_F(HarmGuardTest, TheCostIsTimeAndPrices) {
   ASSERT_EQ(guard_->Counts().limited.size(), 1u);
   EXPECT_EQ(guard_->Counts().limited[0].service, "service-7");
   EXPECT_NEAR(guard_->Counts().limited[0].share, 0.04, 0.001);
+}
+
+TEST_F(HarmGuardTest, SecondsWithoutSamplesCountWithTheirCpuTime) {
+  Know(7);
+  // 8 % of every fourth second: 2 % of its CPU time.
+  costs_ = {{.tgid = 7, .ignored = 800'000}};
+  every_ = 4;
+  Start(0.03);
+  Run(120);
+  EXPECT_EQ(guard_->Counts().steps_down, (std::array<uint64_t, kHarmRungs>{}));
+  Start(0.015);
+  Run(120);
+  EXPECT_GT(guard_->Counts().steps_down[1], 0u);
+}
+
+TEST_F(HarmGuardTest, LateTicksDropNoFigures) {
+  Know(7);
+  costs_ = {{.tgid = 7, .ignored = 2'000'000}};  // 10 % of two seconds
+  Start(0.03);
+  for (int i = 0; i < 30; ++i) guard_->Tick(now_ns_ += 2 * kSecond);
+  EXPECT_EQ(control_.policies[7], ZT_PROCESS_IGNORE);
+}
+
+TEST_F(HarmGuardTest, AProcessThatEndsWhileItIsQuietIsForgotten) {
+  Know(7);
+  costs_ = {{.tgid = 7, .ignored = 1'000'000}};
+  Start(0.03);
+  Run(30);
+  ASSERT_EQ(guard_->Counts().limited.size(), 1u);
+  costs_.clear();
+  gone_ = 7;
+  Run(1);
+  EXPECT_TRUE(guard_->Counts().limited.empty());
 }
 
 TEST_F(HarmGuardTest, StepsArePutInForceAndCounted) {

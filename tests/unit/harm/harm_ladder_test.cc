@@ -125,6 +125,46 @@ TEST_F(HarmLadderTest, FlappingIsBounded) {
   EXPECT_GE(changes_.size(), 2u * 10) << "it is tried again";
 }
 
+// Half a minute of load, half a minute of none: each way up lasts longer than the first waits.
+TEST_F(HarmLadderTest, ALoadThatComesAndGoesIsNotFollowedForEver) {
+  for (int i = 0; i < 4 * 3600; ++i) {
+    programs_[1].events = i % 60 < 30 ? 500'000 : 0;
+    Run(1);
+  }
+  // While waits are short all rungs are gone through each minute.
+  EXPECT_LE(changes_.size(), 2u * (7 * 4 + 4 * 3600 / 640 + 1));
+  changes_.clear();
+  for (int i = 0; i < 4 * 3600; ++i) {
+    programs_[1].events = i % 60 < 30 ? 500'000 : 0;
+    Run(1);
+  }
+  EXPECT_LE(changes_.size(), 2u * (4 * 3600 / 640 + 1));
+  EXPECT_GE(changes_.size(), 10u) << "it is tried again";
+}
+
+TEST_F(HarmLadderTest, WaitsBecomeShorterWhenWaysUpLast) {
+  for (int i = 0; i < 3600; ++i) {
+    programs_[1].events = i % 60 < 30 ? 500'000 : 0;
+    Run(1);
+  }
+  programs_[1].events = 0;
+  Run(6 * 3600);
+  ASSERT_EQ(ladder_.rung(1), HarmRung::kFull);
+  for (int day = 0; day < 7; ++day) {  // a busy minute a day
+    programs_[1] = {.events = 20};
+    Run(12 * 3600);
+    programs_[1] = {.events = 500'000};
+    Run(60);
+    programs_[1] = {.events = 20};
+    Run(12 * 3600);
+  }
+  programs_[1] = {.events = 500'000};
+  Run(60);
+  programs_[1].events = 20;
+  Run(60);
+  EXPECT_EQ(ladder_.rung(1), HarmRung::kFull);
+}
+
 TEST_F(HarmLadderTest, EventsThatBecameCheaperAreNotHeldAgainstItForEver) {
   programs_[1] = {.events = 150'000};
   Run(60);

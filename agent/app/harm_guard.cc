@@ -73,9 +73,7 @@ void HarmGuard::TakeFigures() {
     }
     const CpuReading before = std::exchange(readings_[cost.tgid], CpuReading{*cpu_ns, now_ns_, now_ns_});
     if (before.at_ns == 0) continue;  // its cost belongs to no known CPU time
-    const TracedProcess* process = pipeline_.FindProcess(cost.tgid);
-    // One that was not met yet is asked for when something is to be done about it.
-    const bool traced = process == nullptr || process->traced;
+    const bool traced = IsTraced(cost.tgid);
     const bool detached = !traced || ladder_.rung(cost.tgid) == HarmRung::kDetached;
     HarmFigures figures;
     figures.tgid = cost.tgid;
@@ -108,11 +106,16 @@ void HarmGuard::TakeQuiet(uint32_t tgid) {
   HarmFigures figures;
   figures.tgid = tgid;
   figures.cpu_ns = static_cast<double>(*cpu_ns - std::min(*cpu_ns, reading.cpu_ns));
-  const TracedProcess* process = pipeline_.FindProcess(tgid);
-  figures.may_change = process == nullptr || process->traced;
+  figures.may_change = IsTraced(tgid);
   figures_.push_back(figures);
   reading.cpu_ns = *cpu_ns;
   reading.at_ns = now_ns_;
+}
+
+// One that was not met yet is asked for when something is to be done about it.
+bool HarmGuard::IsTraced(uint32_t tgid) const {
+  const TracedProcess* process = pipeline_.FindProcess(tgid);
+  return process == nullptr || process->traced;
 }
 
 std::optional<uint64_t> HarmGuard::ReadCpu(uint32_t tgid) const {
@@ -122,6 +125,8 @@ std::optional<uint64_t> HarmGuard::ReadCpu(uint32_t tgid) const {
 void HarmGuard::Apply(const std::vector<HarmChange>& changes) {
   for (const HarmChange& change : changes) {
     pipeline_.SetHarmRung(change.tgid, change.to);
+    // Who is left out by rules, which may be known only now, is not watched anyway: that is no step.
+    if (!IsTraced(change.tgid)) continue;
     const bool down = change.to > change.from;
     ++(down ? counts_.steps_down : counts_.steps_up)[static_cast<size_t>(change.to)];
     if (!MayLog()) continue;
@@ -169,6 +174,7 @@ bool HarmGuard::MayLog() {
 HarmCounts HarmGuard::Counts() const {
   HarmCounts counts = counts_;
   for (const HarmState& state : ladder_.Limited()) {
+    if (!IsTraced(state.tgid)) continue;
     const TracedProcess* process = pipeline_.FindProcess(state.tgid);
     LimitedProcess limited{state.tgid, {}, state.rung, state.share};
     if (process != nullptr && process->resource) limited.service = process->resource->service_name;

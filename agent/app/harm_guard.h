@@ -54,6 +54,7 @@ class HarmGuard {
  private:
   void TakeFigures();
   void TakeQuiet(uint32_t tgid);
+  bool IsTraced(uint32_t tgid) const;
   std::optional<uint64_t> ReadCpu(uint32_t tgid) const;
   void Apply(const std::vector<HarmChange>& changes);
   std::string NameOf(uint32_t tgid) const;

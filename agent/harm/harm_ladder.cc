@@ -91,6 +91,11 @@ HarmLadder::Interval HarmLadder::Sum(const Process& process) {
 
 void HarmLadder::Decide(uint64_t now_ns, uint32_t tgid, Process& process,
                         std::vector<HarmChange>& changes, std::vector<HarmExcess>& excesses) {
+  if (!process.may_change && process.rung != HarmRung::kFull) {
+    changes.push_back({tgid, process.rung, HarmRung::kFull, 0});
+    Change(now_ns, process, HarmRung::kFull);
+    process.up_ns = 0;
+  }
   const Interval sum = Sum(process);
   // The cost is a part of the CPU time: where the sums say otherwise one of them is rough.
   process.share = sum.cpu_ns > 0 ? std::min(1.0, sum.cost_ns / sum.cpu_ns) : 0;

@@ -45,7 +45,8 @@ struct HarmFigures {
   uint64_t events = 0;
   double cost_ns = 0;
   double cpu_ns = 0;  // of the process, the cost included
-  bool may_change = true;  // false: left out by rules; all that can be is to say that it is still too much
+  // False: left out by rules. It has no rung (full, at once); all that can be is to say that it is still too much.
+  bool may_change = true;
 };
 
 struct HarmChange {

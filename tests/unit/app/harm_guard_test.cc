@@ -149,6 +149,19 @@ TEST_F(HarmGuardTest, WhoCannotBeLoweredIsSaidOnce) {
   EXPECT_EQ(control_.policies[9], ZT_PROCESS_IGNORE);
 }
 
+TEST_F(HarmGuardTest, WhoTurnsOutToBeLeftOutTakesNoSteps) {
+  left_out_ = 9;
+  costs_ = {{.tgid = 9, .ignored = 2'000'000}};  // not met: that it is left out is known after the first step
+  Start(0.03);
+  for (int i = 0; i < 60; ++i) {
+    Run(1);
+    EXPECT_TRUE(guard_->Counts().limited.empty());
+  }
+  EXPECT_EQ(guard_->Counts().steps_down, (std::array<uint64_t, kHarmRungs>{}));
+  EXPECT_EQ(guard_->Counts().steps_up, (std::array<uint64_t, kHarmRungs>{}));
+  EXPECT_EQ(control_.policies[9], ZT_PROCESS_IGNORE);
+}
+
 TEST_F(HarmGuardTest, AProcessOfWhichNothingWasKnownIsLimitedToo) {
   costs_ = {{.tgid = 7, .ignored = 1'000'000}};
   Start(0.03);

@@ -186,6 +186,18 @@ TEST_F(HarmLadderTest, WhatIsTooMuchEvenAtTheBottomIsSaidOnce) {
   EXPECT_GT(excesses_[0].share, 0.1);
 }
 
+TEST_F(HarmLadderTest, WhoIsLeftOutHasNoRung) {
+  programs_[1] = {.events = 1'000'000};
+  Run(30);
+  ASSERT_EQ(ladder_.rung(1), HarmRung::kDetached);
+  programs_[1].may_change = false;
+  changes_.clear();
+  Run(1);
+  EXPECT_TRUE(ladder_.Limited().empty());
+  Run(600);
+  EXPECT_EQ(changes_.size(), 1u);
+}
+
 TEST_F(HarmLadderTest, RoughFiguresDecideNothing) {
   programs_[1] = {.events = 500, .cpu_ns = 1e6};  // 17 % of a process that does next to nothing
   Run(600);

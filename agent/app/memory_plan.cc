@@ -50,11 +50,6 @@ uint64_t SeriesBytes(const Config& config) {
   return config.metrics.histogram == "exponential" ? kExponentialSeriesBytes : kSeriesBytes;
 }
 
-uint64_t Exporters(const std::vector<std::string>& names) {
-  return std::max<uint64_t>(1, static_cast<uint64_t>(std::count_if(
-                                   names.begin(), names.end(), [](const std::string& name) { return name != "none"; })));
-}
-
 uint64_t MapBytes(const Config& config) {
   const uint64_t connections = config.capture.max_connections;
   uint64_t bytes = connections * (kElementBytes + 128) + kSmallMapsBytes + kListedProcesses * (kElementBytes + 16);
@@ -72,14 +67,13 @@ uint64_t MapBytes(const Config& config) {
 
 // What does not depend on the limit but through the sizes of the kernel's maps.
 uint64_t Unshared(const Config& config) {
-  return kFixedBytes + Exporters(config.exports.traces) * kSpanExportBytes +
-         Exporters(config.exports.metrics) * kMetricExportBytes + KernelMemory(config);
+  return kFixedBytes + SendingExporters(config.exports.traces) * kSpanExportBytes +
+         SendingExporters(config.exports.metrics) * kMetricExportBytes + KernelMemory(config);
 }
 
-// A function of the limit, so that a lower one is tried until everything fits.
+// A function of the limit, so that others are tried until everything fits.
 template <typename IsSet>
-void DeriveCaps(const IsSet& is_set, Config& config) {
-  const uint64_t limit = config.memory.limit_bytes;
+void DeriveCaps(const IsSet& is_set, uint64_t limit, Config& config) {
   const auto derive = [&is_set](std::string_view key, uint64_t& value, uint64_t derived) {
     if (!is_set(key)) value = derived;
   };
@@ -96,15 +90,30 @@ void DeriveCaps(const IsSet& is_set, Config& config) {
   const uint64_t shared = limit > unshared + kLeastShared ? limit - unshared : kLeastShared;
   const auto share = [shared](uint64_t hundredths) { return shared / 100 * hundredths; };
   config.memory.connection_bytes = share(kConnectionsShare);
-  config.memory.metric_queue_points = share(kMetricQueueShare) / Exporters(config.exports.metrics) / SeriesBytes(config);
+  config.memory.metric_queue_points = share(kMetricQueueShare) / SendingExporters(config.exports.metrics) / SeriesBytes(config);
   config.memory.max_processes = std::clamp<uint64_t>(share(kProcessesShare) / kProcessBytes, 256, 8192);
   config.pipeline.max_held_bytes = share(kHeldShare);
   config.memory.sizes_queues = !is_set("export.queue_memory");
   derive("export.queue_memory", config.exports.queue_bytes,
-         std::max(kMiB, share(kQueueShare) / Exporters(config.exports.traces) / kMiB * kMiB));
+         std::max(kMiB, share(kQueueShare) / SendingExporters(config.exports.traces) / kMiB * kMiB));
   derive("metrics.max_series", config.pipeline.red.max_series_per_metric,
          std::clamp<uint64_t>(share(kSeriesShare) / kSeriesMetrics / SeriesBytes(config) * 2 / 3, 100, 2000));
   config.pipeline.max_connections = config.capture.max_connections;
+}
+
+uint64_t RoundUpToMiB(uint64_t bytes) { return (bytes + kMiB - 1) / kMiB * kMiB; }
+
+// What was set takes more than its share: the others get what a lower limit would give them, as much as fits.
+template <typename IsSet>
+Status FitBelow(const IsSet& is_set, Config& config) {
+  for (uint64_t trial = config.memory.limit_bytes; trial > 0;) {
+    trial -= std::min(trial, kMiB);
+    DeriveCaps(is_set, trial, config);
+    if (PlanMemory(config).total() <= config.memory.limit_bytes) return {};
+  }
+  const MemoryPlan least = PlanMemory(config);
+  return Fail("memory.limit: " + ByteSizeText(config.memory.limit_bytes) + " is too little for what is asked for; set it to " +
+              ByteSizeText(RoundUpToMiB(least.total())) + " or more, or caps to less (" + least.Text() + ")");
 }
 
 std::string ReadText(const std::string& path) {
@@ -128,9 +137,12 @@ uint64_t LeastOf(const std::string& base, std::string path, const char* file) {
   }
 }
 
-uint64_t RoundUpToMiB(uint64_t bytes) { return (bytes + kMiB - 1) / kMiB * kMiB; }
-
 }  // namespace
+
+uint64_t SendingExporters(const std::vector<std::string>& names) {
+  return std::max<uint64_t>(1, static_cast<uint64_t>(std::count_if(
+                                   names.begin(), names.end(), [](const std::string& name) { return name != "none"; })));
+}
 
 uint64_t MemoryPlan::total() const {
   uint64_t sum = 0;
@@ -185,8 +197,8 @@ uint64_t KernelMemory(const Config& config) {
 MemoryPlan PlanMemory(const Config& config) {
   // With those of overflow: a quarter by process, a quarter by service.
   const uint64_t series = kSeriesMetrics * config.pipeline.red.max_series_per_metric * SeriesBytes(config) / 2 * 3;
-  const uint64_t traces = Exporters(config.exports.traces);
-  const uint64_t metrics = Exporters(config.exports.metrics);
+  const uint64_t traces = SendingExporters(config.exports.traces);
+  const uint64_t metrics = SendingExporters(config.exports.metrics);
   MemoryPlan plan;
   plan.parts = {
       {"code and fixed parts", kFixedBytes},
@@ -214,20 +226,16 @@ Status ApplyMemoryLimit(const MachineFacts& machine, const ConfigOrigins& origin
     const uint64_t of_group = machine.control_group_bytes / 8 * 7;
     config.memory.limit_bytes = of_group == 0 ? kDefaultLimit : std::min(kDefaultLimit, of_group);
   }
-  DeriveCaps(is_set, config);
-  const MemoryPlan plan = PlanMemory(config);
-  if (plan.total() <= config.memory.limit_bytes) return {};
+  DeriveCaps(is_set, config.memory.limit_bytes, config);
+  if (PlanMemory(config).total() <= config.memory.limit_bytes) return {};
+  if (chosen) return FitBelow(is_set, config);
   // With a higher limit the derived caps are higher too: the least that fits is looked for.
   Config enough = config;
   uint64_t least = RoundUpToMiB(config.memory.limit_bytes);
   while (PlanMemory(enough).total() > least) {
     least += kMiB;
     enough.memory.limit_bytes = least;
-    DeriveCaps(is_set, enough);
-  }
-  if (chosen) {
-    return Fail("memory.limit: " + ByteSizeText(config.memory.limit_bytes) + " is too little for what is asked for; set it to " +
-                ByteSizeText(least) + " or more, or caps to less (" + PlanMemory(enough).Text() + ")");
+    DeriveCaps(is_set, least, enough);
   }
   config = std::move(enough);
   if (machine.control_group_bytes != 0) {

@@ -13,6 +13,9 @@
 
 namespace zerotap {
 
+// How many of these names send something; 1 at least.
+uint64_t SendingExporters(const std::vector<std::string>& names);
+
 struct MemoryPart {
   std::string_view what;
   uint64_t bytes = 0;  // at worst

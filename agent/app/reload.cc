@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "agent/app/config_schema.h"
+#include "agent/app/memory_plan.h"
 
 namespace zerotap {
 namespace {
@@ -68,12 +69,15 @@ ConfigChange PlanChange(const Config& current, const Config& wanted) {
   ConfigChange change;
   change.config = wanted;
   HoldBack(current, change.config);
+  // Whether the size of the queues was asked for is no matter of memory: it changes with that size.
+  change.config.memory.sizes_queues = wanted.memory.sizes_queues;
   Config compared = wanted;
   if (!current.pipeline.spans_enabled && !wanted.pipeline.spans_enabled) {
     compared.waits_enabled = current.waits_enabled;  // no matter without spans
   }
-  // Nobody asked for another: it follows from what changes at a restart only.
-  if (current.memory.sizes_queues && wanted.memory.sizes_queues) {
+  // Nobody asked for another, and as many share it: it follows from what changes at a restart only.
+  if (current.memory.sizes_queues && wanted.memory.sizes_queues &&
+      SendingExporters(current.exports.traces) == SendingExporters(wanted.exports.traces)) {
     compared.exports.queue_bytes = change.config.exports.queue_bytes = current.exports.queue_bytes;
   }
   for (std::string& key : ChangedKeys(current, compared)) {

@@ -123,6 +123,34 @@ TEST(MemoryPlanTest, WhatWasSetStaysAndRaisesALimitThatWasNot) {
   EXPECT_FALSE(Apply(config, {"export.queue_memory", "memory.limit"}).has_value());
 }
 
+TEST(MemoryPlanTest, WhatIsNotSetMakesRoomForWhatIs) {
+  Config usual = Usual(), config = Usual();
+  usual.memory.limit_bytes = config.memory.limit_bytes = 400 * kMiB;
+  ASSERT_TRUE(Apply(usual, {"memory.limit"}));
+  config.exports.queue_bytes = 200 * kMiB;
+  ASSERT_TRUE(Apply(config, {"memory.limit", "export.queue_memory"}));
+  EXPECT_EQ(config.memory.limit_bytes, 400 * kMiB);
+  EXPECT_EQ(config.exports.queue_bytes, 200 * kMiB);
+  EXPECT_LE(PlanMemory(config).total(), 400 * kMiB);
+  EXPECT_GE(PlanMemory(config).total(), 380 * kMiB) << "no more is taken away than needed";
+  EXPECT_LT(config.memory.connection_bytes, usual.memory.connection_bytes);
+
+  config = Usual();
+  config.memory.limit_bytes = 200 * kMiB;
+  config.exports.queue_bytes = 200 * kMiB;
+  const Status status = Apply(config, {"memory.limit", "export.queue_memory"});
+  ASSERT_FALSE(status.has_value());
+  const std::string text = status.error().message;
+  const std::string mark = "set it to ";
+  const uint64_t least = std::strtoull(text.c_str() + text.find(mark) + mark.size(), nullptr, 10);
+  for (const uint64_t enough : {least, least - 1}) {
+    config = Usual();
+    config.memory.limit_bytes = enough * kMiB;
+    config.exports.queue_bytes = 200 * kMiB;
+    EXPECT_EQ(Apply(config, {"memory.limit", "export.queue_memory"}).has_value(), enough == least) << enough;
+  }
+}
+
 class ControlGroupTest : public testing::Test {
  protected:
   void TearDown() override { std::filesystem::remove_all(root_); }

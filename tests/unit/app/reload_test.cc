@@ -9,6 +9,7 @@
 
 #include "agent/app/config_schema.h"
 #include "agent/app/config_yaml.h"
+#include "agent/app/memory_plan.h"
 
 namespace zerotap {
 namespace {
@@ -127,6 +128,36 @@ TEST(Reload, OnlyWhatDiffersIsAChange) {
                                                 "targets: {exclude: [{pid: 1}]}"));
   EXPECT_THAT(types.held, ElementsAre("capture.btf"));
   EXPECT_EQ(types.config.capture.btf, "");
+}
+
+// As LoadConfig does, on a machine with 2 CPUs and no control group.
+Config Sized(const std::string& yaml, const std::vector<std::string>& set = {}) {
+  Config config = Read(yaml);
+  if (config.exports.traces.empty()) config.exports.traces = {"otlp"};
+  ConfigOrigins origins;
+  for (const std::string& key : set) origins[key] = "a file";
+  std::vector<std::string> warnings;
+  EXPECT_TRUE(ApplyMemoryLimit({0, 2}, origins, config, warnings));
+  return config;
+}
+
+TEST(Reload, QueuesThatFollowFromTheLimitStayUntilTheyAreAskedForOrShared) {
+  const Config start = Sized("{}");
+  const Config asked = Sized("export: {queue_memory: 2MiB}", {"export.queue_memory"});
+  const ConfigChange set = PlanChange(start, asked);
+  EXPECT_THAT(set.taken, ElementsAre("export.queue_memory"));
+  EXPECT_EQ(set.config.exports.queue_bytes, uint64_t{2} << 20);
+  // What was taken is remembered: without the line the size follows from the limit again.
+  const ConfigChange unset = PlanChange(set.config, start);
+  EXPECT_THAT(unset.taken, ElementsAre("export.queue_memory"));
+  EXPECT_EQ(unset.config.exports.queue_bytes, start.exports.queue_bytes);
+  EXPECT_THAT(PlanChange(unset.config, Sized("memory: {limit: 128MiB}", {"memory.limit"})).taken, IsEmpty());
+
+  const Config two = Sized("export: {traces: [otlp, console]}");
+  ASSERT_LT(two.exports.queue_bytes, start.exports.queue_bytes);
+  const ConfigChange shared = PlanChange(start, two);
+  EXPECT_THAT(shared.taken, Contains("export.queue_memory"));
+  EXPECT_EQ(shared.config.exports.queue_bytes, two.exports.queue_bytes);
 }
 
 TEST(Reload, SpansThatComeLaterCannotSayWhatTheyWaitedFor) {

@@ -352,8 +352,10 @@ void PipelineLoop::WatchMemory() {
   }
   GiveBackFreed();
   if (!memory_.IsNear(AnonymousBytes())) return;
-  const size_t connections = pipeline_->LimitMemory(pipeline_->MemorySize() / 4 * 3);
   if (sinks_.shed) sinks_.shed();
+  // Where others hold the memory, giving up connections would cost requests and free next to nothing.
+  const uint64_t held = pipeline_->MemorySize();
+  const size_t connections = held > for_connections / 4 ? pipeline_->LimitMemory(held / 4 * 3) : 0;
   // What was freed goes back to the kernel; without that it would look as if nothing was.
   ::malloc_trim(0);
   if (memory_.MayLog(tick_ns_)) {

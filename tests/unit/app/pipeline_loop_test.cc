@@ -284,6 +284,20 @@ TEST_F(PipelineLoopTest, NearItsLimitOfMemoryItGivesUpWhatItCanAndCountsIt) {
   EXPECT_EQ(total.in_flight(), 0u);
 }
 
+TEST_F(PipelineLoopTest, ConnectionsThatHoldLittleAreNotGivenUpForOthers) {
+  options_.memory.total_bytes = 1 << 20;
+  options_.memory.connection_bytes = uint64_t{64} << 20;
+  Create();
+  loop_->Start();
+  source_.Put(Opened());
+  source_.Put(Data(ZT_DIRECTION_INGRESS, 0, kRequest));
+  ASSERT_TRUE(WaitFor([this] { return loop_->Snapshot().pipeline.live_connections == 1; }));
+  const size_t sheds = Count("shed 0");
+  ASSERT_TRUE(WaitFor([this, sheds] { return Count("shed 0") > sheds; }));
+  EXPECT_EQ(loop_->Snapshot().pipeline.live_connections, 1u);
+  EXPECT_EQ(loop_->ledger().Total().dropped[static_cast<size_t>(DropReason::kMemoryLimit)], 0u);
+}
+
 TEST_F(PipelineLoopTest, BelowItsLimitOfMemoryNothingIsGivenUp) {
   options_.memory.total_bytes = uint64_t{1} << 40;
   Create();

@@ -37,12 +37,15 @@ SpanBatcher::~SpanBatcher() { Shutdown(std::chrono::steady_clock::now()); }
 void SpanBatcher::Push(std::vector<Span>&& spans) {
   if (spans.empty()) return;
   std::vector<Span> dropped;
+  std::function<void(std::vector<Span>&&)> give_back;
   bool refused = false;
   bool must_wake = false;
   {
     std::lock_guard lock(mutex_);
     refused = stopping_;
-    if (!refused) {
+    if (refused) {
+      give_back = give_back_;
+    } else {
       for (Span& span : spans) {
         size_t bytes = EstimateMemory(span);
         queue_.push_back(Queued{std::move(span), bytes});
@@ -59,6 +62,7 @@ void SpanBatcher::Push(std::vector<Span>&& spans) {
     }
   }
   if (must_wake) wake_.notify_one();
+  if (give_back) return give_back(std::move(spans));
   if (refused) {
     stats_->CountLoss("stopped", spans.size());
     Report(spans, SpanFate::kFailed);

@@ -72,7 +72,8 @@ class SpanBatcher {
   void Shed();
 
   // Takes no more spans and gives back those that wait. Of those on their way, what Shutdown stops
-  // before the receiver can have it goes to `give_back`, on the batcher's thread.
+  // before the receiver can have it goes to `give_back`, on the batcher's thread; what is pushed
+  // yet, by one that was retired before, goes there too, on its thread.
   std::vector<Span> Retire(std::function<void(std::vector<Span>&&)> give_back);
 
   // Exports what is queued; what is not out by the deadline fails. Afterwards the exporter is gone

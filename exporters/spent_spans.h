@@ -1,6 +1,6 @@
 // Spans that exporters are done with, on their way back to who makes them: their memory is used
 // again instead of being freed on one thread and asked for on another. What there is no room for is
-// freed.
+// freed, and so are giants.
 #pragma once
 
 #include <cstddef>
@@ -22,6 +22,7 @@ class SpentSpans {
     std::lock_guard lock(mutex_);
     for (Span& span : spans) {
       if (spans_.size() >= max_spans_) break;
+      if (span.MemorySize() > kMaxSpanBytes) continue;
       spans_.push_back(std::move(span));
     }
   }
@@ -30,6 +31,8 @@ class SpentSpans {
     std::lock_guard lock(mutex_);
     out.swap(spans_);
   }
+
+  static constexpr size_t kMaxSpanBytes = 4096;  // as much as who makes them would keep
 
  private:
   const size_t max_spans_;

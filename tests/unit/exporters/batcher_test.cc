@@ -276,6 +276,42 @@ TEST(SpanBatcherTest, AnExporterThatMiscountsCannotBreakTheLedger) {
   EXPECT_EQ(harness.stats->Snapshot().exported, 10u);
 }
 
+TEST(SpanBatcherTest, WhatComesBackToARetiredOneIsPassedOn) {
+  Harness first, second, third;
+  first.options.tick = milliseconds(60'000);
+  second.options.tick = milliseconds(60'000);
+  auto oldest = first.Make();
+  auto middle = second.Make();
+  auto latest = third.Make();
+  oldest->Push(MakeSpans(1, 10, first.resource));
+  // Two changes in a row: what the oldest gives back late comes to one that is retired as well.
+  std::vector<Span> waiting = oldest->Retire([&](std::vector<Span>&& spans) { middle->Push(std::move(spans)); });
+  EXPECT_EQ(waiting.size(), 10u);
+  EXPECT_TRUE(
+      middle->Retire([&](std::vector<Span>&& spans) { latest->Push(std::move(spans)); }).empty());
+  middle->Push(std::move(waiting));
+  oldest->Push(MakeSpans(11, 5, first.resource));
+  oldest->Shutdown(In(5000));
+  middle->Shutdown(In(5000));
+  latest->Shutdown(In(5000));
+  third.fates.ExpectOneEach(15);
+  EXPECT_EQ(third.fates.Count(SpanFate::kExported), 15u);
+  first.fates.ExpectOneEach(0);
+  second.fates.ExpectOneEach(0);
+}
+
+TEST(SpentSpansTest, GiantsAreNotKept) {
+  SpentSpans spent;
+  std::vector<Span> spans(2);
+  spans[0].name = std::string(SpentSpans::kMaxSpanBytes + 1, 'x');
+  spans[1].name = std::string(100, 'x');
+  spent.Put(spans);
+  std::vector<Span> kept;
+  spent.Take(kept);
+  ASSERT_EQ(kept.size(), 1u);
+  EXPECT_LE(kept[0].MemorySize(), SpentSpans::kMaxSpanBytes);
+}
+
 TEST(SpanBatcherTest, SpansThatHaveTheirFateComeBackEmptyWithTheirMemory) {
   Harness harness;
   harness.options.max_queue_spans = 20;

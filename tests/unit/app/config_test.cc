@@ -5,7 +5,9 @@
 
 #include "agent/app/config.h"
 #include "agent/app/config_schema.h"
+#include "agent/app/config_units.h"
 #include "agent/app/config_yaml.h"
+#include "agent/app/memory_plan.h"
 #include "agent/app/runner.h"
 #include "tests/unit/app/config_fixture.h"
 
@@ -207,6 +209,35 @@ TEST_F(ConfigTest, EveryKeyIsDocumentedAndInTheSample) {
   for (const std::string& key : ConfigKeys()) {
     EXPECT_THAT(documentation, HasSubstr("`" + key + "`"));
   }
+}
+
+// Those that follow from the limit of memory, as they are with 256MiB on a machine with 2 CPUs.
+TEST_F(ConfigTest, DerivedDefaultsAreDocumentedAndInTheSample) {
+  const std::string documentation = ReadText(std::string(ZEROTAP_SOURCE_DIR) + "/docs/configuration.md");
+  const std::string sample = ReadText(std::string(ZEROTAP_SOURCE_DIR) + "/deploy/zerotap.yaml");
+  Config config;
+  config.exports.traces = config.exports.metrics = {"otlp"};
+  std::vector<std::string> warnings;
+  ASSERT_TRUE(ApplyMemoryLimit({0, 2}, {}, config, warnings));
+  size_t found = 0;
+  for (auto [key, value] : ConfigTexts(config)) {
+    if (key != "capture.ring_size" && key != "capture.max_connections" && key != "tcp.max_series" &&
+        key != "syscalls.max_series" && key != "metrics.max_series" && key != "export.queue_memory") {
+      continue;
+    }
+    ++found;
+    if (!key.ends_with("_series") && !key.ends_with("_connections")) value = ByteSizeText(std::stoull(value));
+    EXPECT_NE(documentation.find("| `" + key + "` | " + value + " |"), std::string::npos) << key << ": " << value;
+    const size_t dot = key.find('.');
+    const size_t group = sample.find("\n" + key.substr(0, dot) + ":");
+    ASSERT_NE(group, std::string::npos) << key;
+    const std::string name = "\n  # " + key.substr(dot + 1) + ": ";
+    const size_t line = sample.find(name, group);
+    ASSERT_NE(line, std::string::npos) << key;
+    const size_t begin = line + name.size();
+    EXPECT_EQ(sample.substr(begin, sample.find_first_of(" \n", begin) - begin), value) << key;
+  }
+  EXPECT_EQ(found, 6u);
 }
 
 }  // namespace

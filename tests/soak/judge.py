@@ -8,7 +8,7 @@ import statistics
 
 # Upward only. What is let through is what a heap does that holds the same amount of data, but not always the same data.
 RSS_GROWTH = 0.02        # of the phase's median, over the phase
-RSS_GROWTH_LEAST = 1 << 20
+RSS_GROWTH_LEAST = 2 << 20
 RETURN_GROWTH = 0.03     # the end of the run against the most that the warm-up and the dead receiver needed
 DESCRIPTORS = 4
 MAPS_GROWTH = 0.01

@@ -1,10 +1,12 @@
 // Processes that are watched for less: what is counted, what is never made up, and how they come back.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 
 #include "agent/pipeline/pipeline.h"
 #include "agent/telemetry/semconv.h"
+#include "tests/support/postgres_builders.h"
 #include "tests/support/record_builder.h"
 
 namespace zerotap {
@@ -235,6 +237,76 @@ TEST_F(PipelineHarmTest, AConnectionThatEndsWhileCountedGivesNoSpanOfItsLastRequ
     EXPECT_EQ(Total().dropped_total() - before.dropped_total(), Total().seen - before.seen) << way;
     EXPECT_EQ(Total().in_flight(), 0u) << way;
   }
+}
+
+// How long the rest of a body was that was skipped is not known.
+TEST_F(PipelineHarmTest, ABodyThatWasCutBySkippingEndsNoExchange) {
+  constexpr std::string_view kBegun = "HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n0123456789";
+  for (const bool closes : {true, false}) {
+    server_ = ConnectionEnd{
+        .id = server_.id + 2, .tgid = kServer, .tid = kServer, .role = ZT_ROLE_SERVER};
+    server_.client_port = static_cast<uint16_t>(server_.client_port + 1);
+    const LedgerCounts before = Total();
+    const uint64_t counted_before = Requests();
+    Feed(server_.Opened(now_ += kMs));
+    Feed(server_.Read(now_ += kMs, Request("/cut")));
+    Feed(server_.Send(now_ += kMs, kBegun));
+    pipeline_->SetHarmRung(kServer, HarmRung::kCounts);
+    Skip(3);
+    if (closes) {
+      Record closed = server_.Closed(now_ += kMs);
+      closed.As<zt_connection_closed_event>().flags = ZT_DATA_SKIPPED;
+      closed.As<zt_connection_closed_event>().turns_before = 3;
+      Feed(closed);
+    } else {
+      pipeline_->SetHarmRung(kServer, HarmRung::kFull);
+      Feed(AfterSkip(server_.Read(now_ += kMs, Request("/b")), 3));
+      Feed(server_.Send(now_ += kMs, kResponse));
+      for (int i = 0; i < 9; ++i) Exchange("/b");
+    }
+    const std::vector<std::string> paths = Paths();
+    EXPECT_EQ(std::count(paths.begin(), paths.end(), "/cut"), 0) << closes;
+    EXPECT_GE(paths.size(), closes ? 0u : 8u);
+    EXPECT_EQ(Requests() - counted_before, paths.size()) << closes;
+    EXPECT_EQ(Total().seen - before.seen, closes ? 4u : 14u) << closes;
+    EXPECT_EQ(Total().in_flight(), 0u) << closes;
+    EXPECT_EQ(Harmed(), Total().dropped_total()) << closes;
+    pipeline_->SetHarmRung(kServer, HarmRung::kFull);
+  }
+}
+
+TEST_F(PipelineHarmTest, AStatementThatWasCutBySkippingIsDropped) {
+  using namespace postgres_test;  // NOLINT(google-build-using-namespace)
+  const auto ask = [this](const std::string& sql) {
+    Feed(server_.Read(now_ += kMs, Query(sql)));
+    Feed(server_.Send(now_ += kMs,
+                      RowDescription() + Rows(1) + postgres_test::Complete("SELECT 1") + Ready()));
+  };
+  server_.server_port = 5432;
+  Feed(server_.Opened(now_ += kMs));
+  Feed(server_.Read(now_ += kMs, Startup({{"user", "app"}, {"database", "shop"}})));
+  Feed(server_.Send(now_ += kMs, AuthenticationOk() + BackendKeyData() + Ready()));
+  Feed(server_.Read(now_ += kMs, Query("SELECT 'cut'")));
+  const std::string rows = RowDescription() + Rows(2, std::string(500, 'r'));
+  Feed(server_.Send(now_ += kMs, rows.substr(0, rows.size() - 300)));
+  pipeline_->SetHarmRung(kServer, HarmRung::kCounts);
+  Skip(3);
+  pipeline_->SetHarmRung(kServer, HarmRung::kFull);
+  // The kernel side comes back in the middle of a message, too.
+  Feed(AfterSkip(server_.Read(now_ += kMs, Query("SELECT 'half of it'").substr(9)), 3));
+  Feed(server_.Send(now_ += kMs, rows.substr(40) + postgres_test::Complete("SELECT 2") + Ready()));
+  for (int i = 0; i < 10; ++i) ask("SELECT " + std::to_string(i));
+  std::vector<Span> spans;
+  pipeline_->TakeSpans(spans);
+  EXPECT_GE(spans.size(), 8u);
+  for (const Span& span : spans) {
+    pipeline_->ledger().Emitted(span.ledger_row);
+    EXPECT_EQ(span.attributes.FindText(semconv::kDbQueryText), "SELECT ?");
+    EXPECT_EQ(span.end_unix_ns - span.start_unix_ns, kMs);
+    EXPECT_NE(span.status, SpanStatus::kError);
+  }
+  EXPECT_EQ(Total().in_flight(), 0u);
+  EXPECT_EQ(Harmed(), Total().dropped_total());
 }
 
 TEST_F(PipelineHarmTest, DetachedEndsWhatIsInFlightAndComesBackAsALateJoin) {

@@ -87,7 +87,7 @@ bool Pipeline::State::LeftOut(const Connection& connection) const {
 
 void Pipeline::State::OnOpened(const zt_connection_opened_event& opened) {
   ++stats.connections_opened;
-  Connection& connection = tracker.OnOpened(opened);
+  Connection& connection = tracker.OnOpened(CertainOf(opened));
   if (opened.tgid != 0) connection.last_tgid = opened.tgid;
   if (LeftOut(connection)) {
     LeaveOut(connection);

@@ -60,6 +60,7 @@ void Pipeline::State::Reidentify() {
     const bool was_traced = process.identity.traced;
     process.identity = std::move(*identity);
     if (process.identity.traced) {
+      process.was_unwatched = process.was_unwatched || !was_traced;
       if (!was_traced) control.ForgetProcess(tgid);
       if (!was_traced && process.rung != HarmRung::kFull) {
         control.SetProcessPolicy(tgid, PolicyOf(process.rung));
@@ -140,6 +141,17 @@ Status Pipeline::Reconfigure(const PipelineOptions& wanted, bool processes_chang
   return {};
 }
 
+// The kernel side counts the bytes of an AF_UNIX connection from where it first looked at it, and does
+// not look at those of processes that are not watched.
+zt_connection_opened_event Pipeline::State::CertainOf(const zt_connection_opened_event& opened) {
+  zt_connection_opened_event certain = opened;
+  if (opened.family == ZT_FAMILY_UNIX && opened.tgid != 0 && ProcessOf(opened.tgid).was_unwatched) {
+    certain.flags |= ZT_OPENED_MIDSTREAM;
+    certain.flags &= static_cast<uint8_t>(~ZT_OPENED_POSITIONS_EXACT);
+  }
+  return certain;
+}
+
 void Pipeline::State::OnCounted(Connection& connection, uint64_t requests) {
   ledger.SeenAndDropped(LedgerRow(connection, connection.last_tgid), DropReason::kHarmBudget,
                         requests);
@@ -161,7 +173,10 @@ void Pipeline::SetHarmRung(uint32_t tgid, HarmRung rung) {
   State::Process& process = state_->ProcessOf(tgid);
   const HarmRung former = std::exchange(process.rung, rung);
   if (former == rung) return;
-  if (rung == HarmRung::kDetached) state_->SuspendConnections(tgid);
+  if (rung == HarmRung::kDetached) {
+    process.was_unwatched = true;
+    state_->SuspendConnections(tgid);
+  }
   if (former == HarmRung::kDetached) state_->ResumeConnections(tgid);
   if (process.identity.traced) state_->control.SetProcessPolicy(tgid, PolicyOf(rung));
 }

@@ -59,6 +59,7 @@ struct Pipeline::State final : RequestListener {
     TracedProcess identity;
     uint64_t service_key = 0;
     HarmRung rung = HarmRung::kFull;
+    bool was_unwatched = false;  // for a time: its connections may be older than what is told of them
     // Seen exporting these itself.
     bool own_spans = false;
     bool own_metrics = false;
@@ -75,6 +76,7 @@ struct Pipeline::State final : RequestListener {
   void OnCounted(Connection& connection, uint64_t requests) override;
 
   void OnOpened(const zt_connection_opened_event& opened);
+  zt_connection_opened_event CertainOf(const zt_connection_opened_event& opened);
   void OnData(const zt_data_event& data, ByteSpan head, ByteSpan tail);
   void OnClosed(const zt_connection_closed_event& closed);
   Process& ProcessOf(uint32_t tgid);

@@ -81,6 +81,30 @@ class PipelineHarmTest : public ::testing::Test {
     server_.sent += kResponse.size();
     return record;
   }
+  ConnectionEnd ClientOf(uint32_t tgid) {
+    ConnectionEnd client = server_;
+    client.id = 900;
+    client.tgid = tgid;
+    client.tid = tgid + 1;
+    client.role = ZT_ROLE_CLIENT;
+    return client;
+  }
+  // Two ends of one AF_UNIX connection.
+  void OpenUnix(const ConnectionEnd& end, const ConnectionEnd& other) {
+    Record record = end.Opened(now_ += kMs);
+    auto& opened = record.As<zt_connection_opened_event>();
+    opened.family = ZT_FAMILY_UNIX;
+    opened.socket_inode = end.id + 1000;
+    opened.peer_inode = other.id + 1000;
+    opened.first_out = opened.first_in = opened.local_port = opened.remote_port = 0;
+    Feed(record);
+  }
+  std::vector<Span> SettledSpans() {
+    pipeline_->Advance(now_ += 1000 * kMs);
+    std::vector<Span> spans;
+    pipeline_->TakeSpans(spans);
+    return spans;
+  }
   std::vector<std::string> Paths() {
     std::vector<Span> spans;
     pipeline_->TakeSpans(spans);
@@ -369,6 +393,40 @@ TEST_F(PipelineHarmTest, ANewProgramOfTheProcessIsWatchedInFull) {
   Exchange("/b");
   EXPECT_EQ(Paths(), (std::vector<std::string>{"/a", "/b"}));
   EXPECT_EQ(control_.policies[kServer], ZT_PROCESS_TRACE);
+}
+
+// The kernel side counts the bytes of a unix connection from where it first looked at it.
+TEST_F(PipelineHarmTest, AUnixConnectionFromATimeUnwatchedNamesNoParentByItsPosition) {
+  for (const bool by_rules : {false, true}) {
+    server_.id += 2;
+    server_.sent = server_.received = 0;
+    ConnectionEnd client = ClientOf(300);
+    client.id += server_.id;
+    pipeline_->SetHarmRung(kServer, HarmRung::kFull);
+    Feed(ConnectionEnd{.id = 700 + server_.id, .tgid = kServer}.Opened(now_ += kMs));
+    if (by_rules) {
+      traced_ = false;
+      ASSERT_TRUE(pipeline_->Reconfigure({}, /*processes_changed=*/true));
+      traced_ = true;
+      ASSERT_TRUE(pipeline_->Reconfigure({}, /*processes_changed=*/true));
+    } else {
+      pipeline_->SetHarmRung(kServer, HarmRung::kDetached);
+    }
+    OpenUnix(client, server_);
+    Feed(client.Send(now_ += kMs, Request("/one")));
+    Feed(client.Read(now_ += kMs, kResponse));
+    now_ += 100 * kMs;
+    pipeline_->SetHarmRung(kServer, HarmRung::kFull);
+    OpenUnix(server_, client);
+    Exchange("/two");
+    const std::vector<Span> spans = SettledSpans();
+    ASSERT_EQ(spans.size(), 2u) << by_rules;
+    EXPECT_EQ(spans[0].parent_span_id.value, 0u) << by_rules;
+    EXPECT_EQ(spans[1].parent_span_id.value, 0u) << by_rules;
+    Record exec = MakeRecord<zt_process_exec_event>(ZT_EVENT_PROCESS_EXEC, now_ += kMs);
+    exec.As<zt_process_exec_event>().tgid = kServer;
+    Feed(exec);
+  }
 }
 
 }  // namespace

@@ -194,9 +194,12 @@ WorkId Pipeline::State::BeginRequest(Connection& connection, const RequestStart&
     ProcessOf(start.tgid);
     processes[start.tgid].asked_to_relay_ns = start.start_ns;
   }
-  origin.transparent =
-      options.exclude_otel_instrumented &&
-      (start.otlp_export != OtlpExport::kNone || ProcessOf(start.tgid).own_spans);
+  const Process& process = ProcessOf(start.tgid);
+  const bool own_span = options.exclude_otel_instrumented &&
+                        (start.otlp_export != OtlpExport::kNone || process.own_spans);
+  // Settled now, since from now on others may name it as their parent.
+  origin.shed = !own_span && process.rung >= HarmRung::kMetrics;
+  origin.transparent = own_span || origin.shed;
   ledger.Seen(origin.ledger_row);
   const WorkId work = correlator.Begin(origin, start);
   if (origin.role == Role::kServer) connection.answering_tid = 0;
@@ -305,13 +308,13 @@ void Pipeline::State::EndExchange(Connection& connection, const Exchange& parsed
     double seconds = static_cast<double>(exchange.end_ns - exchange.start_ns) * 1e-9;
     uint64_t unix_ns = UnixTime(exchange.end_ns);
     Exemplar exemplar{unix_ns, seconds, context->trace_id, context->span_id};
-    bool has_exemplar = options.spans_enabled && process.rung < HarmRung::kMetrics &&
-                        !context->transparent && context->resolved && context->sampled;
+    bool has_exemplar = options.spans_enabled && !context->transparent && context->resolved &&
+                        context->sampled;
     red.Record(process.identity.resource, *sample.descriptor,
                std::span<const Attribute>(sample.attributes.data(), sample.count), seconds, unix_ns,
                has_exemplar ? &exemplar : nullptr);
   }
-  if (context->transparent) {
+  if (context->transparent && !context->shed) {
     ledger.Filtered(row, FilterReason::kOwnSpans);
     waits.Drop(parsed.work);
     correlator.End(parsed.work, exchange.end_ns);
@@ -323,7 +326,7 @@ void Pipeline::State::EndExchange(Connection& connection, const Exchange& parsed
     correlator.End(parsed.work, exchange.end_ns);
     return;
   }
-  if (process.rung >= HarmRung::kMetrics) {
+  if (context->shed) {
     ledger.Dropped(row, DropReason::kHarmBudget);
     waits.Drop(parsed.work);
     correlator.End(parsed.work, exchange.end_ns);

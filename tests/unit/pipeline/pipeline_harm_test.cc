@@ -429,5 +429,38 @@ TEST_F(PipelineHarmTest, AUnixConnectionFromATimeUnwatchedNamesNoParentByItsPosi
   }
 }
 
+TEST_F(PipelineHarmTest, WhatHasNoSpanIsNobodysParent) {
+  ConnectionEnd client = ClientOf(300);
+  Feed(client.Opened(now_ += kMs));
+  Feed(server_.Opened(now_ += kMs));
+  pipeline_->SetHarmRung(300, HarmRung::kMetrics);
+  Feed(client.Send(now_ += kMs, Request("/a")));
+  Feed(server_.Read(now_ += kMs, Request("/a")));
+  Feed(server_.Send(now_ += kMs, kResponse));
+  // Its rung is of no account any more: who caused what was settled when it began.
+  pipeline_->SetHarmRung(300, HarmRung::kFull);
+  Feed(client.Read(now_ += kMs, kResponse));
+  const std::vector<Span> spans = SettledSpans();
+  ASSERT_EQ(spans.size(), 1u);
+  EXPECT_EQ(spans[0].kind, SpanKind::kServer);
+  EXPECT_EQ(spans[0].parent_span_id.value, 0u);
+  EXPECT_EQ(Harmed(), 1u);
+  EXPECT_EQ(Total().filtered(), 0u);
+}
+
+TEST_F(PipelineHarmTest, WhatSomebodyNamedAsItsParentStillGetsItsSpan) {
+  ConnectionEnd client = ClientOf(300);
+  Feed(client.Opened(now_ += kMs));
+  Feed(server_.Opened(now_ += kMs));
+  Feed(client.Send(now_ += kMs, Request("/a")));
+  Feed(server_.Read(now_ += kMs, Request("/a")));
+  Feed(server_.Send(now_ += kMs, kResponse));
+  pipeline_->SetHarmRung(300, HarmRung::kMetrics);
+  Feed(client.Read(now_ += kMs, kResponse));
+  const std::vector<Span> spans = SettledSpans();
+  ASSERT_EQ(spans.size(), 2u);
+  EXPECT_EQ(spans[0].parent_span_id.value, spans[1].span_id.value);
+}
+
 }  // namespace
 }  // namespace zerotap

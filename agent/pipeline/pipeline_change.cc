@@ -164,9 +164,15 @@ void Pipeline::State::SuspendConnections(uint32_t tgid) {
 }
 
 void Pipeline::State::ResumeConnections(uint32_t tgid) {
-  tracker.ForEach([tgid](Connection& connection) {
-    if (connection.last_tgid == tgid) connection.Resume();
+  tracker.ForEach([this, tgid](Connection& connection) {
+    if (connection.last_tgid == tgid && connection.suspended) ResumeConnection(connection);
   });
+}
+
+// What the kernel side was told of its protocol is as old as what is known here.
+void Pipeline::State::ResumeConnection(Connection& connection) {
+  connection.Resume();
+  SendVerdict(connection, ZT_VERDICT_DETECT, 0, 0, kDetectEdgeBytes);
 }
 
 void Pipeline::SetHarmRung(uint32_t tgid, HarmRung rung) {

@@ -82,6 +82,7 @@ struct Pipeline::State final : RequestListener {
   Process& ProcessOf(uint32_t tgid);
   void SuspendConnections(uint32_t tgid);
   void ResumeConnections(uint32_t tgid);
+  void ResumeConnection(Connection& connection);
   bool LeftOut(const Connection& connection) const;
   bool IsOfUntraced(const Connection& connection) const;
   void LeaveOut(Connection& connection);

@@ -462,5 +462,22 @@ TEST_F(PipelineHarmTest, WhatSomebodyNamedAsItsParentStillGetsItsSpan) {
   EXPECT_EQ(spans[0].parent_span_id.value, spans[1].span_id.value);
 }
 
+TEST_F(PipelineHarmTest, CountsReachedFromDetachedCount) {
+  Feed(server_.Opened(now_ += kMs));
+  Exchange("/a");
+  pipeline_->SetHarmRung(kServer, HarmRung::kDetached);
+  pipeline_->SetHarmRung(kServer, HarmRung::kCounts);
+  ASSERT_TRUE(control_.verdicts.contains(server_.id));
+  EXPECT_EQ(control_.verdicts[server_.id].mode, ZT_VERDICT_DETECT)
+      << "the kernel side counts what the protocol is known of";
+  EXPECT_GT(control_.verdicts[server_.id].edge_bytes, 0);
+  Exchange("/b");
+  EXPECT_EQ(control_.verdicts[server_.id].mode, ZT_VERDICT_HEADS);
+  const uint64_t seen = Total().seen;
+  Skip(63);
+  Feed(Telling(64));
+  EXPECT_EQ(Total().seen, seen + 64);
+}
+
 }  // namespace
 }  // namespace zerotap

@@ -99,7 +99,7 @@ void Pipeline::State::OnOpened(const zt_connection_opened_event& opened) {
 void Pipeline::State::OnData(const zt_data_event& data, ByteSpan head, ByteSpan tail) {
   stats.lost_events += data.lost_before;
   Connection& connection = tracker.Find(data.connection_id, data.header.time_ns);
-  if (connection.suspended) return;
+  if (connection.suspended && !GoesOnFor(connection, data.tgid)) return;
   if (connection.state() == Connection::State::kIgnored) {
     RepeatVerdict(connection);
     return;
@@ -412,13 +412,12 @@ void Pipeline::HandleRecord(ByteSpan bytes) {
   } else if (event->closed != nullptr) {
     state.OnClosed(*event->closed);
   } else if (event->exec != nullptr) {
-    state.ResumeConnections(event->exec->tgid);
-    state.processes.erase(event->exec->tgid);
+    state.EraseProcess(event->exec->tgid);
   } else if (event->fork != nullptr) {
     // Something may have been decided of the number's last owner after its end, when the kernel
     // side had forgotten it; and not here alone.
     uint32_t tgid = event->fork->child_tgid;
-    state.processes.erase(tgid);
+    state.EraseProcess(tgid);
     state.control.ForgetProcess(tgid);
   } else if (event->exit != nullptr) {
     ForgetProcess(event->exit->tgid);
@@ -444,7 +443,7 @@ void Pipeline::Advance(uint64_t now_ns) {
   while (!state.exited.empty() && state.exited.front().first <= state.now_ns) {
     uint32_t tgid = state.exited.front().second;
     state.exited.pop_front();
-    if (state.processes.erase(tgid) > 0) state.control.ForgetProcess(tgid);
+    if (state.EraseProcess(tgid)) state.control.ForgetProcess(tgid);
   }
 }
 

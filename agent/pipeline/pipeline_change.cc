@@ -175,6 +175,28 @@ void Pipeline::State::ResumeConnection(Connection& connection) {
   SendVerdict(connection, ZT_VERDICT_DETECT, 0, 0, kDetectEdgeBytes);
 }
 
+// A suspended connection may be shared by processes (pre-forked, or handed over) of which one is
+// detached. It waits for the one that was last seen with it.
+bool Pipeline::State::GoesOnFor(Connection& connection, uint32_t tgid) {
+  if (tgid == connection.last_tgid) return false;
+  if (ProcessOf(tgid).rung == HarmRung::kDetached) {
+    connection.last_tgid = tgid;
+    return false;
+  }
+  ResumeConnection(connection);
+  return true;
+}
+
+// Its connections may outlive it. False: nothing was known of it.
+bool Pipeline::State::EraseProcess(uint32_t tgid) {
+  auto found = processes.find(tgid);
+  if (found == processes.end()) return false;
+  const bool detached = found->second.rung == HarmRung::kDetached;
+  processes.erase(found);
+  if (detached) ResumeConnections(tgid);
+  return true;
+}
+
 void Pipeline::SetHarmRung(uint32_t tgid, HarmRung rung) {
   State::Process& process = state_->ProcessOf(tgid);
   const HarmRung former = std::exchange(process.rung, rung);

@@ -83,6 +83,8 @@ struct Pipeline::State final : RequestListener {
   void SuspendConnections(uint32_t tgid);
   void ResumeConnections(uint32_t tgid);
   void ResumeConnection(Connection& connection);
+  bool GoesOnFor(Connection& connection, uint32_t tgid);
+  bool EraseProcess(uint32_t tgid);
   bool LeftOut(const Connection& connection) const;
   bool IsOfUntraced(const Connection& connection) const;
   void LeaveOut(Connection& connection);

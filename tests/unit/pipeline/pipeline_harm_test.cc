@@ -479,5 +479,46 @@ TEST_F(PipelineHarmTest, CountsReachedFromDetachedCount) {
   EXPECT_EQ(Total().seen, seen + 64);
 }
 
+TEST_F(PipelineHarmTest, AConnectionOfTwoProcessesGoesOnForTheOther) {
+  Feed(server_.Opened(now_ += kMs));
+  Exchange("/a");
+  pipeline_->SetHarmRung(kServer, HarmRung::kDetached);
+  server_.tgid = 300;
+  Exchange("/b");
+  Exchange("/c");
+  EXPECT_EQ(Paths(), (std::vector<std::string>{"/a", "/b", "/c"}));
+  server_.tgid = kServer;
+  Exchange("/late");
+  EXPECT_TRUE(Paths().empty());
+  pipeline_->SetHarmRung(300, HarmRung::kDetached);
+  server_.tgid = 300;
+  Exchange("/late");
+  EXPECT_TRUE(Paths().empty());
+  pipeline_->SetHarmRung(kServer, HarmRung::kFull);
+  server_.tgid = kServer;
+  Exchange("/d");
+  EXPECT_EQ(Paths(), std::vector<std::string>{"/d"});
+  EXPECT_EQ(Total().in_flight(), 0u);
+}
+
+TEST_F(PipelineHarmTest, AConnectionOutlivesTheDetachedProcess) {
+  for (const bool number_is_taken : {false, true}) {
+    server_.id += 2;
+    server_.client_port = static_cast<uint16_t>(server_.client_port + 1);
+    Feed(server_.Opened(now_ += kMs));
+    pipeline_->SetHarmRung(kServer, HarmRung::kDetached);
+    if (number_is_taken) {
+      Record fork = MakeRecord<zt_process_fork_event>(ZT_EVENT_PROCESS_FORK, now_ += kMs);
+      fork.As<zt_process_fork_event>().child_tgid = kServer;
+      Feed(fork);
+    } else {
+      pipeline_->ForgetProcess(kServer);
+      pipeline_->Advance(now_ += 20'000 * kMs);
+    }
+    Exchange("/a");
+    EXPECT_EQ(Paths(), std::vector<std::string>{"/a"}) << number_is_taken;
+  }
+}
+
 }  // namespace
 }  // namespace zerotap

@@ -67,6 +67,7 @@ void Pipeline::State::LeaveOut(Connection& connection) {
   leaving_out = false;
   SendVerdict(connection, ZT_VERDICT_IGNORE, 0, 0, 0);
   connection.left_out = true;
+  connection.suspended = false;
 }
 
 // Clients of zerotap's own listeners, and what the port rules leave out.

@@ -77,12 +77,18 @@ void Pipeline::State::ReconsiderConnections() {
   tracker.ForEach([this](Connection& connection) {
     connection.ledger_tgid = 0;  // its process may have another name
     const bool leave_out = LeftOut(connection) || IsOfUntraced(connection);
-    if (leave_out && !connection.left_out && connection.state() != Connection::State::kIgnored) {
+    const bool watched =
+        connection.state() != Connection::State::kIgnored || connection.suspended;
+    if (leave_out && !connection.left_out && watched) {
       LeaveOut(connection);
     } else if (!leave_out && connection.left_out) {
       connection.left_out = false;
       connection.Reconsider();
       SendVerdict(connection, ZT_VERDICT_DETECT, 0, 0, kDetectEdgeBytes);
+      auto process = processes.find(connection.last_tgid);
+      if (process != processes.end() && process->second.rung == HarmRung::kDetached) {
+        connection.Suspend();
+      }
     } else if (somebody_came_back && connection.untouched()) {
       // Accepted connections are nobody's before their first byte, and that one may have passed unseen.
       connection.Reconsider();

@@ -520,5 +520,25 @@ TEST_F(PipelineHarmTest, AConnectionOutlivesTheDetachedProcess) {
   }
 }
 
+TEST_F(PipelineHarmTest, RulesLeaveOutWhatIsSuspendedToo) {
+  Feed(server_.Opened(now_ += kMs));
+  Exchange("/a");
+  pipeline_->SetHarmRung(kServer, HarmRung::kDetached);
+  PipelineOptions without;
+  without.exclude_ports = {80};
+  ASSERT_TRUE(pipeline_->Reconfigure(without, /*processes_changed=*/false));
+  EXPECT_EQ(control_.verdicts[server_.id].mode, ZT_VERDICT_IGNORE);
+  pipeline_->SetHarmRung(kServer, HarmRung::kFull);
+  Exchange("/b");
+  EXPECT_EQ(Paths(), std::vector<std::string>{"/a"});
+  pipeline_->SetHarmRung(kServer, HarmRung::kDetached);
+  ASSERT_TRUE(pipeline_->Reconfigure({}, /*processes_changed=*/false));
+  Exchange("/late");
+  EXPECT_TRUE(Paths().empty()) << "its process is still detached";
+  pipeline_->SetHarmRung(kServer, HarmRung::kFull);
+  Exchange("/c");
+  EXPECT_EQ(Paths(), std::vector<std::string>{"/c"});
+}
+
 }  // namespace
 }  // namespace zerotap

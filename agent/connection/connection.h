@@ -169,7 +169,7 @@ class Connection final : private StreamConsumer, private ExchangeSink {
   bool compared_with_peer_ = false;
   uint64_t lost_records_ = 0;  // said by data records
   bool resuming_ = false;       // after what was skipped: until a request begins
-  bool after_skip_ = false;     // the parser drops what it cannot tell apart from what was skipped, until it is sure
+  bool after_skip_ = false;     // until the parser is sure: what it drops may be what was skipped
   std::array<bool, 2> may_lack_record_{};  // the next jump of that direction may be a record that was lost
 };
 

@@ -147,8 +147,8 @@ Status Pipeline::Reconfigure(const PipelineOptions& wanted, bool processes_chang
   return {};
 }
 
-// The kernel side counts the bytes of an AF_UNIX connection from where it first looked at it, and does
-// not look at those of processes that are not watched.
+// The kernel side counts the bytes of an AF_UNIX connection from where it first looked at it, and
+// does not look at those of processes that are not watched.
 zt_connection_opened_event Pipeline::State::CertainOf(const zt_connection_opened_event& opened) {
   zt_connection_opened_event certain = opened;
   if (opened.family == ZT_FAMILY_UNIX && opened.tgid != 0 && ProcessOf(opened.tgid).was_unwatched) {

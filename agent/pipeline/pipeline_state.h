@@ -59,7 +59,7 @@ struct Pipeline::State final : RequestListener {
     TracedProcess identity;
     uint64_t service_key = 0;
     HarmRung rung = HarmRung::kFull;
-    bool was_unwatched = false;  // for a time: its connections may be older than what is told of them
+    bool was_unwatched = false;  // for a time: connections may be older than they look
     // Seen exporting these itself.
     bool own_spans = false;
     bool own_metrics = false;

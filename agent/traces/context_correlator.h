@@ -46,7 +46,7 @@ struct WorkOrigin {
   bool exact_positions = false;     // both ends count from the same byte: equal positions are proof
   uint32_t ledger_row = 0;          // handed back in WorkContext
   bool transparent = false;         // it gets no span: what it causes hangs on its parent instead
-  bool shed = false;                // and that is so to spare its process; handed back in WorkContext
+  bool shed = false;                // that, to spare its process; handed back in WorkContext
 };
 
 struct WorkContext {

@@ -323,6 +323,16 @@ TEST_F(PipelineHarmTest, AStatementThatWasCutBySkippingIsDropped) {
   std::vector<Span> spans;
   pipeline_->TakeSpans(spans);
   EXPECT_GE(spans.size(), 8u);
+  // Cut once more, and over.
+  Feed(server_.Read(now_ += kMs, Query("SELECT 'cut'")));
+  Feed(server_.Send(now_ += kMs, rows.substr(0, rows.size() - 300)));
+  pipeline_->SetHarmRung(kServer, HarmRung::kCounts);
+  Skip(3);
+  Record closed = server_.Closed(now_ += kMs);
+  closed.As<zt_connection_closed_event>().flags = ZT_DATA_SKIPPED;
+  closed.As<zt_connection_closed_event>().turns_before = 3;
+  Feed(closed);
+  pipeline_->TakeSpans(spans);
   for (const Span& span : spans) {
     pipeline_->ledger().Emitted(span.ledger_row);
     EXPECT_EQ(span.attributes.FindText(semconv::kDbQueryText), "SELECT ?");

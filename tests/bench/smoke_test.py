@@ -14,7 +14,7 @@ BPFTOOL_PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 LOAD_KEYS = {"requests", "per_second", "errors", "app_us", "app_user_us", "app_system_us", "softirq_us", "machine_us"}
 RATE_KEYS = LOAD_KEYS | {"rate", "unsent", "p50_us", "p99_us", "p999_us"}
 WATCHER_KEYS = {"cpu_us", "cpu_percent", "rss_kib", "rss_anonymous_kib", "maps_bytes", "rings_bytes", "programs_bytes", "ready_ms", "lost",
-                "dropped", "records", "ignored", "events_per_second", "exported_bytes", "spans", "checks"}
+                "dropped", "records", "ignored", "records_per_second", "exported_bytes", "spans", "checks"}
 
 
 def expect(good, what):

@@ -73,7 +73,7 @@ void Connection::Describe(const zt_connection_opened_event& opened) {
 void Connection::OnRecord(const zt_data_event& record, ByteSpan head, ByteSpan tail) {
   if (state_ == State::kIgnored) return;
   if ((record.flags & ZT_DATA_SKIPPED) != 0) {
-    OnSkipped(record.turns_before, record.header.time_ns);
+    OnSkipped(record.turns_before);
   }
   lost_records_ += record.lost_before;
   // Of which direction a lost record was is not known.
@@ -95,7 +95,8 @@ void Connection::OnRecord(const zt_data_event& record, ByteSpan head, ByteSpan t
   if ((record.flags & ZT_DATA_EOF) != 0) OnShutdown(Direction::kIngress, record.header.time_ns);
 }
 
-void Connection::OnSkipped(uint32_t requests, uint64_t time_ns) {
+// How much passed is not known, so nothing that the parser has begun can be brought to its end.
+void Connection::OnSkipped(uint32_t requests) {
   if (state_ == State::kIgnored) return;
   if (requests > 0 && protocol_ != nullptr) listener_.OnCounted(*this, requests);
   egress_ = ByteStream(Direction::kEgress);
@@ -103,17 +104,15 @@ void Connection::OnSkipped(uint32_t requests, uint64_t time_ns) {
   positions_from_zero_ = false;
   may_lack_record_ = {false, false};
   resuming_ = true;
-  in_skip_ = true;
   after_skip_ = true;
-  Gap gap;
-  gap.length = 1;  // or more: who reads it may rely on nothing that follows
-  gap.start_ns = time_ns;
-  gap.end_ns = time_ns;
-  gap.tgid = last_tgid;
-  gap.lost = true;
-  OnGap(Direction::kEgress, gap);
-  OnGap(Direction::kIngress, gap);
-  in_skip_ = false;
+  any_chunk_ = true;
+  last_direction_ = Direction::kIngress;
+  DropBuffered();
+  skip_run_ = true;
+  from_first_byte_ = false;
+  if (state_ != State::kParsing) return;
+  parser_->Abandon(DropReason::kHarmBudget);
+  parser_ = protocol_->make_parser(role_, /*from_first_byte=*/false, options_, *this);
 }
 
 void Connection::Suspend() {
@@ -261,7 +260,7 @@ void Connection::OnShutdown(Direction direction, uint64_t time_ns) {
 }
 
 void Connection::CompareTotals(const zt_connection_closed_event& closed) {
-  if ((closed.flags & ZT_DATA_SKIPPED) != 0) OnSkipped(closed.turns_before, closed.header.time_ns);
+  if ((closed.flags & ZT_DATA_SKIPPED) != 0) OnSkipped(closed.turns_before);
   if (state_ == State::kIgnored || closed.lost_events <= lost_records_) return;
   egress_.Expire(closed.header.time_ns, true, *this);
   ingress_.Expire(closed.header.time_ns, true, *this);
@@ -336,7 +335,7 @@ void Connection::EndExchange(const Exchange& exchange) {
 void Connection::DropRequest(WorkId work, DropReason reason) {
   --in_flight;
   const bool missed = reason == DropReason::kCaptureGap || reason == DropReason::kRingFull;
-  const bool skipped = in_skip_ || (after_skip_ && missed);
+  const bool skipped = after_skip_ && missed;
   listener_.DropRequest(*this, work, skipped ? DropReason::kHarmBudget : reason);
 }
 

@@ -61,7 +61,7 @@ class Connection final : private StreamConsumer, private ExchangeSink {
   // Gives up what is in flight and everything that follows.
   void Ignore(DropReason reason);
   // Transfers were counted only before a record, a shutdown or the close: what is in flight lacks them.
-  void OnSkipped(uint32_t requests, uint64_t time_ns);
+  void OnSkipped(uint32_t requests);
   // Nothing of it is told any more: what is in flight will not end. Resume: all of what passed is unknown.
   void Suspend();
   void Resume();
@@ -169,8 +169,7 @@ class Connection final : private StreamConsumer, private ExchangeSink {
   bool compared_with_peer_ = false;
   uint64_t lost_records_ = 0;  // said by data records
   bool resuming_ = false;       // after what was skipped: until a request begins
-  bool in_skip_ = false;        // why the parser drops what it drops: all of it now,
-  bool after_skip_ = false;     // and what it cannot tell apart from what was skipped, until it is sure again
+  bool after_skip_ = false;     // until the parser is sure: what it drops may be what was skipped
   std::array<bool, 2> may_lack_record_{};  // the next jump of that direction may be a record that was lost
 };
 

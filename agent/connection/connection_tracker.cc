@@ -88,7 +88,7 @@ void ConnectionTracker::OnShutdown(const zt_connection_shutdown_event& shutdown)
   auto found = connections_.find(shutdown.connection_id);
   if (found == connections_.end()) return;
   Connection& connection = *found->second.connection;
-  if ((shutdown.flags & ZT_DATA_SKIPPED) != 0) connection.OnSkipped(0, shutdown.header.time_ns);
+  if ((shutdown.flags & ZT_DATA_SKIPPED) != 0) connection.OnSkipped(0);
   connection.OnShutdown(Direction::kEgress, shutdown.header.time_ns);
 }
 

@@ -67,6 +67,7 @@ void Pipeline::State::LeaveOut(Connection& connection) {
   leaving_out = false;
   SendVerdict(connection, ZT_VERDICT_IGNORE, 0, 0, 0);
   connection.left_out = true;
+  connection.suspended = false;
 }
 
 // Clients of zerotap's own listeners, and what the port rules leave out.
@@ -87,7 +88,7 @@ bool Pipeline::State::LeftOut(const Connection& connection) const {
 
 void Pipeline::State::OnOpened(const zt_connection_opened_event& opened) {
   ++stats.connections_opened;
-  Connection& connection = tracker.OnOpened(opened);
+  Connection& connection = tracker.OnOpened(CertainOf(opened));
   if (opened.tgid != 0) connection.last_tgid = opened.tgid;
   if (LeftOut(connection)) {
     LeaveOut(connection);
@@ -99,7 +100,7 @@ void Pipeline::State::OnOpened(const zt_connection_opened_event& opened) {
 void Pipeline::State::OnData(const zt_data_event& data, ByteSpan head, ByteSpan tail) {
   stats.lost_events += data.lost_before;
   Connection& connection = tracker.Find(data.connection_id, data.header.time_ns);
-  if (connection.suspended) return;
+  if (connection.suspended && !GoesOnFor(connection, data.tgid)) return;
   if (connection.state() == Connection::State::kIgnored) {
     RepeatVerdict(connection);
     return;
@@ -194,9 +195,12 @@ WorkId Pipeline::State::BeginRequest(Connection& connection, const RequestStart&
     ProcessOf(start.tgid);
     processes[start.tgid].asked_to_relay_ns = start.start_ns;
   }
-  origin.transparent =
-      options.exclude_otel_instrumented &&
-      (start.otlp_export != OtlpExport::kNone || ProcessOf(start.tgid).own_spans);
+  const Process& process = ProcessOf(start.tgid);
+  const bool own_span = options.exclude_otel_instrumented &&
+                        (start.otlp_export != OtlpExport::kNone || process.own_spans);
+  // Settled now, since from now on others may name it as their parent.
+  origin.shed = !own_span && process.rung >= HarmRung::kMetrics;
+  origin.transparent = own_span || origin.shed;
   ledger.Seen(origin.ledger_row);
   const WorkId work = correlator.Begin(origin, start);
   if (origin.role == Role::kServer) connection.answering_tid = 0;
@@ -305,13 +309,13 @@ void Pipeline::State::EndExchange(Connection& connection, const Exchange& parsed
     double seconds = static_cast<double>(exchange.end_ns - exchange.start_ns) * 1e-9;
     uint64_t unix_ns = UnixTime(exchange.end_ns);
     Exemplar exemplar{unix_ns, seconds, context->trace_id, context->span_id};
-    bool has_exemplar = options.spans_enabled && process.rung < HarmRung::kMetrics &&
-                        !context->transparent && context->resolved && context->sampled;
+    bool has_exemplar = options.spans_enabled && !context->transparent && context->resolved &&
+                        context->sampled;
     red.Record(process.identity.resource, *sample.descriptor,
                std::span<const Attribute>(sample.attributes.data(), sample.count), seconds, unix_ns,
                has_exemplar ? &exemplar : nullptr);
   }
-  if (context->transparent) {
+  if (context->transparent && !context->shed) {
     ledger.Filtered(row, FilterReason::kOwnSpans);
     waits.Drop(parsed.work);
     correlator.End(parsed.work, exchange.end_ns);
@@ -323,7 +327,7 @@ void Pipeline::State::EndExchange(Connection& connection, const Exchange& parsed
     correlator.End(parsed.work, exchange.end_ns);
     return;
   }
-  if (process.rung >= HarmRung::kMetrics) {
+  if (context->shed) {
     ledger.Dropped(row, DropReason::kHarmBudget);
     waits.Drop(parsed.work);
     correlator.End(parsed.work, exchange.end_ns);
@@ -409,13 +413,12 @@ void Pipeline::HandleRecord(ByteSpan bytes) {
   } else if (event->closed != nullptr) {
     state.OnClosed(*event->closed);
   } else if (event->exec != nullptr) {
-    state.ResumeConnections(event->exec->tgid);
-    state.processes.erase(event->exec->tgid);
+    state.EraseProcess(event->exec->tgid);
   } else if (event->fork != nullptr) {
     // Something may have been decided of the number's last owner after its end, when the kernel
     // side had forgotten it; and not here alone.
     uint32_t tgid = event->fork->child_tgid;
-    state.processes.erase(tgid);
+    state.EraseProcess(tgid);
     state.control.ForgetProcess(tgid);
   } else if (event->exit != nullptr) {
     ForgetProcess(event->exit->tgid);
@@ -441,7 +444,7 @@ void Pipeline::Advance(uint64_t now_ns) {
   while (!state.exited.empty() && state.exited.front().first <= state.now_ns) {
     uint32_t tgid = state.exited.front().second;
     state.exited.pop_front();
-    if (state.processes.erase(tgid) > 0) state.control.ForgetProcess(tgid);
+    if (state.EraseProcess(tgid)) state.control.ForgetProcess(tgid);
   }
 }
 

@@ -59,6 +59,7 @@ struct Pipeline::State final : RequestListener {
     TracedProcess identity;
     uint64_t service_key = 0;
     HarmRung rung = HarmRung::kFull;
+    bool was_unwatched = false;  // for a time: connections may be older than they look
     // Seen exporting these itself.
     bool own_spans = false;
     bool own_metrics = false;
@@ -75,11 +76,15 @@ struct Pipeline::State final : RequestListener {
   void OnCounted(Connection& connection, uint64_t requests) override;
 
   void OnOpened(const zt_connection_opened_event& opened);
+  zt_connection_opened_event CertainOf(const zt_connection_opened_event& opened);
   void OnData(const zt_data_event& data, ByteSpan head, ByteSpan tail);
   void OnClosed(const zt_connection_closed_event& closed);
   Process& ProcessOf(uint32_t tgid);
   void SuspendConnections(uint32_t tgid);
   void ResumeConnections(uint32_t tgid);
+  void ResumeConnection(Connection& connection);
+  bool GoesOnFor(Connection& connection, uint32_t tgid);
+  bool EraseProcess(uint32_t tgid);
   bool LeftOut(const Connection& connection) const;
   bool IsOfUntraced(const Connection& connection) const;
   void LeaveOut(Connection& connection);

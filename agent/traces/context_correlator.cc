@@ -84,6 +84,7 @@ WorkId ContextCorrelator::Begin(const WorkOrigin& origin, const RequestStart& st
       DeriveSpanId(options_.seed, origin.connection_id, start.request_offset, origin.ordinal);
   work.context.ledger_row = origin.ledger_row;
   work.context.transparent = origin.transparent;
+  work.context.shed = origin.shed;
   if (work.carried) work.context.trace_state.assign(start.trace_state);
   now_ns_ = std::max(now_ns_, start.start_ns);
   WorkId id = (uint64_t{work.generation} << 32) | index;

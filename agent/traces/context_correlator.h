@@ -46,6 +46,7 @@ struct WorkOrigin {
   bool exact_positions = false;     // both ends count from the same byte: equal positions are proof
   uint32_t ledger_row = 0;          // handed back in WorkContext
   bool transparent = false;         // it gets no span: what it causes hangs on its parent instead
+  bool shed = false;                // that, to spare its process; handed back in WorkContext
 };
 
 struct WorkContext {
@@ -53,6 +54,7 @@ struct WorkContext {
   bool sampled = false;
   bool parent_is_remote = false;  // the parent is in another process
   bool transparent = false;
+  bool shed = false;
   TraceId trace_id;
   SpanId span_id;
   SpanId parent_span_id;

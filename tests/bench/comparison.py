@@ -12,10 +12,25 @@ import variants
 import workloads
 
 PROTOCOLS = ("http", "postgresql")
-AGENT_SECONDS = 1.2  # start, settle and stop of a watcher, about: for the estimate
+AGENT_SECONDS, CAPTURE_SECONDS = 1.5, 0.5  # start, settle and stop of a watcher, about: for the estimate
 BEFORE_COUNT_SECONDS = 0.2  # the agent takes in what was before within its turn of some milliseconds
-SNAPSHOT_SECONDS = 1.05  # the agent looks at its counters each second
-SETUP_SECONDS = {"node": 5, "python": 5, "go": 5, "java": 9, "connections": 6}
+SNAPSHOT_SECONDS = 1.05  # the agent looks at its counters, and sends what it has, each second
+SETUP_SECONDS = {"node": 5, "python": 5, "go": 5, "java": 9, "connections": 6} | dict.fromkeys(
+    ("pgbench-simple", "pgbench-extended", "pgbench-prepared", "postgres-1gb"), 3)
+
+
+def fixed_rate(off, on):
+    """Of requests a second, from what both sides took: neither is to be overloaded."""
+    return round(min(off, on) * workloads.FRACTION_OF_SATURATION)
+
+
+def gained_counters(before, after, loaded_seconds):
+    """The agent's counters over the load. Those before it are up to a second old, of an agent that has just begun."""
+    if after is None:
+        return {}
+    gained = {key: after[key] - before[key] for key in ("records", "ignored", "lost", "spans", "dropped")}
+    return gained | {"losses": after["losses"], "ring_bytes": after["ring_bytes"],
+                     "records_per_second": gained["records"] / loaded_seconds}
 
 
 class Receiver:
@@ -55,44 +70,55 @@ class Comparison:
         self.workload, self.variant, self.receiver, self.seconds = workload, variant, receiver, seconds
         self.rate = None
 
-    def calibrate(self):
-        """Warms up and finds the fixed rate."""
+    def calibrate(self, with_rate=True):
+        """Warms up, and finds the fixed rate from the slower side of a pair that counts for nothing else."""
         self.workload.saturate(max(self.workload.warm_up, 0.05))
-        saturated = self.workload.saturate(min(self.seconds, 1.0))
-        if self.workload.rated:
-            self.rate = round(saturated["per_second"] * workloads.FRACTION_OF_SATURATION)
+        off = self.workload.saturate(min(self.seconds, 1.0))
+        if self.workload.rated and with_rate:
+            watcher = variants.attach(self.workload.workspace, self.variant, self.workload, self.receiver.port)
+            try:
+                self.workload.attached()
+                on = self.workload.saturate(min(self.seconds, 1.0))
+            finally:
+                watcher.stop()
+            self.rate = fixed_rate(off["per_second"], on["per_second"])
 
-    def loaded(self, with_rate):
-        """Saturates and then loads at the fixed rate; gives the phase's numbers and how many requests there were."""
+    def saturated(self):
         before = snapshot(self.workload)
         load = self.workload.saturate(self.seconds)
-        phase = {"saturated": used(self.workload, load, before, snapshot(self.workload)), "fixed_rate": None}
-        requests = load["requests"]
-        if with_rate and self.rate:
-            before = snapshot(self.workload)
-            load = self.workload.at_rate(self.rate, self.seconds)
-            phase["fixed_rate"] = used(self.workload, load, before, snapshot(self.workload)) | {
-                key: load[key] for key in ("p50_us", "p99_us", "p999_us", "unsent")} | {"rate": self.rate}
-            requests += load["requests"]
-        return phase, requests
+        return used(self.workload, load, before, snapshot(self.workload))
+
+    def at_rate(self):
+        before = snapshot(self.workload)
+        load = self.workload.at_rate(self.rate, self.seconds)
+        return used(self.workload, load, before, snapshot(self.workload)) | {
+            key: load[key] for key in ("p50_us", "p99_us", "p999_us", "unsent")} | {"rate": self.rate}
 
     def off(self, with_rate=True):
         self.workload.attached()
-        return self.loaded(with_rate)[0]
+        return {"saturated": self.saturated(), "fixed_rate": self.at_rate() if with_rate and self.rate else None}
 
     def on(self, with_rate=True):
         watcher = variants.attach(self.workload.workspace, self.variant, self.workload, self.receiver.port)
         try:
             self.workload.attached()
+            if self.variant.settle_seconds:
+                self.workload.saturate(self.variant.settle_seconds)
             self.workload.begin_count()
             time.sleep(BEFORE_COUNT_SECONDS)
             counted = {p: watcher.seen(p) for p in PROTOCOLS}
-            received, cpu, began = self.receiver.received(), measuring.cpu_of_threads(watcher.pid), time.monotonic()
-            phase, requests = self.loaded(with_rate)
-            ended = time.monotonic()
-            self._settle(watcher, counted, requests)
-            numbers = self._of_watcher(watcher, cpu, requests, ended - began)
-            numbers |= self._counters(watcher, ended, ended - began)
+            received, counters = self.receiver.received(), watcher.counters()
+            phase, numbers = {"fixed_rate": None}, {}
+            phase["saturated"], numbers = self._watched(watcher, counted, 0, self.saturated)
+            requests = phase["saturated"]["requests"]
+            if with_rate and self.rate:
+                phase["fixed_rate"], at_rate = self._watched(watcher, counted, requests, self.at_rate)
+                phase["fixed_rate"] |= {"agent_cpu_us": at_rate["cpu_us"], "agent_cpu_percent": at_rate["cpu_percent"]}
+                requests += phase["fixed_rate"]["requests"]
+                numbers["loaded_seconds"] += at_rate["loaded_seconds"]
+            numbers |= self._of_watcher(watcher, requests)
+            numbers |= gained_counters(counters, watcher.counters(), numbers["loaded_seconds"])
+            numbers["rungs"] = sorted({rung for pid, rung in watcher.rungs() if pid in self.workload.tree()})
             numbers["exported_bytes"] = self.receiver.received()["bytes"] - received["bytes"]
             if self.variant.counts:
                 seen = {p: self._gained(counted[p], watcher.seen(p)) for p in PROTOCOLS}
@@ -105,6 +131,18 @@ class Comparison:
         if said:
             numbers |= {"records": said["records"], "lost": said["lost"], "record_bytes": said["bytes"]}
         return phase | {"watcher": numbers}
+
+    def _watched(self, watcher, counted, requests_before, load):
+        """A load's numbers, and the watcher's CPU for it: until everything of it is counted and sent."""
+        cpu, began = measuring.cpu_of_threads(watcher.pid), time.monotonic()
+        found = load()
+        ended = time.monotonic()
+        self._settle(watcher, counted, requests_before + found["requests"])
+        if self.variant.kind == "agent":
+            time.sleep(max(0.0, ended + SNAPSHOT_SECONDS - time.monotonic()))
+        cpu = measuring.cpu_of_threads(watcher.pid) - cpu
+        return found, {"cpu_us": cpu / max(1, found["requests"]), "cpu_percent": cpu / 1e4 / (ended - began),
+                       "loaded_seconds": ended - began}
 
     def _settle(self, watcher, counted, requests):
         protocol = self.workload.protocol
@@ -119,21 +157,11 @@ class Comparison:
     def _gained(before, after):
         return {pid: count - before.get(pid, 0) for pid, count in after.items()}
 
-    def _of_watcher(self, watcher, cpu, requests, loaded_seconds):
-        cpu = measuring.cpu_of_threads(watcher.pid) - cpu
-        numbers = {"cpu_us": cpu / max(1, requests), "cpu_percent": cpu / 1e4 / loaded_seconds, "requests": requests,
-                   "rss_kib": harness.rss_kib(watcher.pid), "rss_anonymous_kib": harness.rss_anon_kib(watcher.pid),
-                   "ready_ms": watcher.ready_seconds * 1000, "checks": []}
-        return numbers | measuring.bpf_memory(watcher.pid)
-
     @staticmethod
-    def _counters(watcher, ended, loaded_seconds):
-        """The agent's own, once they are of after the load."""
-        if watcher.counters() is None:
-            return {}
-        time.sleep(max(0.0, ended + SNAPSHOT_SECONDS - time.monotonic()))
-        counters = watcher.counters()
-        return counters | {"events_per_second": (counters["records"] + counters["ignored"]) / loaded_seconds}
+    def _of_watcher(watcher, requests):
+        numbers = {"requests": requests, "rss_kib": harness.rss_kib(watcher.pid),
+                   "rss_anonymous_kib": harness.rss_anon_kib(watcher.pid), "ready_ms": watcher.ready_seconds * 1000, "checks": []}
+        return numbers | measuring.bpf_memory(watcher.pid)
 
     def kernel_times(self):
         """{runs, time_ns, captured, programs} of the programs under saturation, by the kernel's statistics."""
@@ -169,7 +197,17 @@ class Comparison:
         return taken
 
 
-def estimate(workload, pairs, seconds, with_rate, with_times):
+def estimate(workload, variant, pairs, seconds, with_rate, with_times):
     """Seconds that a comparison takes, about."""
-    phase = seconds * (2 if workload.rated and with_rate else 1) + 0.1
-    return pairs * (2 * phase + AGENT_SECONDS) + (seconds + AGENT_SECONDS + SNAPSHOT_SECONDS if with_times else 0)
+    seconds = max(seconds, workload.least_seconds)
+    rated = workload.rated and with_rate
+    side = seconds * (2 if rated else 1) + 0.05
+    watcher = AGENT_SECONDS if variant.kind == "agent" else CAPTURE_SECONDS
+    on = side + watcher + variant.settle_seconds + (SNAPSHOT_SECONDS if rated else 0)
+    return (pairs * (side + on) + (seconds + AGENT_SECONDS if with_times else 0) +
+            (seconds + AGENT_SECONDS if rated else 0))
+
+
+def estimate_setup(workload, seconds):
+    """Of a workload's programs, with the warm-up."""
+    return SETUP_SECONDS.get(workload.name, 1) + max(seconds, workload.least_seconds)

@@ -34,6 +34,11 @@ def ratio(paired):
     return percent(paired["ratio"]["median"]) if paired else NONE
 
 
+def latency(summary, key):
+    """A rate that a side could not keep up with says nothing of latencies."""
+    return "overloaded" if summary.get("overloaded") else ratio(summary[key])
+
+
 def between(paired):
     return f"{100 * paired['ratio']['min']:.1f}–{100 * paired['ratio']['max']:.1f}" if paired else NONE
 
@@ -59,8 +64,8 @@ def counts(row):
 def cells(row):
     summary, watcher = row["summary"], row["summary"]["watcher"]
     return [row["workload"], row["variant"], f"{grouped(summary['throughput']['off'])} {row['unit']}/s", ratio(summary["throughput"]),
-            between(summary["throughput"]), added(summary["app_us"]), added(summary["softirq_us"]), ratio(summary["p50_us"]),
-            ratio(summary["p99_us"]), ratio(summary["p999_us"]), grouped(watcher["cpu_us"]), f"{watcher['cpu_percent']:.0f} %",
+            between(summary["throughput"]), added(summary["app_us"]), added(summary["softirq_us"]), latency(summary, "p50_us"),
+            latency(summary, "p99_us"), latency(summary, "p999_us"), grouped(watcher["cpu_us"]), f"{watcher['cpu_percent']:.0f} %",
             f"{watcher['rss_kib'] / 1024:.0f}", f"{watcher['maps_bytes'] / MIB:.0f}", grouped(watcher.get("lost")), counts(row)]
 
 
@@ -77,12 +82,11 @@ def aligned(rows):
 def target_cells(row):
     def shown(value):
         if value is None:
-            return "not measured"
+            return row["missing"] or "not measured"
         if row["unit"] == "%":
             return percent(value)
         return f"{grouped(value)}{row['unit'] if row['unit'] == '/s' else ' ' + row['unit']}".rstrip()
-    verdict = {True: "yes", False: "no", None: NONE}[row["met"]]
-    return [row["name"], ("≥ " if row["at_least"] else "≤ ") + shown(row["limit"]), shown(row["measured"]), verdict]
+    return [row["name"], ("≥ " if row["at_least"] else "≤ ") + shown(row["limit"]), shown(row["measured"]), row["met"] or NONE]
 
 
 def terminal(data):
@@ -94,7 +98,7 @@ def terminal(data):
     return "\n\n".join(parts)
 
 
-EVENT_HEADINGS = ["workload", "captured event, ns", "ignored event, ns", "empty program, ns (taken off)"]
+EVENT_HEADINGS = ["workload", "captured event, ns", "event of an ignored process, ns", "empty program, ns (taken off)"]
 
 
 def event_cells(data):
@@ -128,19 +132,32 @@ def results_tables(data):
     return lines
 
 
+def of_commit(data):
+    return f" of commit `{data['commit']}`" if data.get("commit") else ""
+
+
+def rungs(data):
+    """Where the harm budget had processes of the application when they were measured."""
+    return [f"- {data['titles']['workloads'][row['workload']]}, {data['titles']['variants'][row['variant']]}: "
+            f"{', '.join(row['summary']['rungs'])}." for row in data["results"] if row["summary"].get("rungs")]
+
+
 def generated(data):
     """The lines between the marks."""
     machine = data["machine"]
     lines = [f"Measured {data['date']} with {machine['cpus']} CPUs ({machine['model']}), {machine['memory_gib']} GiB, Linux {machine['kernel']}, "
-             f"by `{data['command']}`.", "", "![What is left of the throughput](performance.svg)", "", "## Targets", ""]
+             f"by `{data['command']}`{of_commit(data)}.", "", "![What is left of the throughput](performance.svg)", "", "## Targets", ""]
     lines += markdown(["what", "target", "measured", "met"], [target_cells(row) for row in data["targets"]])
-    missed = [row for row in data["targets"] if row["met"] is False]
-    if missed:
-        lines += ["", "What was missed, and what the floor says about it:", ""]
-        lines += [f"- **{row['name']}** ({target_cells(row)[2]}): {row['explanation']}." for row in missed]
+    for verdict, heading in (("no", "What was missed, and what else was measured of it:"), ("cannot tell", "What the pairs cannot tell:")):
+        found = [row for row in data["targets"] if row["met"] == verdict]
+        if found:
+            lines += ["", heading, ""]
+            lines += [f"- **{row['name']}** ({target_cells(row)[2]}): {row['explanation']}." for row in found]
     if data["failures"]:
         lines += ["", "Not measured, since it failed: " + "; ".join(data["failures"]) + "."]
     lines += results_tables(data)
+    if rungs(data):
+        lines += ["", "Watched for less by the harm budget at the end of the load, by rung:", "", *rungs(data)]
     if data.get("event_times"):
         lines += ["", "## Time in the kernel programs", ""]
         lines += markdown(EVENT_HEADINGS, event_cells(data))

@@ -11,6 +11,7 @@ import urllib.error
 import harness
 import measuring
 
+POLL_SECONDS = 0.25  # an answer costs CPU time of the agent, which is being measured
 BENCH_CAPTURE = os.path.join(harness.BUILD, "bench_capture")
 
 
@@ -22,10 +23,12 @@ class Variant:
     kind: str = "agent"  # agent, discard, floor
     config: str = "{}"
     counts: bool = True  # the ledger must have each request
+    settle_seconds: float = 0.0  # of load before anything is measured
 
 
 def _settings(**changes):
-    return json.dumps(changes)
+    """Without the harm budget: what is measured is what was asked for, however much it costs."""
+    return json.dumps({"harm_budget": "off"} | changes)
 
 
 _OF_THE_AGENT = (
@@ -47,6 +50,9 @@ def _all():
             yield Variant(f"{name}-{tier}", title, tier, "agent", config, counts)
         for name, title in _OF_THE_KERNEL_SIDE:
             yield Variant(f"{name}-{tier}", title, tier, name, "{}", False)
+    # The ladder goes down a rung every three seconds, after a first window of four.
+    yield Variant("default", "as installed but for 10 % of spans: harm budget of 5 %", "a", "agent",
+                  _settings(harm_budget="5%", sampling={"sampler": "traceidratio", "argument": "0.1"}), False, 15.0)
 
 
 VARIANTS = {v.name: v for v in _all()}
@@ -93,7 +99,11 @@ class AgentWatcher:
         while time.monotonic() < deadline:
             if wanted() and sum(r["in_flight"] for r in self.agent.ledger()) == 0:
                 return
-            time.sleep(0.05)
+            time.sleep(POLL_SECONDS)
+
+    def rungs(self):
+        """[(pid, rung)] of the processes that are watched for less."""
+        return [(row["pid"], row["rung"]) for row in json.loads(self.agent.get("/ledger")).get("limited", [])]
 
     def counters(self):
         """Events by the agent's own account; its snapshot of them is up to a second old."""
@@ -136,6 +146,9 @@ class CaptureWatcher:
 
     def settle(self, wanted, timeout=0.0):
         time.sleep(0.05)
+
+    def rungs(self):
+        return []
 
     def counters(self):
         return None

@@ -12,7 +12,7 @@ import loads
 import prepare
 from servers import Nginx, Postgres
 
-FRACTION_OF_SATURATION = 0.7  # of the fixed rate
+FRACTION_OF_SATURATION = 0.7  # of the slower side: the fixed rate
 CONNECTIONS = 32
 RECOGNITION_SECONDS = 0.2
 
@@ -25,6 +25,7 @@ class Workload:
     verdict = "ignore"                # what the agent decides about its connections
     load_programs = ("bench_load",)   # left out of tracing
     warm_up = 0.3                     # seconds
+    least_seconds = 0.0               # a load takes at least these, whatever it was asked for
 
     def __init__(self):
         self.workspace = harness.Workspace(f"bench-{self.name}")
@@ -196,6 +197,7 @@ class PostgresWorkload(Workload):
 class Pgbench(PostgresWorkload):
     unit = "tx"
     load_programs = ("bench_load", "pgbench")
+    least_seconds = 1.0  # pgbench counts whole ones
     mode = None
 
     def __init__(self):

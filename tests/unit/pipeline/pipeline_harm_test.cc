@@ -1,10 +1,12 @@
 // Processes that are watched for less: what is counted, what is never made up, and how they come back.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 
 #include "agent/pipeline/pipeline.h"
 #include "agent/telemetry/semconv.h"
+#include "tests/support/postgres_builders.h"
 #include "tests/support/record_builder.h"
 
 namespace zerotap {
@@ -78,6 +80,30 @@ class PipelineHarmTest : public ::testing::Test {
     server_.received += data.length;
     server_.sent += kResponse.size();
     return record;
+  }
+  ConnectionEnd ClientOf(uint32_t tgid) {
+    ConnectionEnd client = server_;
+    client.id = 900;
+    client.tgid = tgid;
+    client.tid = tgid + 1;
+    client.role = ZT_ROLE_CLIENT;
+    return client;
+  }
+  // Two ends of one AF_UNIX connection.
+  void OpenUnix(const ConnectionEnd& end, const ConnectionEnd& other) {
+    Record record = end.Opened(now_ += kMs);
+    auto& opened = record.As<zt_connection_opened_event>();
+    opened.family = ZT_FAMILY_UNIX;
+    opened.socket_inode = end.id + 1000;
+    opened.peer_inode = other.id + 1000;
+    opened.first_out = opened.first_in = opened.local_port = opened.remote_port = 0;
+    Feed(record);
+  }
+  std::vector<Span> SettledSpans() {
+    pipeline_->Advance(now_ += 1000 * kMs);
+    std::vector<Span> spans;
+    pipeline_->TakeSpans(spans);
+    return spans;
   }
   std::vector<std::string> Paths() {
     std::vector<Span> spans;
@@ -237,6 +263,86 @@ TEST_F(PipelineHarmTest, AConnectionThatEndsWhileCountedGivesNoSpanOfItsLastRequ
   }
 }
 
+// How long the rest of a body was that was skipped is not known.
+TEST_F(PipelineHarmTest, ABodyThatWasCutBySkippingEndsNoExchange) {
+  constexpr std::string_view kBegun = "HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n0123456789";
+  for (const bool closes : {true, false}) {
+    server_ = ConnectionEnd{
+        .id = server_.id + 2, .tgid = kServer, .tid = kServer, .role = ZT_ROLE_SERVER};
+    server_.client_port = static_cast<uint16_t>(server_.client_port + 1);
+    const LedgerCounts before = Total();
+    const uint64_t counted_before = Requests();
+    Feed(server_.Opened(now_ += kMs));
+    Feed(server_.Read(now_ += kMs, Request("/cut")));
+    Feed(server_.Send(now_ += kMs, kBegun));
+    pipeline_->SetHarmRung(kServer, HarmRung::kCounts);
+    Skip(3);
+    if (closes) {
+      Record closed = server_.Closed(now_ += kMs);
+      closed.As<zt_connection_closed_event>().flags = ZT_DATA_SKIPPED;
+      closed.As<zt_connection_closed_event>().turns_before = 3;
+      Feed(closed);
+    } else {
+      pipeline_->SetHarmRung(kServer, HarmRung::kFull);
+      Feed(AfterSkip(server_.Read(now_ += kMs, Request("/b")), 3));
+      Feed(server_.Send(now_ += kMs, kResponse));
+      for (int i = 0; i < 9; ++i) Exchange("/b");
+    }
+    const std::vector<std::string> paths = Paths();
+    EXPECT_EQ(std::count(paths.begin(), paths.end(), "/cut"), 0) << closes;
+    EXPECT_GE(paths.size(), closes ? 0u : 8u);
+    EXPECT_EQ(Requests() - counted_before, paths.size()) << closes;
+    EXPECT_EQ(Total().seen - before.seen, closes ? 4u : 14u) << closes;
+    EXPECT_EQ(Total().in_flight(), 0u) << closes;
+    EXPECT_EQ(Harmed(), Total().dropped_total()) << closes;
+    pipeline_->SetHarmRung(kServer, HarmRung::kFull);
+  }
+}
+
+TEST_F(PipelineHarmTest, AStatementThatWasCutBySkippingIsDropped) {
+  using namespace postgres_test;  // NOLINT(google-build-using-namespace)
+  const auto ask = [this](const std::string& sql) {
+    Feed(server_.Read(now_ += kMs, Query(sql)));
+    Feed(server_.Send(now_ += kMs,
+                      RowDescription() + Rows(1) + postgres_test::Complete("SELECT 1") + Ready()));
+  };
+  server_.server_port = 5432;
+  Feed(server_.Opened(now_ += kMs));
+  Feed(server_.Read(now_ += kMs, Startup({{"user", "app"}, {"database", "shop"}})));
+  Feed(server_.Send(now_ += kMs, AuthenticationOk() + BackendKeyData() + Ready()));
+  Feed(server_.Read(now_ += kMs, Query("SELECT 'cut'")));
+  const std::string rows = RowDescription() + Rows(2, std::string(500, 'r'));
+  Feed(server_.Send(now_ += kMs, rows.substr(0, rows.size() - 300)));
+  pipeline_->SetHarmRung(kServer, HarmRung::kCounts);
+  Skip(3);
+  pipeline_->SetHarmRung(kServer, HarmRung::kFull);
+  // The kernel side comes back in the middle of a message, too.
+  Feed(AfterSkip(server_.Read(now_ += kMs, Query("SELECT 'half of it'").substr(9)), 3));
+  Feed(server_.Send(now_ += kMs, rows.substr(40) + postgres_test::Complete("SELECT 2") + Ready()));
+  for (int i = 0; i < 10; ++i) ask("SELECT " + std::to_string(i));
+  std::vector<Span> spans;
+  pipeline_->TakeSpans(spans);
+  EXPECT_GE(spans.size(), 8u);
+  // Cut once more, and over.
+  Feed(server_.Read(now_ += kMs, Query("SELECT 'cut'")));
+  Feed(server_.Send(now_ += kMs, rows.substr(0, rows.size() - 300)));
+  pipeline_->SetHarmRung(kServer, HarmRung::kCounts);
+  Skip(3);
+  Record closed = server_.Closed(now_ += kMs);
+  closed.As<zt_connection_closed_event>().flags = ZT_DATA_SKIPPED;
+  closed.As<zt_connection_closed_event>().turns_before = 3;
+  Feed(closed);
+  pipeline_->TakeSpans(spans);
+  for (const Span& span : spans) {
+    pipeline_->ledger().Emitted(span.ledger_row);
+    EXPECT_EQ(span.attributes.FindText(semconv::kDbQueryText), "SELECT ?");
+    EXPECT_EQ(span.end_unix_ns - span.start_unix_ns, kMs);
+    EXPECT_NE(span.status, SpanStatus::kError);
+  }
+  EXPECT_EQ(Total().in_flight(), 0u);
+  EXPECT_EQ(Harmed(), Total().dropped_total());
+}
+
 TEST_F(PipelineHarmTest, DetachedEndsWhatIsInFlightAndComesBackAsALateJoin) {
   Feed(server_.Opened(1));
   Exchange("/a");
@@ -297,6 +403,151 @@ TEST_F(PipelineHarmTest, ANewProgramOfTheProcessIsWatchedInFull) {
   Exchange("/b");
   EXPECT_EQ(Paths(), (std::vector<std::string>{"/a", "/b"}));
   EXPECT_EQ(control_.policies[kServer], ZT_PROCESS_TRACE);
+}
+
+// The kernel side counts the bytes of a unix connection from where it first looked at it.
+TEST_F(PipelineHarmTest, AUnixConnectionFromATimeUnwatchedNamesNoParentByItsPosition) {
+  for (const bool by_rules : {false, true}) {
+    server_.id += 2;
+    server_.sent = server_.received = 0;
+    ConnectionEnd client = ClientOf(300);
+    client.id += server_.id;
+    pipeline_->SetHarmRung(kServer, HarmRung::kFull);
+    Feed(ConnectionEnd{.id = 700 + server_.id, .tgid = kServer}.Opened(now_ += kMs));
+    if (by_rules) {
+      traced_ = false;
+      ASSERT_TRUE(pipeline_->Reconfigure({}, /*processes_changed=*/true));
+      traced_ = true;
+      ASSERT_TRUE(pipeline_->Reconfigure({}, /*processes_changed=*/true));
+    } else {
+      pipeline_->SetHarmRung(kServer, HarmRung::kDetached);
+    }
+    OpenUnix(client, server_);
+    Feed(client.Send(now_ += kMs, Request("/one")));
+    Feed(client.Read(now_ += kMs, kResponse));
+    now_ += 100 * kMs;
+    pipeline_->SetHarmRung(kServer, HarmRung::kFull);
+    OpenUnix(server_, client);
+    Exchange("/two");
+    const std::vector<Span> spans = SettledSpans();
+    ASSERT_EQ(spans.size(), 2u) << by_rules;
+    EXPECT_EQ(spans[0].parent_span_id.value, 0u) << by_rules;
+    EXPECT_EQ(spans[1].parent_span_id.value, 0u) << by_rules;
+    Record exec = MakeRecord<zt_process_exec_event>(ZT_EVENT_PROCESS_EXEC, now_ += kMs);
+    exec.As<zt_process_exec_event>().tgid = kServer;
+    Feed(exec);
+  }
+}
+
+TEST_F(PipelineHarmTest, WhatHasNoSpanIsNobodysParent) {
+  ConnectionEnd client = ClientOf(300);
+  Feed(client.Opened(now_ += kMs));
+  Feed(server_.Opened(now_ += kMs));
+  pipeline_->SetHarmRung(300, HarmRung::kMetrics);
+  Feed(client.Send(now_ += kMs, Request("/a")));
+  Feed(server_.Read(now_ += kMs, Request("/a")));
+  Feed(server_.Send(now_ += kMs, kResponse));
+  // Its rung is of no account any more: who caused what was settled when it began.
+  pipeline_->SetHarmRung(300, HarmRung::kFull);
+  Feed(client.Read(now_ += kMs, kResponse));
+  const std::vector<Span> spans = SettledSpans();
+  ASSERT_EQ(spans.size(), 1u);
+  EXPECT_EQ(spans[0].kind, SpanKind::kServer);
+  EXPECT_EQ(spans[0].parent_span_id.value, 0u);
+  EXPECT_EQ(Harmed(), 1u);
+  EXPECT_EQ(Total().filtered(), 0u);
+}
+
+TEST_F(PipelineHarmTest, WhatSomebodyNamedAsItsParentStillGetsItsSpan) {
+  ConnectionEnd client = ClientOf(300);
+  Feed(client.Opened(now_ += kMs));
+  Feed(server_.Opened(now_ += kMs));
+  Feed(client.Send(now_ += kMs, Request("/a")));
+  Feed(server_.Read(now_ += kMs, Request("/a")));
+  Feed(server_.Send(now_ += kMs, kResponse));
+  pipeline_->SetHarmRung(300, HarmRung::kMetrics);
+  Feed(client.Read(now_ += kMs, kResponse));
+  const std::vector<Span> spans = SettledSpans();
+  ASSERT_EQ(spans.size(), 2u);
+  EXPECT_EQ(spans[0].parent_span_id.value, spans[1].span_id.value);
+}
+
+TEST_F(PipelineHarmTest, CountsReachedFromDetachedCount) {
+  Feed(server_.Opened(now_ += kMs));
+  Exchange("/a");
+  pipeline_->SetHarmRung(kServer, HarmRung::kDetached);
+  pipeline_->SetHarmRung(kServer, HarmRung::kCounts);
+  ASSERT_TRUE(control_.verdicts.contains(server_.id));
+  EXPECT_EQ(control_.verdicts[server_.id].mode, ZT_VERDICT_DETECT)
+      << "the kernel side counts what the protocol is known of";
+  EXPECT_GT(control_.verdicts[server_.id].edge_bytes, 0);
+  Exchange("/b");
+  EXPECT_EQ(control_.verdicts[server_.id].mode, ZT_VERDICT_HEADS);
+  const uint64_t seen = Total().seen;
+  Skip(63);
+  Feed(Telling(64));
+  EXPECT_EQ(Total().seen, seen + 64);
+}
+
+TEST_F(PipelineHarmTest, AConnectionOfTwoProcessesGoesOnForTheOther) {
+  Feed(server_.Opened(now_ += kMs));
+  Exchange("/a");
+  pipeline_->SetHarmRung(kServer, HarmRung::kDetached);
+  server_.tgid = 300;
+  Exchange("/b");
+  Exchange("/c");
+  EXPECT_EQ(Paths(), (std::vector<std::string>{"/a", "/b", "/c"}));
+  server_.tgid = kServer;
+  Exchange("/late");
+  EXPECT_TRUE(Paths().empty());
+  pipeline_->SetHarmRung(300, HarmRung::kDetached);
+  server_.tgid = 300;
+  Exchange("/late");
+  EXPECT_TRUE(Paths().empty());
+  pipeline_->SetHarmRung(kServer, HarmRung::kFull);
+  server_.tgid = kServer;
+  Exchange("/d");
+  EXPECT_EQ(Paths(), std::vector<std::string>{"/d"});
+  EXPECT_EQ(Total().in_flight(), 0u);
+}
+
+TEST_F(PipelineHarmTest, AConnectionOutlivesTheDetachedProcess) {
+  for (const bool number_is_taken : {false, true}) {
+    server_.id += 2;
+    server_.client_port = static_cast<uint16_t>(server_.client_port + 1);
+    Feed(server_.Opened(now_ += kMs));
+    pipeline_->SetHarmRung(kServer, HarmRung::kDetached);
+    if (number_is_taken) {
+      Record fork = MakeRecord<zt_process_fork_event>(ZT_EVENT_PROCESS_FORK, now_ += kMs);
+      fork.As<zt_process_fork_event>().child_tgid = kServer;
+      Feed(fork);
+    } else {
+      pipeline_->ForgetProcess(kServer);
+      pipeline_->Advance(now_ += 20'000 * kMs);
+    }
+    Exchange("/a");
+    EXPECT_EQ(Paths(), std::vector<std::string>{"/a"}) << number_is_taken;
+  }
+}
+
+TEST_F(PipelineHarmTest, RulesLeaveOutWhatIsSuspendedToo) {
+  Feed(server_.Opened(now_ += kMs));
+  Exchange("/a");
+  pipeline_->SetHarmRung(kServer, HarmRung::kDetached);
+  PipelineOptions without;
+  without.exclude_ports = {80};
+  ASSERT_TRUE(pipeline_->Reconfigure(without, /*processes_changed=*/false));
+  EXPECT_EQ(control_.verdicts[server_.id].mode, ZT_VERDICT_IGNORE);
+  pipeline_->SetHarmRung(kServer, HarmRung::kFull);
+  Exchange("/b");
+  EXPECT_EQ(Paths(), std::vector<std::string>{"/a"});
+  pipeline_->SetHarmRung(kServer, HarmRung::kDetached);
+  ASSERT_TRUE(pipeline_->Reconfigure({}, /*processes_changed=*/false));
+  Exchange("/late");
+  EXPECT_TRUE(Paths().empty()) << "its process is still detached";
+  pipeline_->SetHarmRung(kServer, HarmRung::kFull);
+  Exchange("/c");
+  EXPECT_EQ(Paths(), std::vector<std::string>{"/c"});
 }
 
 }  // namespace

@@ -65,7 +65,8 @@ void HarmLadder::Advance(uint64_t now_ns, std::span<const HarmFigures> figures,
     if (!process.seen) Add(process, {0, 0, 0, wall_ns});
     process.seen = false;
     Decide(now_ns, tgid, process, changes, excesses);
-    const bool idle = process.rung == HarmRung::kFull && now_ns - process.active_ns > kKeepIdleNs;
+    const bool idle = process.rung == HarmRung::kFull && now_ns - process.active_ns > kKeepIdleNs &&
+                      (process.up_ns == 0 || HasLasted(now_ns, process));
     entry = idle ? processes_.erase(entry) : std::next(entry);
   }
 }
@@ -154,9 +155,13 @@ void HarmLadder::MaybeStepUp(uint64_t now_ns, uint32_t tgid, Process& process, c
   Change(now_ns, process, next);
 }
 
+bool HarmLadder::HasLasted(uint64_t now_ns, const Process& process) const {
+  return now_ns - process.up_ns > std::max(4 * process.wait_ns, options_.lasting_ns);
+}
+
 // A way up that lasted for long is no sign of flapping.
 void HarmLadder::MaybeShortenWait(uint64_t now_ns, Process& process) const {
-  if (process.up_ns == 0 || now_ns - process.up_ns <= std::max(4 * process.wait_ns, options_.lasting_ns)) return;
+  if (process.up_ns == 0 || !HasLasted(now_ns, process)) return;
   process.wait_ns = std::max(process.wait_ns / 2, options_.first_wait_ns);
 }
 

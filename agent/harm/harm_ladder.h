@@ -87,7 +87,7 @@ class HarmLadder {
   size_t size() const { return processes_.size(); }
 
   static constexpr size_t kWindow = 4;  // intervals
-  // Who is at the top and had no event for so long is forgotten.
+  // Who is at the top and had no event for so long is forgotten, unless its way up may yet turn out to be in vain.
   static constexpr uint64_t kKeepIdleNs = 60'000'000'000;
 
  private:
@@ -120,6 +120,7 @@ class HarmLadder {
   void StepDown(uint64_t now_ns, uint32_t tgid, Process& process, std::vector<HarmChange>& changes);
   void MaybeStepUp(uint64_t now_ns, uint32_t tgid, Process& process, const Interval& sum,
                    std::vector<HarmChange>& changes);
+  bool HasLasted(uint64_t now_ns, const Process& process) const;
   void MaybeShortenWait(uint64_t now_ns, Process& process) const;
   void Change(uint64_t now_ns, Process& process, HarmRung to);
 

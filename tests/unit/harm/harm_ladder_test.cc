@@ -92,7 +92,7 @@ TEST_F(HarmLadderTest, GoesUpAgainWhenTheLoadIsOver) {
   EXPECT_EQ(ladder_.rung(1), HarmRung::kFull);
   EXPECT_EQ(changes_.size(), 8u);
   EXPECT_TRUE(ladder_.Limited().empty());
-  Run(61);
+  Run(121);
   EXPECT_EQ(ladder_.size(), 0u) << "and is forgotten";
 }
 
@@ -140,6 +140,15 @@ TEST_F(HarmLadderTest, ALoadThatComesAndGoesIsNotFollowedForEver) {
   }
   EXPECT_LE(changes_.size(), 2u * (4 * 3600 / 640 + 1));
   EXPECT_GE(changes_.size(), 10u) << "it is tried again";
+}
+
+// Quiet for so long that the way to the top is over by far when the load comes back.
+TEST_F(HarmLadderTest, NorIsOneThatComesBackAfterTheWaitIsOver) {
+  for (int i = 0; i < 4 * 3600; ++i) {
+    programs_[1].events = i % 120 < 30 ? 500'000 : 0;
+    Run(1);
+  }
+  EXPECT_LE(changes_.size(), 2u * (7 * 4 + 4 * 3600 / 640 + 1));
 }
 
 TEST_F(HarmLadderTest, WaitsBecomeShorterWhenWaysUpLast) {

@@ -186,6 +186,18 @@ __weak __noinline int zt_forget(zt_u64 key, zt_u64 now, zt_u64 error)
 	return 0;
 }
 
+/* The same of a socket whose address another socket has now. Who was stopped after he found the old
+ * state must not take away the new one that somebody else has made since. */
+__weak __noinline int zt_forget_former(zt_u64 key, zt_u64 now, zt_u64 id)
+{
+	struct zt_connection *connection = zt_lookup(key);
+	if (!connection || connection->id != id)
+		return 0;
+	zt_emit_closed(key, now, 0);
+	bpf_map_delete_elem(&connections, &key);
+	return 0;
+}
+
 static __always_inline void zt_emit_shutdown(struct zt_connection *connection, zt_u64 now,
 					     zt_u8 direction)
 {

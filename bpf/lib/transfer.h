@@ -29,7 +29,7 @@ static __always_inline struct zt_connection *zt_find(struct zt_call *call, struc
 			connection->inode = inode;
 			return connection;
 		}
-		zt_forget(key, bpf_ktime_get_ns(), 0);
+		zt_forget_former(key, bpf_ktime_get_ns(), connection->id);
 	}
 	/* Sockets without a file are the kernel's own (network file systems): the call that is
 	 * running is not theirs. */

@@ -313,7 +313,7 @@ def one_conversation(results, case, version, ignored=()):
     if others or len(said) != 1:
         return [f"the peers: {said} {others}"]
     problems = compare(found, said[0]["pid"], range(7), http_turn, {server_pid(results)}, ("web_client", "web_server"))
-    return problems + ([f"{len(found)} spans, expected 14"] if len(found) != 14 else [])
+    return problems + ([f"{len(found)} spans, expected 14: {sorted(f'{s.service} {s.name}' for s in found)}"] if len(found) != 14 else [])
 
 
 def says(results, case, *words):
@@ -376,7 +376,7 @@ def odd(results, case, version):
         return one_conversation(results, case, version) + says(results, case, *wanted)
     if case == "beside":
         # The second agent sees the first one's health server being asked: that is a request like any other.
-        return one_conversation(results, "beside", version, ("busybox", "wget")) + one_conversation(results, "second", version, ("busybox", "wget", "zerotap"))
+        return one_conversation(results, "beside", version, ("busybox", "wget", "zerotap")) + one_conversation(results, "second", version, ("busybox", "wget", "zerotap"))
     if case == "memlock_strict" and series < (5, 11):
         return refuses(results, case, "limit on locked memory", "CAP_SYS_RESOURCE", "LimitMEMLOCK")
     if case == "no_btf":

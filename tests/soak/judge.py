@@ -109,7 +109,8 @@ def judge_ledger(ledger, exports, received, asked):
     lost = exports["dropped"] + exports["failed"] + exports["rejected"]
     if by_export != lost:
         complaints.append(f"the exporter lost {lost} spans, the ledger has {by_export} of them")
-    seen = ledger["seen"] - ledger["filtered"]  # by the rules: other programs' before it was known whose they are
+    # Filtered by the rules are other programs' requests before it was known whose they are.
+    seen = ledger["seen"] - ledger["filtered"] - ledger.get("others", 0)
     if seen + ledger.get("unseen_records", 0) < 2 * asked or seen > 2 * asked:
         complaints.append(f"{asked} requests were answered, so {2 * asked} were to be seen; seen: {seen}, "
                           f"lost in the kernel: {ledger.get('unseen_records', 0)}")

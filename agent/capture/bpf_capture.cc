@@ -89,7 +89,7 @@ struct BpfCapture::State {
     for (int fd : RingFds()) {
       Mapping reader(fd, page, PROT_READ | PROT_WRITE, 0);
       Mapping writer(fd, page + size, PROT_READ, static_cast<off_t>(page));
-      if (reader.As<void>() == nullptr || writer.As<void>() == nullptr) {
+      if (!reader || !writer) {
         return FailErrno("cannot map the ring buffer");
       }
       rings.Add({reader.As<uint64_t>(), writer.As<uint64_t>(), writer.As<std::byte>() + page, size});
@@ -167,7 +167,7 @@ Result<std::unique_ptr<BpfCapture>> BpfCapture::Create(const CaptureOptions& opt
 
   state->verdicts = Mapping(bpf_map__fd(maps.verdicts), ZT_VERDICT_SLOTS * sizeof(uint64_t),
                             PROT_READ | PROT_WRITE, 0);
-  if (state->verdicts.As<void>() == nullptr) return FailErrno("cannot map the verdicts");
+  if (!state->verdicts) return FailErrno("cannot map the verdicts");
   const auto& programs = state->probes.skeleton->progs;
   const auto access = [](const bpf_map* map, const bpf_program* program) {
     return MapAccess(bpf_map__fd(map), bpf_program__autoload(program) ? bpf_program__fd(program) : -1,
@@ -186,15 +186,15 @@ Result<std::unique_ptr<BpfCapture>> BpfCapture::Create(const CaptureOptions& opt
   }
   state->policy_slots = Mapping(bpf_map__fd(maps.policy_slots), ZT_POLICY_SLOTS * sizeof(uint64_t),
                                 PROT_READ | PROT_WRITE, 0);
-  if (state->policy_slots.As<void>() == nullptr) return FailErrno("cannot map the policies");
+  if (!state->policy_slots) return FailErrno("cannot map the policies");
   state->costs = Mapping(bpf_map__fd(maps.costs), ZT_COST_SLOTS * sizeof(zt_cost),
                          PROT_READ | PROT_WRITE, 0);
-  if (state->costs.As<void>() == nullptr) return FailErrno("cannot map the costs");
+  if (!state->costs) return FailErrno("cannot map the costs");
   state->cost_reader = std::make_unique<CostReader>(state->costs.As<zt_cost>());
   state->cpus = bpf_map__max_entries(maps.counters);
   state->counters =
       Mapping(bpf_map__fd(maps.counters), state->cpus * sizeof(zt_counters), PROT_READ, 0);
-  if (state->counters.As<void>() == nullptr) return FailErrno("cannot map the counters");
+  if (!state->counters) return FailErrno("cannot map the counters");
   if (Status status = state->MapRings(); !status) return tl::unexpected(status.error());
 
   std::unique_ptr<BpfCapture> capture(new BpfCapture(std::move(state)));

@@ -22,7 +22,7 @@ class SpentSpans {
     std::lock_guard lock(mutex_);
     for (Span& span : spans) {
       if (spans_.size() >= max_spans_) break;
-      if (span.MemorySize() > kMaxSpanBytes) continue;
+      if (span.MemorySize() > Span::kMaxSpareBytes) continue;
       spans_.push_back(std::move(span));
     }
   }
@@ -31,8 +31,6 @@ class SpentSpans {
     std::lock_guard lock(mutex_);
     out.swap(spans_);
   }
-
-  static constexpr size_t kMaxSpanBytes = 4096;  // as much as who makes them would keep
 
  private:
   const size_t max_spans_;

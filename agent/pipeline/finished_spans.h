@@ -41,7 +41,7 @@ class FinishedSpans {
   void Recycle(std::vector<Span>& spent) {
     for (Span& span : spent) {
       if (spare_.size() >= kMaxSpare) break;
-      if (span.MemorySize() > kMaxSpareBytes) continue;
+      if (span.MemorySize() > Span::kMaxSpareBytes) continue;
       span.Reset();
       spare_.push_back(std::move(span));
     }
@@ -49,9 +49,7 @@ class FinishedSpans {
   }
 
  private:
-  // As much as a busy second's, and no giant's.
-  static constexpr size_t kMaxSpare = 4096;
-  static constexpr size_t kMaxSpareBytes = 4096;
+  static constexpr size_t kMaxSpare = 4096;  // as much as a busy second's
   std::vector<Span> spans_;
   std::vector<Span> spare_;  // empty
 };

@@ -34,6 +34,9 @@ struct Span {
   ResourcePtr resource;  // never null on an exported span
   uint32_t ledger_row = 0;  // where pipeline/Ledger accounts for it; exporters pass it back untouched
 
+  // Of a spent span, for the next one: a giant's memory is not kept.
+  static constexpr size_t kMaxSpareBytes = 4096;
+
   // Bytes held beside its own.
   size_t MemorySize() const {
     return name.capacity() + trace_state.capacity() + attributes.MemorySize();

@@ -303,13 +303,13 @@ TEST(SpanBatcherTest, WhatComesBackToARetiredOneIsPassedOn) {
 TEST(SpentSpansTest, GiantsAreNotKept) {
   SpentSpans spent;
   std::vector<Span> spans(2);
-  spans[0].name = std::string(SpentSpans::kMaxSpanBytes + 1, 'x');
+  spans[0].name = std::string(Span::kMaxSpareBytes + 1, 'x');
   spans[1].name = std::string(100, 'x');
   spent.Put(spans);
   std::vector<Span> kept;
   spent.Take(kept);
   ASSERT_EQ(kept.size(), 1u);
-  EXPECT_LE(kept[0].MemorySize(), SpentSpans::kMaxSpanBytes);
+  EXPECT_LE(kept[0].MemorySize(), Span::kMaxSpareBytes);
 }
 
 TEST(SpanBatcherTest, SpansThatHaveTheirFateComeBackEmptyWithTheirMemory) {

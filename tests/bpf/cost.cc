@@ -6,6 +6,7 @@
 #include <netinet/tcp.h>
 #include <sched.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -57,13 +58,16 @@ Pair TcpPair() {
 
 // Nanoseconds (tenth percentile, the machine may be busy) of a call (half of them sends, half
 // receives).
-double RunCalls(const Pair& pair, size_t size, BpfCapture* capture) {
+double RunCalls(const Pair& pair, size_t size, BpfCapture* capture, bool gathered = false) {
   std::vector<char> bytes(size, 'x');
+  const iovec segments[2] = {{bytes.data(), size / 2}, {bytes.data(), size - size / 2}};
   std::vector<double> batches;
   for (int batch = 0; batch < kBatches; ++batch) {
     uint64_t begin = MonotonicNs();
     for (int i = 0; i < kBatch; ++i) {
-      if (::write(pair.first.get(), bytes.data(), size) < 0) std::abort();
+      const ssize_t sent = gathered ? ::writev(pair.first.get(), segments, 2)
+                                    : ::write(pair.first.get(), bytes.data(), size);
+      if (sent < 0) std::abort();
       if (::read(pair.second.get(), bytes.data(), size) < 0) std::abort();
     }
     batches.push_back(static_cast<double>(MonotonicNs() - begin) / (2.0 * kBatch));
@@ -178,11 +182,11 @@ int Main(int argc, char** argv) {
   std::printf("tier %s by %s\n%-6s %-28s %10s %10s %10s\n",
               (*capture)->report().tier == CaptureTier::kA ? "A" : "B",
               (*capture)->report().attach_form.c_str(), "", "", "program ns", "call ns", "bare ns");
-  auto measure = [&](int which, const char* what, size_t size) {
-    double call = RunCalls(pairs[which], size, capture->get());
+  auto measure = [&](int which, const char* what, size_t size, bool gathered = false) {
+    double call = RunCalls(pairs[which], size, capture->get(), gathered);
     UniqueFd statistics(::bpf_enable_stats(BPF_STATS_RUN_TIME));
     Sum before = ProgramTime(**capture);
-    RunCalls(pairs[which], size, capture->get());
+    RunCalls(pairs[which], size, capture->get(), gathered);
     Sum after = ProgramTime(**capture);
     double runs = static_cast<double>(std::max<uint64_t>(1, after.runs - before.runs));
     std::printf("%-6s %-28s %10.0f %10.0f %10.0f\n", names[which], what,
@@ -210,6 +214,7 @@ int Main(int argc, char** argv) {
     };
     verdict(ZT_VERDICT_ALL);
     measure(which, "256 B captured", 256);
+    measure(which, "256 B captured, sent in two", 256, true);
     verdict(ZT_VERDICT_HEADS);
     measure(which, "256 B, length only", 256);
     verdict(ZT_VERDICT_IGNORE);

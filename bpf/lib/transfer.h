@@ -295,6 +295,7 @@ enum zt_call_kind {
 	ZT_CALL_SENDFILE, /* (out, in, offset, count) */
 	ZT_CALL_SPLICE,	  /* (in, offset, out, offset) */
 	ZT_CALL_COMPAT,	  /* a 32-bit caller's */
+	ZT_CALL_OPTION,	  /* (fd, level, option, value, size): TCP_ZEROCOPY_RECEIVE alone moves bytes */
 };
 #define ZT_CALL_INGRESS 0x10
 #define ZT_CALL_HAS_FLAGS 0x20
@@ -320,6 +321,7 @@ const volatile zt_u8 zt_call_kinds[ZT_MAX_CALL_NUMBER] __weak = {
     [NR_SENDMMSG] = ZT_CALL_MESSAGES | ZT_CALL_HAS_FLAGS,
     [NR_SENDFILE] = ZT_CALL_SENDFILE,
     [NR_SPLICE] = ZT_CALL_SPLICE,
+    [NR_GETSOCKOPT] = ZT_CALL_OPTION | ZT_CALL_INGRESS,
 #if defined(__TARGET_ARCH_x86)
     [NR_COMPAT_READ] = ZT_CALL_COMPAT_RECEIVE,
     [NR_COMPAT_WRITE] = ZT_CALL_COMPAT_SEND,
@@ -328,6 +330,7 @@ const volatile zt_u8 zt_call_kinds[ZT_MAX_CALL_NUMBER] __weak = {
     [NR_COMPAT_WRITEV] = ZT_CALL_COMPAT_SEND,
     [NR_COMPAT_SENDFILE] = ZT_CALL_COMPAT_SEND,
     [NR_COMPAT_SENDFILE64] = ZT_CALL_COMPAT_SEND,
+    [NR_COMPAT_GETSOCKOPT] = ZT_CALL_COMPAT_RECEIVE,
     [NR_COMPAT_SENDTO] = ZT_CALL_COMPAT_SEND,
     [NR_COMPAT_SENDMSG] = ZT_CALL_COMPAT_SEND,
     [NR_COMPAT_RECVFROM] = ZT_CALL_COMPAT_RECEIVE,

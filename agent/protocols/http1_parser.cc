@@ -121,7 +121,6 @@ size_t Http1Parser::MemorySize() const {
 Http1Parser::Step Http1Parser::ReadRequests(std::string_view bytes, const Chunk& chunk) {
   const char* const begin = bytes.data();
   Stream& in = request_;
-  Scratch& scratch = ScratchOfThread();
   while (!bytes.empty()) {
     if (in.stage == Stage::kStart) {
       // Empty lines before a request are ignored (RFC 9112 section 2.2).
@@ -134,7 +133,7 @@ Http1Parser::Step Http1Parser::ReadRequests(std::string_view bytes, const Chunk&
       fresh_ = false;
       RequestHead head;
       HeadResult result = ParseRequestHead(bytes.substr(0, options_.max_head_bytes),
-                                           {options_.request_headers, scratch.captured}, head);
+                                           {options_.request_headers, ScratchOfThread().captured}, head);
       if (result == HeadResult::kInvalid) return RefuseRequest();
       if (result == HeadResult::kComplete) {
         Step step = OnRequestHead(head, bytes.substr(0, head.size), chunk);
@@ -163,7 +162,7 @@ Http1Parser::Step Http1Parser::ReadRequests(std::string_view bytes, const Chunk&
       return RefuseRequest();
     }
     if (!in.head->done()) return Step::kOk;
-    if (ParseRequestHead(in.head->text(), {options_.request_headers, scratch.captured}, head) !=
+    if (ParseRequestHead(in.head->text(), {options_.request_headers, ScratchOfThread().captured}, head) !=
         HeadResult::kComplete) {
       return RefuseRequest();
     }
@@ -286,7 +285,6 @@ Http1Parser::Step Http1Parser::RefuseRequest() {
 Http1Parser::Step Http1Parser::ReadResponses(std::string_view bytes, const Chunk& chunk) {
   const char* const begin = bytes.data();
   Stream& in = response_;
-  Scratch& scratch = ScratchOfThread();
   while (!bytes.empty()) {
     if (in.stage == Stage::kStart) {
       size_t start = bytes.find_first_not_of("\r\n");
@@ -296,7 +294,7 @@ Http1Parser::Step Http1Parser::ReadResponses(std::string_view bytes, const Chunk
       in.first_offset = chunk.offset + static_cast<uint64_t>(bytes.data() - begin);
       ResponseHead head;
       HeadResult result = ParseResponseHead(bytes.substr(0, options_.max_head_bytes),
-                                            {options_.response_headers, scratch.captured}, head);
+                                            {options_.response_headers, ScratchOfThread().captured}, head);
       if (result == HeadResult::kInvalid) return RefuseResponse();
       if (result == HeadResult::kComplete) {
         Step step = OnResponseHead(head, chunk);
@@ -324,7 +322,7 @@ Http1Parser::Step Http1Parser::ReadResponses(std::string_view bytes, const Chunk
       return RefuseResponse();
     }
     if (!in.head->done()) return Step::kOk;
-    if (ParseResponseHead(in.head->text(), {options_.response_headers, scratch.captured}, head) !=
+    if (ParseResponseHead(in.head->text(), {options_.response_headers, ScratchOfThread().captured}, head) !=
         HeadResult::kComplete) {
       return RefuseResponse();
     }

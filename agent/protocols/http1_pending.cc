@@ -21,27 +21,23 @@ class SpareRequests {
   }
   PendingRequest* Take() {
     if (first_ == nullptr) return new PendingRequest;
-    bytes_ -= SizeOf(*first_);
+    --count_;
     return std::exchange(first_, first_->next);
   }
   void Give(PendingRequest* request) {
-    const size_t size = SizeOf(*request);
-    if (bytes_ + size > kMaxBytes) {
+    if (count_ == kMaxSpare) {
       delete request;
       return;
     }
-    bytes_ += size;
+    ++count_;
     request->next = std::exchange(first_, request);
   }
 
  private:
-  static constexpr size_t kMaxBytes = 512 * 1024;
-  static size_t SizeOf(const PendingRequest& request) {
-    return sizeof(request) + request.fields.MemorySize() + request.response_fields.MemorySize();
-  }
+  static constexpr size_t kMaxSpare = 512;
 
   PendingRequest* first_ = nullptr;
-  size_t bytes_ = 0;
+  size_t count_ = 0;
 };
 
 SpareRequests& Spare() {

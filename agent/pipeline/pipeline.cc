@@ -26,20 +26,21 @@ bool Contains(const std::vector<uint16_t>& ports, uint16_t port) {
 
 }  // namespace
 
+TracedProcess UnknownProcess(uint32_t tgid) {
+  auto resource = std::make_shared<Resource>();
+  resource->service_name = "unknown_service";
+  resource->pid = tgid;
+  resource->attributes.Add(semconv::kServiceName, resource->service_name);
+  resource->attributes.Add(semconv::kProcessPid, int64_t{tgid});
+  return TracedProcess{tgid, true, std::move(resource)};
+}
+
 Pipeline::State::Process& Pipeline::State::ProcessOf(uint32_t tgid) {
   auto found = processes.find(tgid);
   if (found != processes.end()) return found->second;
   Process process;
-  if (std::optional<TracedProcess> identity = resolve(tgid)) {
-    process.identity = std::move(*identity);
-  } else {
-    auto resource = std::make_shared<Resource>();
-    resource->service_name = "unknown_service";
-    resource->pid = tgid;
-    resource->attributes.Add(semconv::kServiceName, resource->service_name);
-    resource->attributes.Add(semconv::kProcessPid, int64_t{tgid});
-    process.identity.resource = std::move(resource);
-  }
+  std::optional<TracedProcess> identity = resolve(tgid);
+  process.identity = identity ? std::move(*identity) : UnknownProcess(tgid);
   process.identity.tgid = tgid;
   // The kernel side finds out about those faster of which it was told something.
   control.SetProcessPolicy(tgid, process.identity.traced ? ZT_PROCESS_TRACE : ZT_PROCESS_IGNORE);

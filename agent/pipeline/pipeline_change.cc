@@ -56,9 +56,9 @@ bool Pipeline::State::IsOfUntraced(const Connection& connection) const {
 void Pipeline::State::Reidentify() {
   for (auto& [tgid, process] : processes) {
     std::optional<TracedProcess> identity = resolve(tgid);
-    if (!identity) continue;  // gone: these are its late events
     const bool was_traced = process.identity.traced;
-    process.identity = std::move(*identity);
+    if (!identity && was_traced) continue;  // gone: these are its late events
+    process.identity = identity ? std::move(*identity) : UnknownProcess(tgid);
     if (process.identity.traced) {
       process.was_unwatched = process.was_unwatched || !was_traced;
       if (!was_traced) control.ForgetProcess(tgid);

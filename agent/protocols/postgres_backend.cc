@@ -89,6 +89,8 @@ void Session::OnBackendFrame(const Frame& frame) {
     default:
       break;
   }
+  // It may be that of a piece that was not seen, and make the backend skip what was.
+  if (held_ && frame.type == 'E') DropHeld(DropReason::kCaptureGap);
   while (!queue_.empty() && queue_.front().kind == OperationKind::kCopyEnd) PopFront();
   if (queue_.empty()) {
     OnUnpairedFrame(frame);
@@ -180,13 +182,15 @@ void Session::OnUnpairedFrame(const Frame& frame) {
 // An answer to something else than what was asked: the pairing is wrong.
 void Session::Unexpected(const Frame& frame) {
   if (pairing_ == Pairing::kKnown) statements_.ClearOlder(UINT64_MAX);
-  DropAll(HasHoles() ? DropReason::kCaptureGap : DropReason::kInvalid);
-  StartSkipping(true);
+  const bool batch_in_doubt = held_ != nullptr;
+  DropAll(HasHoles() || batch_in_doubt ? DropReason::kCaptureGap : DropReason::kInvalid);
+  StartSkipping(!batch_in_doubt);
   block_unsure_ = true;
   OnUnpairedFrame(frame);
 }
 
 void Session::OnReady(char status) {
+  ReleaseHeld();
   if (status == 'I') {
     in_block_ = false;
     if (portals_.size() > 0 && queue_.empty()) portals_.ClearOlder(UINT64_MAX);
@@ -416,6 +420,7 @@ void Session::OnBatchError(const Frame& frame) {
 // The framing was lost and is found again at a ReadyForQuery. What the hole hid is certain only
 // when one request for a ReadyForQuery is outstanding and one statement of it is unanswered.
 void Session::OnReadyBehindHole(const Tail& tail, const Mover& mover) {
+  if (held_) DropHeld(DropReason::kCaptureGap);
   const bool lost = answers_lost_;
   answers_lost_ = false;
   if (queue_.ready_points() != 1 || pairing_ == Pairing::kSkipping || lost) {

@@ -227,7 +227,7 @@ void Pipeline::State::Enrich(Exchange& exchange, HttpFields& http, DatabaseField
   if (exchange.http != nullptr) {
     http = *exchange.http;
     exchange.http = &http;
-    const RequestTarget target = SplitTarget(http.target);
+    const RequestTarget target = SplitTarget(http.method, http.target);
     http_texts = HttpTexts{target.path, target.query, {}};
     if (exchange.role == Role::kServer && http.method != "CONNECT") {
       http.route = routes.Normalize(process.service_key, target.path);

@@ -118,6 +118,18 @@ TEST(SpanAssembler, UnknownMethodDoesNotReachTheName) {
   EXPECT_EQ(span.attributes.FindText(semconv::kHttpRequestMethodOriginal), "BREW");
 }
 
+TEST(SpanAssembler, AConfiguredListOfMethodsTakesThePlaceOfTheConventions) {
+  const std::string methods[] = {"PURGE", "POST"};
+  for (const auto& [method, name] : {std::pair("PURGE", "PURGE"), std::pair("GET", "HTTP"), std::pair("purge", "HTTP")}) {
+    HttpCase c(Role::kClient, 200);
+    c.options.known_methods = methods;
+    c.http.method = method;
+    EXPECT_EQ(c.Build().name, name);
+    const MetricSample sample = HttpMetricSample(c.exchange, c.facts, c.options);
+    EXPECT_EQ(std::get<std::string_view>(sample.attributes[0].value), std::string_view(name) == "HTTP" ? "_OTHER" : name);
+  }
+}
+
 TEST(SpanAssembler, StableOnlyLeavesTheLegacySetOut) {
   HttpCase c(Role::kClient, 200);
   c.options.legacy_attributes = false;
@@ -204,7 +216,7 @@ TEST(SpanAssembler, MetricsAreForClientsOfDatabasesAndBothEndsOfHttp) {
   EXPECT_EQ(DatabaseMetricSample(client.exchange, client.facts).descriptor->name,
             semconv::kDbClientOperationDuration);
   HttpCase http(Role::kServer, 500);
-  MetricSample sample = HttpMetricSample(http.exchange, http.facts);
+  MetricSample sample = HttpMetricSample(http.exchange, http.facts, http.options);
   EXPECT_EQ(sample.descriptor->name, semconv::kHttpServerRequestDuration);
   EXPECT_EQ(sample.descriptor->bounds.size(), 14u);
 }

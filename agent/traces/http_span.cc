@@ -4,6 +4,7 @@
 #include <string>
 
 #include "agent/telemetry/semconv.h"
+#include "agent/traces/attribute_text.h"
 #include "agent/traces/span_assembler.h"
 
 namespace zerotap {
@@ -130,7 +131,7 @@ void AssembleHttpSpan(const Exchange& exchange, const HttpTexts& texts,
   const std::string_view error = ErrorType(exchange);
   const Server server = ServerOf(exchange, facts);
   auto cut = [&options](std::string_view text) {
-    return options.attribute_value_limit == 0 ? text : text.substr(0, options.attribute_value_limit);
+    return CutText(text, options.attribute_value_limit);
   };
 
   span.kind = is_server ? SpanKind::kServer : SpanKind::kClient;

@@ -33,7 +33,7 @@ struct HttpTexts {
 
 struct AssemblerOptions {
   bool legacy_attributes = true;
-  size_t attribute_value_limit = 0;  // bytes of a text value, 0 = no limit
+  size_t attribute_value_limit = 0;  // characters of a text value, 0 = no limit
   std::span<const std::string> known_methods;  // of HTTP; none: those of the conventions. Borrowed
 };
 

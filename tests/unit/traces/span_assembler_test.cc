@@ -95,6 +95,18 @@ TEST(SpanAssembler, ATunnelHasNoPath) {
   EXPECT_EQ(IntOf(span.attributes, semconv::kServerPort), 443);
 }
 
+TEST(SpanAssembler, TheLimitOfTextsCountsCharacters) {
+  HttpCase c(Role::kServer, 200);
+  c.options.attribute_value_limit = 5;
+  c.texts.path = "/caf\xc3\xa9\xc3\xa9";
+  c.http.user_agent = "\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac";  // five of three bytes
+  Span span = c.Build();
+  EXPECT_EQ(span.attributes.FindText(semconv::kUrlPath), "/caf\xc3\xa9");
+  EXPECT_EQ(span.attributes.FindText(semconv::kUserAgentOriginal), c.http.user_agent);
+  c.texts.path = "\x80\x80\xe2\xe2\x82/\xc3";  // of what is none, each byte or beginning of one counts
+  EXPECT_EQ(c.Build().attributes.FindText(semconv::kUrlPath), "\x80\x80\xe2\xe2\x82/");
+}
+
 TEST(SpanAssembler, ClientErrorIsNoErrorOnTheServer) {
   EXPECT_EQ(HttpCase(Role::kServer, 404).Build().status, SpanStatus::kUnset);
   EXPECT_EQ(HttpCase(Role::kServer, 503).Build().status, SpanStatus::kError);

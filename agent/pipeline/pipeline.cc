@@ -305,7 +305,7 @@ void Pipeline::State::EndExchange(Connection& connection, const Exchange& parsed
   facts.local_port = connection.local().port;
   facts.unix_path = connection.unix_path();
 
-  MetricSample sample = exchange.http != nullptr ? HttpMetricSample(exchange, facts)
+  MetricSample sample = exchange.http != nullptr ? HttpMetricSample(exchange, facts, assembler)
                                                  : DatabaseMetricSample(exchange, facts);
   if (sample.descriptor != nullptr && !own_metrics) {
     double seconds = static_cast<double>(exchange.end_ns - exchange.start_ns) * 1e-9;

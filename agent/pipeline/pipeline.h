@@ -46,7 +46,8 @@ struct PipelineOptions {
   size_t max_held_spans = 20000;          // waiting for the other end's context
   size_t max_held_bytes = size_t{16} << 20;
   uint64_t hold_ns = 200'000'000;         // for at most this long
-  size_t attribute_value_limit = 0;       // bytes of a text attribute, 0 = no limit
+  std::vector<std::string> known_methods;  // of HTTP, in place of the conventions' list; none: that list
+  size_t attribute_value_limit = 0;       // characters of a text attribute, 0 = no limit
   size_t attribute_count_limit = 128;     // of one span
   WaitOptions waits;                      // of slow requests; only with SetThreadReader
   uint64_t id_seed = 0;                   // ids derive from it and from where the request stood in its stream

@@ -155,6 +155,20 @@ TEST_F(PipelineChangeTest, TheLimitOfAttributesIsTaken) {
   EXPECT_EQ(spans[0].attributes.size(), 3u);
 }
 
+TEST_F(PipelineChangeTest, KnownMethodsAreTaken) {
+  ConnectionEnd server = End(2, 200, ZT_ROLE_SERVER);
+  Feed(server.Opened(Now()));
+  for (const bool known : {false, true, false}) {
+    options_.known_methods.clear();
+    if (known) options_.known_methods.push_back("PURGE");
+    Change();
+    Serve(server, "PURGE /cart HTTP/1.1\r\nHost: shop\r\n\r\n");
+    std::vector<Span> spans = SettledSpans();
+    ASSERT_EQ(spans.size(), 1u);
+    EXPECT_EQ(spans[0].name, known ? "PURGE /cart" : "HTTP /cart");
+  }
+}
+
 TEST_F(PipelineChangeTest, CapturedHeadersOfARequestInFlightOutliveTheirList) {
   options_.parser.request_headers = {"x-tenant-with-a-name-that-is-long-enough"};
   Change();

@@ -146,6 +146,8 @@ class PipelineHarmTest : public ::testing::Test {
     EXPECT_EQ(Total().in_flight(), 0u);
     EXPECT_EQ(Harmed(), Total().dropped_total());
     EXPECT_EQ(Total().emitted + Harmed(), seen + 4);
+    EXPECT_EQ(Untimed(), Harmed());
+    EXPECT_EQ(Requests() + Untimed(), Total().seen);
   }
   uint64_t Requests() {  // by the RED metric
     std::vector<Metric> metrics;
@@ -155,6 +157,15 @@ class PipelineHarmTest : public ::testing::Test {
       for (const auto& point : metric.histograms) count += point.count;
     }
     return count;
+  }
+  uint64_t Untimed() {  // by the metric of those that are in no histogram
+    std::vector<Metric> metrics;
+    pipeline_->CollectMetrics(now_, metrics);
+    int64_t count = 0;
+    for (const Metric& metric : metrics) {
+      for (const auto& point : metric.numbers) count += std::get<int64_t>(point.value);
+    }
+    return static_cast<uint64_t>(count);
   }
   LedgerCounts Total() { return pipeline_->ledger().Total(); }
   uint64_t Harmed() { return Total().dropped[static_cast<size_t>(DropReason::kHarmBudget)]; }
@@ -200,6 +211,7 @@ TEST_F(PipelineHarmTest, MetricsGoOnWithoutSpans) {
   for (int i = 0; i < 5; ++i) Exchange("/b");
   EXPECT_EQ(Paths(), std::vector<std::string>{"/a"});
   EXPECT_EQ(Requests(), 6u);
+  EXPECT_EQ(Untimed(), 0u);
   EXPECT_EQ(Total().seen, 6u);
   EXPECT_EQ(Harmed(), 5u);
   EXPECT_EQ(Total().in_flight(), 0u);

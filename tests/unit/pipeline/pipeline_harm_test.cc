@@ -7,6 +7,7 @@
 
 #include "agent/pipeline/pipeline.h"
 #include "agent/telemetry/semconv.h"
+#include "tests/support/pipeline_fixture.h"
 #include "tests/support/postgres_builders.h"
 #include "tests/support/record_builder.h"
 
@@ -14,6 +15,7 @@ namespace zerotap {
 namespace {
 
 using testing::ConnectionEnd;
+using testing::KeptControl;
 using testing::MakeRecord;
 using testing::Record;
 
@@ -25,25 +27,11 @@ std::string Request(std::string_view path) {
   return "GET " + std::string(path) + " HTTP/1.1\r\nHost: shop\r\n\r\n";
 }
 
-class FakeControl : public CaptureControl {
- public:
-  void SetVerdict(uint64_t connection_id, const zt_verdict& verdict) override {
-    verdicts[connection_id] = verdict;
-  }
-  void SetProcessPolicy(uint32_t tgid, zt_process_policy policy) override { policies[tgid] = policy; }
-  void ForgetProcess(uint32_t tgid) override { policies.erase(tgid); }
-  std::map<uint64_t, zt_verdict> verdicts;
-  std::map<uint32_t, zt_process_policy> policies;
-};
-
 class PipelineHarmTest : public ::testing::Test {
  protected:
   void SetUp() override {
     auto created = Pipeline::Create({}, control_, [this](uint32_t tgid) {
-      auto resource = std::make_shared<Resource>();
-      resource->service_name = "service-" + std::to_string(tgid);
-      resource->pid = tgid;
-      return std::optional(TracedProcess{tgid, traced_, resource});
+      return std::optional(testing::NamedProcess(tgid, traced_));
     });
     ASSERT_TRUE(created) << created.error().message;
     pipeline_ = std::move(*created);
@@ -163,7 +151,7 @@ class PipelineHarmTest : public ::testing::Test {
   LedgerCounts Total() { return pipeline_->ledger().Total(); }
   uint64_t Harmed() { return Total().dropped[static_cast<size_t>(DropReason::kHarmBudget)]; }
 
-  FakeControl control_;
+  KeptControl control_;
   bool traced_ = true;
   std::unique_ptr<Pipeline> pipeline_;
   ConnectionEnd server_;

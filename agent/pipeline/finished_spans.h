@@ -37,12 +37,12 @@ class FinishedSpans {
                std::make_move_iterator(spans_.end()));
     spans_.clear();
   }
-  // Keeps the memory of spent spans for the next ones, as far as there is use for it.
+  // Keeps the memory of spent spans, which are empty, for the next ones, as far as there is use for
+  // it.
   void Recycle(std::vector<Span>& spent) {
     for (Span& span : spent) {
       if (spare_.size() >= kMaxSpare) break;
       if (span.MemorySize() > Span::kMaxSpareBytes) continue;
-      span.Reset();
       spare_.push_back(std::move(span));
     }
     spent.clear();

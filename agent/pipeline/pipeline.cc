@@ -217,6 +217,7 @@ void Pipeline::State::DropRequest(Connection& connection, WorkId work, DropReaso
     ledger.Filtered(row, FilterReason::kRules);
   } else {
     ledger.Dropped(row, reason);
+    if (reason == DropReason::kHarmBudget) CountUntimed(connection, 1);
   }
   waits.Drop(work);
   correlator.Drop(work);
@@ -464,6 +465,7 @@ void Pipeline::Recycle(std::vector<Span>& spent) { state_->spans.Recycle(spent);
 
 void Pipeline::CollectMetrics(uint64_t now_unix_ns, std::vector<Metric>& out) {
   state_->red.Collect(now_unix_ns, out);
+  state_->untimed.Collect(now_unix_ns, out);
 }
 
 void Pipeline::SetWallOffset(int64_t realtime_minus_monotonic_ns) {

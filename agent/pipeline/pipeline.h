@@ -102,8 +102,8 @@ class Pipeline {
 
   // Finished spans since the last call are appended to `out`.
   void TakeSpans(std::vector<Span>& out);
-  // Spans that nobody needs any more: the next ones are made in their memory, as far as there is use for it. `spent` is
-  // empty afterwards.
+  // Spans that nobody needs any more, emptied (Span::Reset): the next ones are made in their memory, as far as there is use
+  // for it. `spent` is empty afterwards.
   void Recycle(std::vector<Span>& spent);
   void CollectMetrics(uint64_t now_unix_ns, std::vector<Metric>& out);
 

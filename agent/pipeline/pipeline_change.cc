@@ -179,6 +179,14 @@ void Pipeline::State::HandOnUnwatched(uint32_t from, uint32_t to) {
 void Pipeline::State::OnCounted(Connection& connection, uint64_t requests) {
   ledger.SeenAndDropped(LedgerRow(connection, connection.last_tgid), DropReason::kHarmBudget,
                         requests);
+  CountUntimed(connection, requests);
+}
+
+void Pipeline::State::CountUntimed(const Connection& connection, uint64_t requests) {
+  const std::string_view role = connection.role() == Role::kClient ? "client" : "server";
+  const uint32_t tgid = connection.ledger_tgid != 0 ? connection.ledger_tgid : connection.last_tgid;
+  untimed.Add(ProcessOf(tgid).identity.resource, connection.protocol()->name, role, requests,
+              UnixTime(now_ns));
 }
 
 void Pipeline::State::SuspendConnections(uint32_t tgid) {

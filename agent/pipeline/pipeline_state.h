@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "agent/connection/connection_tracker.h"
+#include "agent/metrics/untimed_requests.h"
 #include "agent/pipeline/finished_spans.h"
 #include "agent/pipeline/pipeline.h"
 #include "agent/pipeline/sql_cache.h"
@@ -43,6 +44,7 @@ struct Pipeline::State final : RequestListener {
         routes(std::move(route_normalizer)),
         redactor(options.redaction),
         red(options.red),
+        untimed(options.red),
         sql(std::in_place, kSqlCacheStatements, options.parser.max_query_bytes),
         protocols(EnabledProtocols(options.disabled_protocols)),
         tracker(TrackerOptionsOf(options), protocols, options.parser, *this),
@@ -100,6 +102,7 @@ struct Pipeline::State final : RequestListener {
   void SendProtocolVerdict(const Connection& connection);
   void RepeatVerdict(Connection& connection);
   uint32_t LedgerRow(Connection& connection, uint32_t tgid);
+  void CountUntimed(const Connection& connection, uint64_t requests);
   void Enrich(Exchange& exchange, HttpFields& http, DatabaseFields& database,
               const Process& process);
   void BuildSpan(const Exchange& exchange, const ConnectionFacts& facts, const Process& process,
@@ -116,6 +119,7 @@ struct Pipeline::State final : RequestListener {
   RouteNormalizer routes;
   UrlRedactor redactor;
   RedAggregator red;
+  UntimedRequests untimed;
   std::optional<SqlCache> sql;
   std::vector<const Protocol*> protocols;
   AssemblerOptions assembler;

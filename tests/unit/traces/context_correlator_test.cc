@@ -254,19 +254,23 @@ TEST(ContextCorrelator, AClientEndThatNeverComesLeavesARoot) {
   EXPECT_FALSE(context.parent_span_id.valid());
 }
 
+// What waits for the other end of its connection.
+WorkId BeginHeld(ContextCorrelator& correlator, uint64_t offset) {
+  WorkOrigin origin;
+  origin.role = Role::kServer;
+  origin.connection_id = 2;
+  origin.peer_connection_id = 1;
+  RequestStart start;
+  start.request_offset = offset;
+  return correlator.Begin(origin, start);
+}
+
 TEST(ContextCorrelator, HeldSpansAreBounded) {
   Case c;
   ContextCorrelator bounded({1, 200 * kMs, 2}, [](const TraceId&, std::optional<bool>) { return true; },
                             [](Span&&, bool) {});
   for (uint64_t i = 0; i < 3; ++i) {
-    WorkOrigin origin;
-    origin.role = Role::kServer;
-    origin.connection_id = 2;
-    origin.peer_connection_id = 1;
-    RequestStart start;
-    start.request_offset = i;
-    WorkId id = bounded.Begin(origin, start);
-    EXPECT_EQ(bounded.EndHeld(id, 1, Span{}), i < 2);
+    EXPECT_EQ(bounded.EndHeld(BeginHeld(bounded, i), 1, Span{}), i < 2);
   }
   bounded.Advance(1000 * kMs);
   EXPECT_EQ(bounded.live_works(), 0u);
@@ -276,15 +280,9 @@ TEST(ContextCorrelator, HeldSpansAreBoundedInBytesToo) {
   ContextCorrelator bounded({1, 200 * kMs, 1000, 25'000},
                             [](const TraceId&, std::optional<bool>) { return true; }, [](Span&&, bool) {});
   for (uint64_t i = 0; i < 4; ++i) {
-    WorkOrigin origin;
-    origin.role = Role::kServer;
-    origin.connection_id = 2;
-    origin.peer_connection_id = 1;
-    RequestStart start;
-    start.request_offset = i;
     Span span;
     span.name = std::string(10'000, 'n');
-    EXPECT_EQ(bounded.EndHeld(bounded.Begin(origin, start), 1, std::move(span)), i < 2);
+    EXPECT_EQ(bounded.EndHeld(BeginHeld(bounded, i), 1, std::move(span)), i < 2);
   }
   EXPECT_GT(bounded.held_bytes(), 20'000u);
   EXPECT_LE(bounded.held_bytes(), 25'000u);

@@ -1,4 +1,4 @@
-"""Builds presets beforehand, while parts run that mostly wait.
+"""Builds presets, and what else takes commands to have, beforehand: while parts run that mostly wait.
 
 On CPU time that nobody else wants (SCHED_IDLE), so that these parts measure what they would measure alone. A preset that is not
 done when it is needed is finished at the usual priority.

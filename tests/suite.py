@@ -57,7 +57,10 @@ class Suite:
         return [["cmake", "--preset", preset], command + (["--target", *targets] if targets else [])]
 
     def build_early(self):
+        """What integration needs to be installed, and the presets that come later."""
         plan = {}
+        if self.wants("integration") and os.geteuid() == 0:
+            plan["programs"] = [[sys.executable, "tests/integration/prepare.py"]]
         if self.wants("sanitize") or self.wants("fuzz"):
             plan["fuzz"] = self.build_commands("fuzz")
         if self.wants("tsan"):
@@ -110,12 +113,12 @@ class Suite:
         targets = () if parts or self.wants("kernels") else ("zerotap", "soak_load")
         if not self.build("release", targets):
             return
+        self.build_early()
         if set(parts) == {"unit", "replay", "bpf", "layering", "guard"}:
             self.ctest("release", "build/release", [])
         else:
             for part in parts:
                 self.ctest(part, "build/release", ["-R", "^layering$"] if part == "layering" else ["-L", f"^{part}"])
-        self.build_early()
         if self.wants("integration"):
             self.integration()
         if self.wants("soak"):
@@ -176,6 +179,7 @@ class Suite:
         command = ["tests/integration/run"]
         command += ["--quick"] if self.arguments.quick else []
         command += ["--keep"] if self.arguments.keep else []
+        self.early.take("programs")
         self.program("integration", command)
 
     def program(self, part, command):

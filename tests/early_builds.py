@@ -43,10 +43,14 @@ class EarlyBuilds:
 
     def _run(self):
         for preset, commands in self.plan.items():
-            for command in commands:
-                if self._command(command) != 0:
-                    break
-            self.done[preset].set()
+            try:
+                for command in commands:
+                    if self._command(command) != 0:
+                        break
+            except OSError:  # a program is not there: whoever needs the preset is told by its own attempt
+                pass
+            finally:
+                self.done[preset].set()
 
     def _command(self, command):
         with self.lock:

@@ -82,7 +82,8 @@ class EarlyBuildsTest(unittest.TestCase):
         self.assertEqual(self.text("three"), f"{os.SCHED_IDLE}\n" * 2)
 
     def test_a_failure_ends_its_preset_only(self):
-        early = EarlyBuilds({"fuzz": [["false"], self.waiting("one")], "tsan": [self.waiting("three")]})
+        early = EarlyBuilds({"programs": [["/nowhere/to/be/found"]], "fuzz": [["false"], self.waiting("one")], "tsan": [self.waiting("three")]})
+        early.take("programs")
         early.take("fuzz")
         self.assertFalse(os.path.exists(self.path("one.began")))
         self.go()
@@ -97,6 +98,16 @@ class EarlyBuildsTest(unittest.TestCase):
         self.go()
         self.assertFalse(os.path.exists(self.path("one")))
         self.assertFalse(os.path.exists(self.path("two.began")))
+
+    def test_a_program_that_is_not_there_holds_up_nobody(self):
+        early = EarlyBuilds({"fuzz": [self.waiting("one"), ["/nowhere/to/be/found"]], "tsan": [self.waiting("three")]})
+        self.text("one.began")
+        taken = threading.Thread(target=early.take, args=("fuzz",))
+        taken.start()
+        self.go()
+        taken.join(30)
+        self.assertFalse(taken.is_alive())
+        self.assertTrue(self.text("three"))
 
     def test_what_is_not_planned_needs_no_waiting(self):
         EarlyBuilds({}).take("fuzz")

@@ -30,9 +30,12 @@ class EarlyBuilds:
             return
         with self.lock:
             self.wanted.add(preset)
-            if self.process is not None:
-                _hurry(self.process.pid)
-        self.done[preset].wait()
+        while True:
+            with self.lock:
+                if self.process is not None and not self.done[preset].is_set():
+                    _hurry(self.process.pid)
+            if self.done[preset].wait(1):  # again and again: a command that has only just begun makes itself idle later
+                return
 
     def stop(self):
         with self.lock:

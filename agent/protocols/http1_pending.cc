@@ -89,9 +89,8 @@ void PendingRequest::Store(const RequestHead& head, const std::vector<HeaderFiel
   otlp_export = OtlpExportOf(head.method, head.target, head.content_type);
   method = fields.Add(head.method, kMaxValueBytes);
   target = fields.Add(head.target, max_target_bytes);
-  std::string_view authority = TargetAuthority(head.target);
+  std::string_view authority = is_connect ? head.target : TargetAuthority(head.target);
   if (authority.empty()) authority = head.host;
-  if (authority.empty() && is_connect) authority = head.target;
   host = fields.Add(authority, kMaxHostBytes);
   user_agent = fields.Add(head.user_agent, kMaxValueBytes);
   request_id = fields.Add(head.request_id, kMaxValueBytes);

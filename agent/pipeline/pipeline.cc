@@ -14,6 +14,7 @@ namespace {
 
 // Records of a process may still come shortly after its exit record (the close of its connections).
 constexpr uint64_t kExitedProcessKeepNs = 10'000'000'000;
+constexpr uint64_t kGiveBackEveryNs = 10'000'000'000;
 constexpr uint32_t kRepeatVerdictEvery = 64;
 constexpr size_t kMaxUntoldExporters = 256;
 // What a program exports so soon after it was sent an export may be that one passed on. SDKs export
@@ -451,6 +452,10 @@ void Pipeline::Advance(uint64_t now_ns) {
     state.exited.pop_front();
     state.unwatched_before.erase(tgid);
     if (state.EraseProcess(tgid)) state.control.ForgetProcess(tgid);
+  }
+  if (state.now_ns >= state.next_give_back_ns) {
+    state.next_give_back_ns = state.now_ns + kGiveBackEveryNs;
+    state.spans.GiveBackUnused();
   }
 }
 

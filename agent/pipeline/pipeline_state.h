@@ -141,6 +141,7 @@ struct Pipeline::State final : RequestListener {
   PipelineStats stats;
   int64_t wall_offset_ns = 0;
   uint64_t now_ns = 0;
+  uint64_t next_give_back_ns = 0;
   std::string query_scratch, url_scratch;
   HttpTexts http_texts;
 };

@@ -50,6 +50,27 @@ struct Case {
   }
 };
 
+TEST(ContextCorrelator, PlacesOfABurstAreGivenBackAndOldIdsStayUnknown) {
+  Case c;
+  std::vector<WorkId> burst;
+  for (uint64_t i = 0; i < 10'000; ++i) burst.push_back(c.Server(i + 1, 0, 0, 10 + i, 5, false));
+  EXPECT_GE(c.correlator.kept_works(), burst.size());
+  for (size_t i = 1; i < burst.size(); ++i) c.correlator.End(burst[i], 20'000);
+  c.correlator.Advance(10'000 * kMs);
+  EXPECT_LE(c.correlator.kept_works(), 1024u);
+  EXPECT_EQ(c.correlator.live_works(), 1u);
+  EXPECT_NE(c.correlator.Find(burst[0]), nullptr);
+  for (size_t i = 1; i < burst.size(); ++i) ASSERT_EQ(c.correlator.Find(burst[i]), nullptr);
+  // The places are made anew: who still has an old id must not find what is there now.
+  std::vector<WorkId> later;
+  for (uint64_t i = 0; i < 10'000; ++i) later.push_back(c.Server(i + 1, 0, 1, 30'000 + i, 5, false));
+  for (size_t i = 1; i < burst.size(); ++i) ASSERT_EQ(c.correlator.Find(burst[i]), nullptr);
+  for (WorkId id : later) ASSERT_NE(c.correlator.Find(id), nullptr);
+  c.correlator.End(burst[0], 40'000);
+  for (WorkId id : later) c.correlator.End(id, 40'000);
+  EXPECT_EQ(c.correlator.live_works(), 0u);
+}
+
 TEST(ContextCorrelator, RequestFromElsewhereIsARoot) {
   Case c;
   WorkContext context = c.At(c.Server(1, 0, 0, 10, 5));

@@ -38,7 +38,7 @@ class EarlyBuildsTest(unittest.TestCase):
     def waiting(self, name):
         return [sys.executable, self.path("waiting.py"), self.path(name), self.path("go")]
 
-    def text(self, name, timeout=30):
+    def text(self, name, timeout=120):
         end = time.monotonic() + timeout
         while time.monotonic() < end:
             if os.path.exists(self.path(name)) and os.path.getsize(self.path(name)):
@@ -47,14 +47,23 @@ class EarlyBuildsTest(unittest.TestCase):
             time.sleep(0.01)
         raise AssertionError(f"{name} was not written")
 
+    def assert_group(self, early, expected):
+        """How the session is scheduled among others, where it is."""
+        with early.lock:
+            path = f"/proc/{early.process.pid}/autogroup"
+        if os.path.exists(path):
+            with open(path) as file:
+                self.assertEqual(file.read().split()[-2:], ["nice", expected])
+
     def go(self):
         open(self.path("go"), "w").close()
 
     def test_idle_while_nobody_waits_for_it(self):
         early = EarlyBuilds({"fuzz": [self.waiting("one"), self.waiting("two")], "tsan": [self.waiting("three")]})
         self.assertEqual(self.text("one.began"), str(os.SCHED_IDLE))
+        self.assert_group(early, "19")
         self.go()
-        early.done["tsan"].wait(30)
+        early.done["tsan"].wait(120)
         for name in ("one", "two", "three"):
             self.assertEqual(self.text(name), f"{os.SCHED_IDLE}\n" * 2)
         early.take("fuzz")
@@ -68,17 +77,18 @@ class EarlyBuildsTest(unittest.TestCase):
         # What take() does before it waits reaches the grandchild: only then is it told to end.
         taken = threading.Thread(target=early.take, args=("fuzz",))
         taken.start()
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while os.sched_getscheduler(session) != os.SCHED_OTHER and time.monotonic() < end:
             time.sleep(0.01)
         with early.lock:  # take() has let go of it: all of the session are done
             pass
+        self.assert_group(early, "0")
         self.go()
-        taken.join(30)
+        taken.join(120)
         self.assertFalse(taken.is_alive())
         self.assertEqual(self.text("one"), f"{os.SCHED_OTHER}\n" * 2)
         self.assertEqual(self.text("two"), f"{os.SCHED_OTHER}\n" * 2)
-        early.done["tsan"].wait(30)
+        early.done["tsan"].wait(120)
         self.assertEqual(self.text("three"), f"{os.SCHED_IDLE}\n" * 2)
 
     def test_a_failure_ends_its_preset_only(self):
@@ -105,7 +115,7 @@ class EarlyBuildsTest(unittest.TestCase):
         taken = threading.Thread(target=early.take, args=("fuzz",))
         taken.start()
         self.go()
-        taken.join(30)
+        taken.join(120)
         self.assertFalse(taken.is_alive())
         self.assertTrue(self.text("three"))
 

@@ -8,8 +8,6 @@
 namespace zerotap {
 namespace {
 
-constexpr uint8_t kDetectEdgeBytes = 64;
-
 zt_process_policy PolicyOf(HarmRung rung) {
   switch (rung) {
     case HarmRung::kHeads:
@@ -47,11 +45,6 @@ void Pipeline::State::TakeHeaderList(std::vector<std::string>& list,
   list = std::move(next);
 }
 
-bool Pipeline::State::IsOfUntraced(const Connection& connection) const {
-  auto found = processes.find(connection.last_tgid);
-  return found != processes.end() && !found->second.identity.traced;
-}
-
 // Rules over processes have changed.
 void Pipeline::State::Reidentify() {
   for (auto& [tgid, process] : processes) {
@@ -71,29 +64,6 @@ void Pipeline::State::Reidentify() {
       control.SetProcessPolicy(tgid, ZT_PROCESS_IGNORE);
     }
   }
-}
-
-void Pipeline::State::ReconsiderConnections() {
-  tracker.ForEach([this](Connection& connection) {
-    connection.ledger_tgid = 0;  // its process may have another name
-    const bool leave_out = LeftOut(connection) || IsOfUntraced(connection);
-    const bool watched =
-        connection.state() != Connection::State::kIgnored || connection.suspended;
-    if (leave_out && !connection.left_out && watched) {
-      LeaveOut(connection);
-    } else if (!leave_out && connection.left_out) {
-      connection.left_out = false;
-      connection.Reconsider();
-      SendVerdict(connection, ZT_VERDICT_DETECT, 0, 0, kDetectEdgeBytes);
-      auto process = processes.find(connection.last_tgid);
-      if (process != processes.end() && process->second.rung == HarmRung::kDetached) {
-        connection.Suspend();
-      }
-    } else if (somebody_came_back && connection.untouched()) {
-      // Accepted connections are nobody's before their first byte, and that one may have passed unseen.
-      connection.Reconsider();
-    }
-  });
 }
 
 Status Pipeline::Reconfigure(const PipelineOptions& wanted, bool processes_changed) {
@@ -143,54 +113,8 @@ Status Pipeline::Reconfigure(const PipelineOptions& wanted, bool processes_chang
   options.exclude_ports = wanted.exclude_ports;
   state.somebody_came_back = false;
   if (processes_changed) state.Reidentify();
-  if (processes_changed || ports_changed) state.ReconsiderConnections();
+  if (processes_changed || ports_changed) state.shard.Reconsider(state.somebody_came_back);
   return {};
-}
-
-// The kernel side counts the bytes of an AF_UNIX connection from where it first looked at it, and
-// does not look at those of processes that are not watched.
-zt_connection_opened_event Pipeline::State::CertainOf(const zt_connection_opened_event& opened) {
-  zt_connection_opened_event certain = opened;
-  if (opened.family == ZT_FAMILY_UNIX && opened.tgid != 0 && ProcessOf(opened.tgid).was_unwatched) {
-    certain.flags |= ZT_OPENED_MIDSTREAM;
-    certain.flags &= static_cast<uint8_t>(~ZT_OPENED_POSITIONS_EXACT);
-  }
-  return certain;
-}
-
-void Pipeline::State::OnCounted(Connection& connection, uint64_t requests) {
-  ledger.SeenAndDropped(LedgerRow(connection, connection.last_tgid), DropReason::kHarmBudget,
-                        requests);
-}
-
-void Pipeline::State::SuspendConnections(uint32_t tgid) {
-  tracker.ForEach([tgid](Connection& connection) {
-    if (connection.last_tgid == tgid) connection.Suspend();
-  });
-}
-
-void Pipeline::State::ResumeConnections(uint32_t tgid) {
-  tracker.ForEach([this, tgid](Connection& connection) {
-    if (connection.last_tgid == tgid && connection.suspended) ResumeConnection(connection);
-  });
-}
-
-// What the kernel side was told of its protocol is as old as what is known here.
-void Pipeline::State::ResumeConnection(Connection& connection) {
-  connection.Resume();
-  SendVerdict(connection, ZT_VERDICT_DETECT, 0, 0, kDetectEdgeBytes);
-}
-
-// A suspended connection may be shared by processes (pre-forked, or handed over) of which one is
-// detached. It waits for the one that was last seen with it.
-bool Pipeline::State::GoesOnFor(Connection& connection, uint32_t tgid) {
-  if (tgid == connection.last_tgid) return false;
-  if (ProcessOf(tgid).rung == HarmRung::kDetached) {
-    connection.last_tgid = tgid;
-    return false;
-  }
-  ResumeConnection(connection);
-  return true;
 }
 
 // Its connections may outlive it. False: nothing was known of it.
@@ -199,7 +123,7 @@ bool Pipeline::State::EraseProcess(uint32_t tgid) {
   if (found == processes.end()) return false;
   const bool detached = found->second.rung == HarmRung::kDetached;
   processes.erase(found);
-  if (detached) ResumeConnections(tgid);
+  if (detached) shard.Resume(tgid);
   return true;
 }
 
@@ -209,9 +133,9 @@ void Pipeline::SetHarmRung(uint32_t tgid, HarmRung rung) {
   if (former == rung) return;
   if (rung == HarmRung::kDetached) {
     process.was_unwatched = true;
-    state_->SuspendConnections(tgid);
+    state_->shard.Suspend(tgid);
   }
-  if (former == HarmRung::kDetached) state_->ResumeConnections(tgid);
+  if (former == HarmRung::kDetached) state_->shard.Resume(tgid);
   if (process.identity.traced) state_->control.SetProcessPolicy(tgid, PolicyOf(rung));
 }
 

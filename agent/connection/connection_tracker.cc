@@ -128,6 +128,7 @@ void ConnectionTracker::Remove(std::unordered_map<uint64_t, Entry>::iterator ent
   if (last_ == &connection) last_ = nullptr;
   waiting_.erase(connection.id());
   recent_.erase(entry->second.recency);
+  if (keeps_removed_) removed_.push_back(std::move(entry->second.connection));
   connections_.erase(entry);
 }
 

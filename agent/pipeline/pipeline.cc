@@ -277,25 +277,38 @@ void Pipeline::HandleRecord(ByteSpan bytes) {
   State& state = *state_;
   ++state.stats.records;
   std::optional<Event> event = DecodeEvent(bytes);
-  if (!event) {
-    ++state.stats.malformed_records;
+  if (event && (event->data != nullptr || event->opened != nullptr || event->shutdown != nullptr ||
+                event->closed != nullptr)) {
+    state.now_ns = std::max(state.now_ns, event->header->time_ns);
+    state.shards.Handle(*event, bytes);
     return;
   }
-  state.now_ns = std::max(state.now_ns, event->header->time_ns);
-  if (event->data != nullptr || event->opened != nullptr || event->shutdown != nullptr ||
-      event->closed != nullptr) {
-    state.shard.Handle(*event);
-  } else if (event->exec != nullptr) {
-    state.EraseProcess(event->exec->tgid);
-  } else if (event->fork != nullptr) {
+  state.shards.Flush();
+  if (event) {
+    state.OnProcess(*event);
+  } else {
+    ++state.stats.malformed_records;
+  }
+  if (state.shards.on_handled()) state.shards.on_handled()(bytes);
+}
+
+void Pipeline::State::OnProcess(const Event& event) {
+  now_ns = std::max(now_ns, event.header->time_ns);
+  if (event.exec != nullptr) {
+    EraseProcess(event.exec->tgid);
+  } else if (event.fork != nullptr) {
     // Something may have been decided of the number's last owner after its end, when the kernel
     // side had forgotten it; and not here alone.
-    uint32_t tgid = event->fork->child_tgid;
-    state.EraseProcess(tgid);
-    state.control.ForgetProcess(tgid);
-  } else if (event->exit != nullptr) {
-    ForgetProcess(event->exit->tgid);
+    uint32_t tgid = event.fork->child_tgid;
+    EraseProcess(tgid);
+    control.ForgetProcess(tgid);
+  } else if (event.exit != nullptr) {
+    Exited(event.exit->tgid);
   }
+}
+
+void Pipeline::State::Exited(uint32_t tgid) {
+  if (processes.contains(tgid)) exited.emplace_back(now_ns + kExitedProcessKeepNs, tgid);
 }
 
 const TracedProcess* Pipeline::FindProcess(uint32_t tgid) const {
@@ -304,14 +317,14 @@ const TracedProcess* Pipeline::FindProcess(uint32_t tgid) const {
 }
 
 void Pipeline::ForgetProcess(uint32_t tgid) {
-  if (!state_->processes.contains(tgid)) return;
-  state_->exited.emplace_back(state_->now_ns + kExitedProcessKeepNs, tgid);
+  state_->shards.Flush();
+  state_->Exited(tgid);
 }
 
 void Pipeline::Advance(uint64_t now_ns) {
   State& state = *state_;
   state.now_ns = std::max(state.now_ns, now_ns);
-  state.shard.Advance(state.now_ns);
+  state.shards.Advance(state.now_ns);
   state.correlator.Advance(state.now_ns);
   state.waits.Advance(state.now_ns);
   while (!state.exited.empty() && state.exited.front().first <= state.now_ns) {
@@ -323,14 +336,20 @@ void Pipeline::Advance(uint64_t now_ns) {
 
 void Pipeline::Finish(uint64_t now_ns) {
   Advance(now_ns);
-  state_->shard.Finish();
+  state_->shards.Finish();
   state_->correlator.Finish();
 }
 
 void Pipeline::TakeSpans(std::vector<Span>& out) { state_->spans.Take(out); }
 void Pipeline::Recycle(std::vector<Span>& spent) { state_->spans.Recycle(spent); }
 
+void Pipeline::Flush() { state_->shards.Flush(); }
+void Pipeline::SetOnHandled(std::function<void(ByteSpan)> on_handled) {
+  state_->shards.SetOnHandled(std::move(on_handled));
+}
+
 void Pipeline::CollectMetrics(uint64_t now_unix_ns, std::vector<Metric>& out) {
+  state_->shards.Flush();
   state_->red.Collect(now_unix_ns, out);
 }
 
@@ -347,13 +366,7 @@ Ledger& Pipeline::ledger() { return state_->ledger; }
 
 PipelineStats Pipeline::stats() const {
   PipelineStats stats = state_->stats;
-  const ShardStats& shard = state_->shard.stats();
-  const ConnectionTracker& tracker = state_->shard.tracker();
-  stats.connections_opened = shard.connections_opened;
-  stats.connections_ignored = shard.connections_ignored;
-  stats.lost_events = shard.lost_events;
-  stats.connections_evicted = tracker.evicted();
-  stats.live_connections = tracker.size();
+  state_->shards.AddTo(stats);
   stats.spans_held = state_->correlator.held_spans();
   stats.parents_unresolved = state_->correlator.unresolved_parents();
   stats.waits_unwatched = state_->waits.unwatched();
@@ -361,8 +374,8 @@ PipelineStats Pipeline::stats() const {
 }
 
 size_t Pipeline::LimitMemory(size_t bytes) {
-  return state_->shard.tracker().LimitMemory(bytes, DropReason::kMemoryLimit);
+  return state_->shards.LimitMemory(bytes);
 }
-size_t Pipeline::MemorySize() const { return state_->shard.tracker().MemorySize(); }
+size_t Pipeline::MemorySize() const { return state_->shards.MemorySize(); }
 
 }  // namespace zerotap

@@ -68,6 +68,7 @@ void Pipeline::State::Reidentify() {
 
 Status Pipeline::Reconfigure(const PipelineOptions& wanted, bool processes_changed) {
   State& state = *state_;
+  state.shards.Flush();
   PipelineOptions& options = state.options;
   Result<Sampler> sampler = Sampler::Create(wanted.sampler, wanted.sampler_argument);
   if (!sampler) return tl::unexpected<Error>(sampler.error());
@@ -113,7 +114,7 @@ Status Pipeline::Reconfigure(const PipelineOptions& wanted, bool processes_chang
   options.exclude_ports = wanted.exclude_ports;
   state.somebody_came_back = false;
   if (processes_changed) state.Reidentify();
-  if (processes_changed || ports_changed) state.shard.Reconsider(state.somebody_came_back);
+  if (processes_changed || ports_changed) state.shards.Reconsider(state.somebody_came_back);
   return {};
 }
 
@@ -123,19 +124,20 @@ bool Pipeline::State::EraseProcess(uint32_t tgid) {
   if (found == processes.end()) return false;
   const bool detached = found->second.rung == HarmRung::kDetached;
   processes.erase(found);
-  if (detached) shard.Resume(tgid);
+  if (detached) shards.Resume(tgid);
   return true;
 }
 
 void Pipeline::SetHarmRung(uint32_t tgid, HarmRung rung) {
+  state_->shards.Flush();
   State::Process& process = state_->ProcessOf(tgid);
   const HarmRung former = std::exchange(process.rung, rung);
   if (former == rung) return;
   if (rung == HarmRung::kDetached) {
     process.was_unwatched = true;
-    state_->shard.Suspend(tgid);
+    state_->shards.Suspend(tgid);
   }
-  if (former == HarmRung::kDetached) state_->shard.Resume(tgid);
+  if (former == HarmRung::kDetached) state_->shards.Resume(tgid);
   if (process.identity.traced) state_->control.SetProcessPolicy(tgid, PolicyOf(rung));
 }
 

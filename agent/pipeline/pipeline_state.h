@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include "agent/pipeline/connection_shard.h"
 #include "agent/pipeline/finished_spans.h"
 #include "agent/pipeline/pipeline.h"
+#include "agent/pipeline/shard_set.h"
 #include "agent/pipeline/sql_cache.h"
 #include "agent/traces/context_correlator.h"
 #include "agent/traces/span_assembler.h"
@@ -40,7 +40,7 @@ struct Pipeline::State final : RequestBook, ProcessStandings {
         red(options.red),
         sql(std::in_place, kSqlCacheStatements, options.parser.max_query_bytes),
         protocols(EnabledProtocols(options.disabled_protocols)),
-        shard(options, options.max_connections, protocols, *this, ledger, *this),
+        shards(options, protocols, *this, ledger, *this),
         correlator(
             CorrelatorOptionsOf(options),
             [this](const TraceId& id, std::optional<bool> parent) {
@@ -78,6 +78,7 @@ struct Pipeline::State final : RequestBook, ProcessStandings {
     const Process& process = ProcessOf(tgid);
     return {process.identity.traced, process.rung, process.was_unwatched};
   }
+  bool IsKnown(uint32_t tgid) const override { return processes.contains(tgid); }
   bool IsUntraced(uint32_t tgid) const override {
     auto found = processes.find(tgid);
     return found != processes.end() && !found->second.identity.traced;
@@ -87,6 +88,8 @@ struct Pipeline::State final : RequestBook, ProcessStandings {
     return found != processes.end() && found->second.rung == HarmRung::kDetached;
   }
 
+  void OnProcess(const Event& event);
+  void Exited(uint32_t tgid);
   Process& ProcessOf(uint32_t tgid);
   bool EraseProcess(uint32_t tgid);
   void TakeAssemblerOptions();
@@ -114,7 +117,7 @@ struct Pipeline::State final : RequestBook, ProcessStandings {
   std::vector<const Protocol*> protocols;
   AssemblerOptions assembler;
   Ledger ledger;
-  ConnectionShard shard;
+  ShardSet shards;
   ContextCorrelator correlator;
   WaitTracker waits;
   std::unordered_map<uint32_t, Process> processes;

@@ -45,6 +45,7 @@ class ProcessStandings {
   virtual ~ProcessStandings() = default;
   // Changes nothing when the process is known already.
   virtual ProcessStanding StandingOf(uint32_t tgid) = 0;
+  virtual bool IsKnown(uint32_t tgid) const = 0;
   // Of those that are known.
   virtual bool IsUntraced(uint32_t tgid) const = 0;
   virtual bool IsDetached(uint32_t tgid) const = 0;

@@ -11,6 +11,8 @@ namespace {
 
 // Fewer records than that are handled sooner than others are woken for them.
 constexpr size_t kWorthSharing = 64;
+// Of small ones.
+constexpr size_t kBatchRecords = 4096;
 constexpr size_t kBatchWords = ShardSet::kBatchBytes / sizeof(uint64_t);
 
 template <typename T>
@@ -58,7 +60,7 @@ void ShardSet::Queue(const Event& event, ByteSpan bytes) {
   const size_t words = (bytes.size() + sizeof(uint64_t) - 1) / sizeof(uint64_t);
   const bool alone = StandsAlone(event) || words > kBatchWords;
   // Before its lane is looked for: a connection that is given up loses it then.
-  if (alone || batch_words_ + words > kBatchWords) Flush();
+  if (alone || batch_words_ + words > kBatchWords || queued_.size() >= kBatchRecords) Flush();
   const uint32_t lane = LaneFor(event);
   lanes_[lane]->records.push_back(static_cast<uint32_t>(queued_.size()));
   if (words > kBatchWords) {

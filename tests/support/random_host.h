@@ -85,7 +85,9 @@ class RandomHost {
 
   void Open() {
     Pair pair;
-    pair.is_unix = Below(4) == 0;
+    // So few that each look at the clock sees whether they are over.
+    pair.is_unix = Below(4) == 0 && unix_pairs_ < 7;
+    if (pair.is_unix) ++unix_pairs_;
     pair.client.id = ++last_id_;
     pair.server.id = ++last_id_;
     pair.server.role = ZT_ROLE_SERVER;
@@ -195,6 +197,7 @@ class RandomHost {
       closed.bytes_received = end->received;
       closed.lost_events = Below(10) == 0 ? 1 : 0;
       Add(std::move(record), true);
+      if (closed_.size() < 20) closed_.push_back(*end);
     }
   }
 
@@ -226,7 +229,7 @@ class RandomHost {
   void Oddity() {
     Pair& pair = connections_[Below(static_cast<uint32_t>(connections_.size()))];
     ConnectionEnd& end = Below(2) == 0 ? pair.client : pair.server;
-    switch (Below(5)) {
+    switch (Below(7)) {
       case 0:  // again; never after other records of a connection that was not told of
         if (pair.all_told && !pair.is_unix) Add(end.Opened(Tick()));
         return;
@@ -241,6 +244,16 @@ class RandomHost {
         ConnectionEnd other = end;
         other.id = 900000 + Below(20);
         Add(other.Data(Tick(), ZT_DIRECTION_INGRESS, 0, "GET / HTTP/1.1\r\n\r\n"));
+        return;
+      }
+      case 5:
+      case 6: {  // after its end
+        if (closed_.empty()) return;
+        ConnectionEnd& late = closed_[Below(static_cast<uint32_t>(closed_.size()))];
+        const bool asked = late.role == ZT_ROLE_SERVER;
+        const auto [request, response] = Texts(Speech::kHttp);
+        Add(asked ? late.Read(Tick(), request) : late.Send(Tick(), request));
+        Add(asked ? late.Send(Tick(), response) : late.Read(Tick(), response));
         return;
       }
       case 3: {  // no record at all
@@ -258,6 +271,8 @@ class RandomHost {
   std::mt19937 random_;
   std::vector<Record> records_;
   std::vector<Pair> connections_;
+  std::vector<ConnectionEnd> closed_;
+  uint32_t unix_pairs_ = 0;
   uint64_t last_id_ = 0;
   uint64_t now_ns_ = 1'000'000'000;
 };

@@ -119,7 +119,7 @@ class Player {
 
  private:
   std::optional<TracedProcess> Resolve(uint32_t tgid) {
-    out_ << "who is " << tgid << '\n';
+    asked_.push_back(tgid);
     if (tgid == kUnknownProcess) return std::nullopt;
     TracedProcess process;
     process.tgid = tgid;
@@ -132,14 +132,16 @@ class Player {
   }
 
   void Look() {
-    // Each time looks whether a few of the connections without an end are over.
-    for (int i = 0; i < 20; ++i) pipeline_->Advance(now_ns_);
+    pipeline_->Advance(now_ns_);
     std::vector<Span> spans;
     pipeline_->TakeSpans(spans);
     std::vector<std::string> lines;
     for (const Span& span : spans) lines.push_back(TextOf(span));
     // Connections that are given up together have no order.
     std::sort(lines.begin(), lines.end());
+    std::sort(asked_.begin(), asked_.end());
+    for (uint32_t tgid : asked_) out_ << "who is " << tgid << '\n';
+    asked_.clear();
     for (const std::string& line : lines) out_ << line << '\n';
     for (const LedgerRow& row : pipeline_->ledger().Snapshot()) {
       out_ << row.service << ' ' << row.pid << ' ' << row.protocol << ' '
@@ -191,6 +193,7 @@ class Player {
   uint64_t now_ns_ = 0;
   uint64_t questions_ = 0;
   uint32_t untraced_too_ = 0;
+  std::vector<uint32_t> asked_;  // who these are, since the last look
 };
 
 struct Played {
@@ -236,6 +239,43 @@ TEST(ShardSetTest, ThreadsThatStallChangeNothing) {
     EXPECT_GT(runs, 0u);
     EXPECT_GT(several.stats.shared_records, several.stats.records / 2);
   }
+}
+
+// What was said of a request goes with the addresses that were known by then.
+TEST(ShardSetTest, AConnectionThatIsToldOfLateGetsItsAddressesLate) {
+  std::string addresses[2];
+  for (size_t shards : {1u, 2u}) {
+    PipelineOptions options;
+    options.shards = shards;
+    LastControl control;
+    auto pipeline = Pipeline::Create(options, control, [](uint32_t tgid) {
+      auto resource = std::make_shared<Resource>();
+      resource->service_name = "shop";
+      return std::optional(TracedProcess{tgid, true, resource});
+    });
+    ASSERT_TRUE(pipeline);
+    ConnectionEnd server;
+    server.id = 7;
+    server.tgid = server.tid = 200;
+    server.role = ZT_ROLE_SERVER;
+    const auto exchange = [&](uint64_t time_ns) {
+      (*pipeline)->HandleRecord(server.Read(time_ns, "GET / HTTP/1.1\r\nHost: shop\r\n\r\n").bytes());
+      (*pipeline)->HandleRecord(
+          server.Send(time_ns + 1000, "HTTP/1.1 204 Gone\r\n\r\n").bytes());
+    };
+    exchange(1'000'000);
+    exchange(2'000'000);
+    (*pipeline)->HandleRecord(server.Opened(3'000'000).bytes());
+    exchange(4'000'000);
+    (*pipeline)->Finish(5'000'000);
+    std::vector<Span> spans;
+    (*pipeline)->TakeSpans(spans);
+    ASSERT_EQ(spans.size(), 3u);
+    for (const Span& span : spans) addresses[shards - 1] += TextOf(span) + '\n';
+    EXPECT_EQ(spans[1].attributes.FindText("network.peer.address"), "");
+    EXPECT_EQ(spans[2].attributes.FindText("network.peer.address"), "127.0.0.1");
+  }
+  EXPECT_EQ(addresses[0], addresses[1]);
 }
 
 }  // namespace

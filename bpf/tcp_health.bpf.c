@@ -18,6 +18,7 @@
 zt_u32 zt_survey = 0;
 
 struct zt_tcp_socket {
+	zt_u64 inode;	   /* tells the socket from a former one at its address */
 	zt_u64 connect_ns; /* connecting since; 0: not */
 	zt_u32 tgid;
 	zt_u32 retransmits; /* of the socket's total, what has been counted */
@@ -26,7 +27,8 @@ struct zt_tcp_socket {
 };
 
 /* By address; tcp_destroy_sock comes before an address is used again, so that nothing needs to be
- * pushed out: what is forgotten of a live socket would be counted twice. Entries are allocated one
+ * pushed out: what is forgotten of a live socket would be counted twice. Where that event was missed,
+ * as it can be from kernel 7.0 on, the entry goes when the next socket is met there. Entries are allocated one
  * by one, as all hooks here run where the kernel allocates memory for sockets itself: never within
  * an allocation, under a run queue's lock or in an NMI. */
 struct {
@@ -50,6 +52,20 @@ static __always_inline void zt_tcp_add(zt_u32 tgid, zt_u16 what, zt_u16 error, z
 {
 	struct zt_measure_key key = {.tgid = tgid, .what = what, .error = error};
 	zt_measure_add(&tcp_measures, &key, value);
+}
+
+/* What is known of this socket; of a former one at its address nothing. A socket that its process has
+ * closed, or not yet accepted, has no inode. */
+static __always_inline struct zt_tcp_socket *zt_tcp_known(struct sock *sk, zt_u64 key)
+{
+	struct zt_tcp_socket *known = bpf_map_lookup_elem(&tcp_sockets, &key);
+	if (!known)
+		return 0;
+	zt_u64 inode = zt_socket_inode(BPF_CORE_READ(sk, sk_socket));
+	if (!inode || inode == known->inode)
+		return known;
+	bpf_map_delete_elem(&tcp_sockets, &key);
+	return 0;
 }
 
 static __always_inline struct zt_tcp_socket *
@@ -97,7 +113,7 @@ static __always_inline void zt_sample_round_trip(struct sock *sk, zt_u32 tgid)
 
 static __always_inline void zt_tcp_connecting(struct sock *sk, zt_u64 key)
 {
-	struct zt_tcp_socket *known = bpf_map_lookup_elem(&tcp_sockets, &key);
+	struct zt_tcp_socket *known = zt_tcp_known(sk, key);
 	if (known) /* a socket may connect anew after it failed */
 		zt_count_retransmits(sk, known);
 	zt_u32 tgid = zt_has_file(sk) ? zt_tcp_owner() : 0;
@@ -107,6 +123,7 @@ static __always_inline void zt_tcp_connecting(struct sock *sk, zt_u64 key)
 		return;
 	}
 	struct zt_tcp_socket state = {
+	    .inode = zt_socket_inode(BPF_CORE_READ(sk, sk_socket)),
 	    .connect_ns = bpf_ktime_get_ns(),
 	    .tgid = tgid,
 	    .retransmits = BPF_CORE_READ((struct tcp_sock *)sk, total_retrans)};
@@ -115,7 +132,7 @@ static __always_inline void zt_tcp_connecting(struct sock *sk, zt_u64 key)
 
 static __always_inline void zt_tcp_connected(struct sock *sk, zt_u64 key, int state)
 {
-	struct zt_tcp_socket *known = bpf_map_lookup_elem(&tcp_sockets, &key);
+	struct zt_tcp_socket *known = zt_tcp_known(sk, key);
 	if (!known || !known->connect_ns)
 		return;
 	zt_u64 duration = bpf_ktime_get_ns() - known->connect_ns;
@@ -132,9 +149,10 @@ static __always_inline void zt_tcp_connected(struct sock *sk, zt_u64 key, int st
 /* This end closes: in the process, or while it ends. */
 static __always_inline void zt_tcp_closing(struct sock *sk, zt_u64 key)
 {
-	struct zt_tcp_socket *known = bpf_map_lookup_elem(&tcp_sockets, &key);
+	struct zt_tcp_socket *known = zt_tcp_known(sk, key);
 	if (!known) {
-		struct zt_tcp_socket state = {.tgid = zt_tcp_owner()};
+		struct zt_tcp_socket state = {
+		    .inode = zt_socket_inode(BPF_CORE_READ(sk, sk_socket)), .tgid = zt_tcp_owner()};
 		if (!state.tgid || !zt_has_file(sk))
 			return;
 		known = zt_remember(key, &state, BPF_ANY);
@@ -165,6 +183,8 @@ int tcp_health_state(zt_u64 *arguments)
 	/* With unread bytes, or without waiting: a reset by the peer or a time-out leaves its error. */
 	else if (closing || !BPF_CORE_READ(sk, sk_err))
 		zt_tcp_closing(sk, key);
+	else
+		zt_tcp_known(sk, key); /* while it has its inode: it is destroyed without */
 	return 0;
 }
 
@@ -204,9 +224,9 @@ int survey_sockets(struct bpf_iter__task_file *context)
 	if (policy == ZT_PROCESS_IGNORE || policy == ZT_PROCESS_SELF)
 		return 0;
 	zt_u64 key = (zt_u64)sk;
-	struct zt_tcp_socket *known = bpf_map_lookup_elem(&tcp_sockets, &key);
+	struct zt_tcp_socket *known = zt_tcp_known(sk, key);
 	if (!known) {
-		struct zt_tcp_socket found = {.tgid = tgid};
+		struct zt_tcp_socket found = {.inode = zt_socket_inode(socket), .tgid = tgid};
 		known = zt_remember(key, &found, BPF_NOEXIST);
 		if (!known)
 			return 0;

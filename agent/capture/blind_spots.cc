@@ -8,12 +8,13 @@ std::vector<std::string> BlindSpots(CaptureTier tier) {
   std::vector<std::string> unseen;
   if (tier == CaptureTier::kA) {
     unseen.push_back("io_uring: lengths and times without the bytes");
-    unseen.push_back("splice from a socket: a gap in its stream");
+    unseen.push_back(
+        "received without recvmsg (splice from a socket, TCP_ZEROCOPY_RECEIVE): nothing, a gap in "
+        "the stream");
   } else {
     unseen.push_back("io_uring: nothing, a gap in the stream");
   }
   unseen.push_back("sendfile and splice: lengths and times without the bytes");
-  unseen.push_back("TCP_ZEROCOPY_RECEIVE: nothing, a gap in the stream");
   unseen.push_back("calls of 32-bit programs: lengths at most");
   unseen.push_back("MPTCP and SMC sockets");
   return unseen;

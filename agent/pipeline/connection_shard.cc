@@ -64,7 +64,7 @@ bool ConnectionShard::LeftOut(const Connection& connection) const {
   if (connection.family() == ZT_FAMILY_UNIX) return false;
   uint16_t local = connection.local().port;
   uint16_t remote = connection.remote().port;
-  const std::string& address = connection.remote_text();
+  const std::string_view address = connection.remote_text();
   bool to_this_host =
       address == connection.local_text() || address.starts_with("127.") || address == "::1";
   if (to_this_host && (Contains(options_.own_ports, remote) || Contains(options_.own_ports, local))) {

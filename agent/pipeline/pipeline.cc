@@ -21,20 +21,22 @@ constexpr uint64_t kPassedOnNs = 10'000'000'000;
 
 }  // namespace
 
+TracedProcess UnknownProcess(uint32_t tgid) {
+  auto resource = std::make_shared<Resource>();
+  resource->service_name = "unknown_service";
+  resource->pid = tgid;
+  resource->attributes.Add(semconv::kServiceName, resource->service_name);
+  resource->attributes.Add(semconv::kProcessPid, int64_t{tgid});
+  return TracedProcess{tgid, true, std::move(resource)};
+}
+
 Pipeline::State::Process& Pipeline::State::ProcessOf(uint32_t tgid) {
   auto found = processes.find(tgid);
   if (found != processes.end()) return found->second;
   Process process;
-  if (std::optional<TracedProcess> identity = resolve(tgid)) {
-    process.identity = std::move(*identity);
-  } else {
-    auto resource = std::make_shared<Resource>();
-    resource->service_name = "unknown_service";
-    resource->pid = tgid;
-    resource->attributes.Add(semconv::kServiceName, resource->service_name);
-    resource->attributes.Add(semconv::kProcessPid, int64_t{tgid});
-    process.identity.resource = std::move(resource);
-  }
+  process.was_unwatched = unwatched_before.contains(tgid) || unwatched_unknown;
+  std::optional<TracedProcess> identity = resolve(tgid);
+  process.identity = identity ? std::move(*identity) : UnknownProcess(tgid);
   process.identity.tgid = tgid;
   // The kernel side finds out about those faster of which it was told something.
   control.SetProcessPolicy(tgid, process.identity.traced ? ZT_PROCESS_TRACE : ZT_PROCESS_IGNORE);
@@ -103,7 +105,7 @@ void Pipeline::State::Enrich(Exchange& exchange, HttpFields& http, DatabaseField
   if (exchange.http != nullptr) {
     http = *exchange.http;
     exchange.http = &http;
-    const RequestTarget target = SplitTarget(http.target);
+    const RequestTarget target = SplitTarget(http.method, http.target);
     http_texts = HttpTexts{target.path, target.query, {}};
     if (exchange.role == Role::kServer && http.method != "CONNECT") {
       http.route = routes.Normalize(process.service_key, target.path);
@@ -295,12 +297,14 @@ void Pipeline::HandleRecord(ByteSpan bytes) {
 void Pipeline::State::OnProcess(const Event& event) {
   now_ns = std::max(now_ns, event.header->time_ns);
   if (event.exec != nullptr) {
+    HandOnUnwatched(event.exec->tgid, event.exec->tgid);
     EraseProcess(event.exec->tgid);
   } else if (event.fork != nullptr) {
     // Something may have been decided of the number's last owner after its end, when the kernel
     // side had forgotten it; and not here alone.
     uint32_t tgid = event.fork->child_tgid;
     EraseProcess(tgid);
+    HandOnUnwatched(event.fork->parent_tgid, tgid);
     control.ForgetProcess(tgid);
   } else if (event.exit != nullptr) {
     Exited(event.exit->tgid);
@@ -308,7 +312,8 @@ void Pipeline::State::OnProcess(const Event& event) {
 }
 
 void Pipeline::State::Exited(uint32_t tgid) {
-  if (processes.contains(tgid)) exited.emplace_back(now_ns + kExitedProcessKeepNs, tgid);
+  if (!processes.contains(tgid) && !unwatched_before.contains(tgid)) return;
+  exited.emplace_back(now_ns + kExitedProcessKeepNs, tgid);
 }
 
 const TracedProcess* Pipeline::FindProcess(uint32_t tgid) const {
@@ -330,6 +335,7 @@ void Pipeline::Advance(uint64_t now_ns) {
   while (!state.exited.empty() && state.exited.front().first <= state.now_ns) {
     uint32_t tgid = state.exited.front().second;
     state.exited.pop_front();
+    state.unwatched_before.erase(tgid);
     if (state.EraseProcess(tgid)) state.control.ForgetProcess(tgid);
   }
 }

@@ -8,6 +8,8 @@
 namespace zerotap {
 namespace {
 
+constexpr size_t kMaxUnwatchedBefore = 65536;
+
 zt_process_policy PolicyOf(HarmRung rung) {
   switch (rung) {
     case HarmRung::kHeads:
@@ -49,9 +51,9 @@ void Pipeline::State::TakeHeaderList(std::vector<std::string>& list,
 void Pipeline::State::Reidentify() {
   for (auto& [tgid, process] : processes) {
     std::optional<TracedProcess> identity = resolve(tgid);
-    if (!identity) continue;  // gone: these are its late events
     const bool was_traced = process.identity.traced;
-    process.identity = std::move(*identity);
+    if (!identity && was_traced) continue;  // gone: these are its late events
+    process.identity = identity ? std::move(*identity) : UnknownProcess(tgid);
     if (process.identity.traced) {
       process.was_unwatched = process.was_unwatched || !was_traced;
       if (!was_traced) control.ForgetProcess(tgid);
@@ -116,6 +118,21 @@ Status Pipeline::Reconfigure(const PipelineOptions& wanted, bool processes_chang
   if (processes_changed) state.Reidentify();
   if (processes_changed || ports_changed) state.shards.Reconsider(state.somebody_came_back);
   return {};
+}
+
+// A new program, or a fork, has the connections that were open while nobody looked at them.
+void Pipeline::State::HandOnUnwatched(uint32_t from, uint32_t to) {
+  bool unwatched = unwatched_before.contains(from);
+  if (auto found = processes.find(from); found != processes.end()) {
+    unwatched = found->second.was_unwatched || !found->second.identity.traced;
+  }
+  if (!unwatched) {
+    unwatched_before.erase(to);
+  } else if (unwatched_before.size() < kMaxUnwatchedBefore) {
+    unwatched_before.insert(to);
+  } else {
+    unwatched_unknown = true;
+  }
 }
 
 // Its connections may outlive it. False: nothing was known of it.

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -92,6 +93,7 @@ struct Pipeline::State final : RequestBook, ProcessStandings {
   void Exited(uint32_t tgid);
   Process& ProcessOf(uint32_t tgid);
   bool EraseProcess(uint32_t tgid);
+  void HandOnUnwatched(uint32_t from, uint32_t to);
   void TakeAssemblerOptions();
   void TakeHeaderList(std::vector<std::string>& list, const std::vector<std::string>& wanted);
   void Reidentify();
@@ -121,6 +123,9 @@ struct Pipeline::State final : RequestBook, ProcessStandings {
   ContextCorrelator correlator;
   WaitTracker waits;
   std::unordered_map<uint32_t, Process> processes;
+  // Process::was_unwatched of those that have no connection as the program that they are now.
+  std::unordered_set<uint32_t> unwatched_before;
+  bool unwatched_unknown = false;  // there were too many to remember: it may be anybody
   std::deque<std::pair<uint64_t, uint32_t>> exited;  // (due, tgid)
   FinishedSpans spans;
   std::vector<SelfExporter> self_exporters;  // that nobody was told of yet

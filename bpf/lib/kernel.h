@@ -58,6 +58,7 @@ enum {
 #define MSG_DONTWAIT 0x40
 #define MSG_ERRQUEUE 0x2000
 #define RCV_SHUTDOWN 1
+#define TCP_ZEROCOPY_RECEIVE 35
 #define PF_IO_WORKER 0x00000010
 #define PF_KTHREAD 0x00200000
 #define TS_COMPAT 0x0002 /* x86: thread_info.status */
@@ -321,6 +322,17 @@ struct user_mmsghdr64 {
 	struct user_msghdr64 header;
 	__u32 length;
 	__u32 padding;
+};
+/* Kernels before 5.11 end it at `copied_to`. */
+struct user_zerocopy_receive {
+	__u64 mapped_at;
+	__u32 mapped;
+	__u32 skip_hint;
+	__u32 queued;
+	__s32 error;
+	__u64 copied_to;
+	__s32 copied;
+	__u32 flags;
 };
 
 /* Keeps the compiler from proving a bound in a register that the verifier does not watch. */

@@ -18,6 +18,7 @@ enum {
 	NR_RECVFROM = 45,
 	NR_SENDMSG = 46,
 	NR_RECVMSG = 47,
+	NR_GETSOCKOPT = 55,
 	NR_SPLICE = 275,
 	NR_RECVMMSG = 299,
 	NR_SENDMMSG = 307,
@@ -34,6 +35,7 @@ enum {
 	NR_COMPAT_WRITEV = 146,
 	NR_COMPAT_SENDFILE = 187,
 	NR_COMPAT_SENDFILE64 = 239,
+	NR_COMPAT_GETSOCKOPT = 365,
 	NR_COMPAT_SENDTO = 369,
 	NR_COMPAT_SENDMSG = 370,
 	NR_COMPAT_RECVFROM = 371,
@@ -48,6 +50,7 @@ enum {
 	NR_SENDFILE = 71,
 	NR_SENDTO = 206,
 	NR_RECVFROM = 207,
+	NR_GETSOCKOPT = 209,
 	NR_SENDMSG = 211,
 	NR_RECVMSG = 212,
 	NR_SPLICE = 76,
@@ -79,6 +82,16 @@ static __always_inline void zt_read_syscall(struct zt_syscall *call, struct pt_r
 	call->argument[1] = regs->regs[1];
 	call->argument[2] = regs->regs[2];
 	call->argument[3] = regs->regs[3];
+#endif
+}
+
+/* The argument behind those, for which few calls are asked. */
+static __always_inline __u64 zt_fifth_argument(struct pt_regs *regs)
+{
+#if defined(__TARGET_ARCH_x86)
+	return regs->r8;
+#else
+	return regs->regs[4];
 #endif
 }
 

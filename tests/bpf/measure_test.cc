@@ -1,6 +1,7 @@
 // What is counted by process: durations of system calls of a child whose calls are known to the
 // last, and how its TCP connections do; and what threads wait for.
 #include <arpa/inet.h>
+#include <bpf/bpf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -228,6 +229,8 @@ class TcpTest : public ::testing::Test {
     EXPECT_EQ(::pipe(told), 0);
     pid_t pid = ::fork();
     if (pid == 0) {
+      ::close(said[0]);
+      ::close(told[1]);  // it ends with a test that fails
       body([&] {
         char byte = 'x';
         if (::write(said[1], &byte, 1) != 1 || ::read(told[0], &byte, 1) != 1) ::_exit(1);
@@ -373,6 +376,81 @@ TEST_F(TcpTest, ASurveyMeetsEachOpenConnectionOnce) {
   child.End();
   ::close(result[0]);
   ::close(result[1]);
+}
+
+// As in bpf/tcp_health.bpf.c.
+struct KernelTcpSocket {
+  uint64_t inode, connect_ns;
+  uint32_t tgid, retransmits, survey, reserved;
+};
+
+// Makes of what is known of a process's sockets what a former socket at the same address would have
+// left behind if its end had been missed. Gives how many there were.
+int LeaveStaleEntries(uint32_t tgid, uint32_t former) {
+  int changed = 0;
+  uint32_t id = 0;
+  while (::bpf_map_get_next_id(id, &id) == 0) {
+    UniqueFd map(::bpf_map_get_fd_by_id(id));
+    bpf_map_info info{};
+    uint32_t size = sizeof(info);
+    if (!map || ::bpf_obj_get_info_by_fd(map.get(), &info, &size) != 0 ||
+        std::string(info.name) != "tcp_sockets")
+      continue;
+    EXPECT_EQ(info.value_size, sizeof(KernelTcpSocket));
+    std::vector<uint64_t> keys;
+    uint64_t key = 0;
+    for (const uint64_t* last = nullptr; ::bpf_map_get_next_key(map.get(), last, &key) == 0;
+         last = &key)
+      keys.push_back(key);
+    for (uint64_t each : keys) {
+      KernelTcpSocket entry{};
+      if (::bpf_map_lookup_elem(map.get(), &each, &entry) != 0 || entry.tgid != tgid) continue;
+      EXPECT_NE(entry.inode, 0u);
+      entry.inode += 1'000'000;
+      entry.tgid = former;
+      EXPECT_EQ(::bpf_map_update_elem(map.get(), &each, &entry, BPF_EXIST), 0);
+      ++changed;
+    }
+  }
+  return changed;
+}
+
+TEST_F(TcpTest, WhatAFormerSocketLeftBehindIsNotOfTheNextOne) {
+  constexpr uint32_t kFormer = 0x3ffffffe;
+  Child child = InChild([&](const std::function<void()>& pause) {
+    SocketPair first = Connect(Transport::kTcp4);
+    SocketPair second = Connect(Transport::kTcp6);
+    pause();
+  });
+  child.Wait();
+  ASSERT_TRUE(fixture_->capture().SurveySockets());
+  Take(child.pid);
+  // By the survey,
+  ASSERT_EQ(LeaveStaleEntries(static_cast<uint32_t>(child.pid), kFormer), 4);
+  ASSERT_TRUE(fixture_->capture().SurveySockets());
+  std::vector<MeasureDelta> deltas;
+  fixture_->capture().TakeMeasures(deltas);
+  uint64_t open = 0;
+  for (const MeasureDelta& delta : deltas) {
+    EXPECT_NE(delta.key.tgid, kFormer);
+    if (delta.key.tgid == static_cast<uint32_t>(child.pid) && delta.key.what == ZT_MEASURE_TCP_OPEN)
+      open += delta.sum;
+  }
+  EXPECT_EQ(open, 4u);
+  // and by the end of the next one.
+  ASSERT_EQ(LeaveStaleEntries(static_cast<uint32_t>(child.pid), kFormer), 4);
+  child.End();
+  deltas.clear();
+  fixture_->capture().TakeMeasures(deltas);
+  uint64_t round_trips = 0;
+  for (const MeasureDelta& delta : deltas) {
+    EXPECT_NE(delta.key.tgid, kFormer);
+    if (delta.key.tgid == static_cast<uint32_t>(child.pid) &&
+        delta.key.what == ZT_MEASURE_TCP_ROUND_TRIP)
+      round_trips += Sum(delta);
+  }
+  EXPECT_EQ(round_trips, 4u);
+  EXPECT_EQ(LeaveStaleEntries(kFormer, kFormer), 0) << "nothing is left of it";
 }
 
 // Threads of this process wait for known times; what is not wanted is below a tenth of it.

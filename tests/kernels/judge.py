@@ -351,11 +351,14 @@ def watching(results, case="spans"):
     return (match[1], match[2]) if match else (None, None)
 
 
+# What a tier does not see, as the agent says it.
+BLIND = {"a": ("io_uring: lengths and times without the bytes", "received without recvmsg (splice from a socket, TCP_ZEROCOPY_RECEIVE): nothing"),
+         "b": ("io_uring: nothing, a gap in the stream",)}
+
+
 def start_up_log(results, case="spans"):
     """What the tier cannot see is told at the start."""
-    tier = watching(results, case)[0]
-    wanted = {"a": "io_uring: lengths and times without the bytes", "b": "io_uring: nothing, a gap in the stream"}
-    return says(results, case, wanted.get(tier, "tier"), "not seen: ")
+    return says(results, case, *BLIND.get(watching(results, case)[0], ("tier",)), "not seen: ")
 
 
 def odd(results, case, version):
@@ -384,6 +387,7 @@ def odd(results, case, version):
     if case == "btf_by_option":
         said = text_of(results, case, "doctor")
         told = [] if re.search(r"btf\s+/tmp/kernel\.btf \(capture\.btf\)", said) else [f"the doctor does not name the file:\n{said[:800]}"]
+        told += [f"the doctor does not name \"{spot}\":\n{said[:2000]}" for spot in BLIND.get(watching(results, case)[0], ("tier",)) if spot not in said]
         if series >= (5, 11):  # before, the kernel does not tell its own
             told += refuses(results, "btf_other", "/tmp/other.btf", "another kernel")
         return one_conversation(results, case, version) + told + refuses(results, "btf_cut", "/tmp/cut.btf", "no BTF that can be read")

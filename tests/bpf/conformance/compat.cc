@@ -1,5 +1,7 @@
 // 32-bit system calls from a 64-bit process (int 0x80): other numbers, other structures. Lengths at
 // most are told, and a number that means something else for 64-bit callers is never read as that.
+#include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -17,15 +19,19 @@ constexpr int kRead = 3;
 constexpr int kWrite = 4;
 constexpr int kGetpid = 20;      // writev of a 64-bit caller
 constexpr int kBrk = 45;         // recvfrom
+constexpr int kFcntl = 55;       // getsockopt
 constexpr int kSocketCall = 102;
+constexpr int kGetsockopt = 365;
 constexpr int kSendto = 369;
 constexpr int kRecvfrom = 371;
 constexpr uint32_t kSocketCallSend = 9;
 constexpr uint32_t kSocketCallRecv = 10;
+constexpr uint32_t kSocketCallGetsockopt = 15;
 
-// The registers that 64-bit calls use hold `trap`, a call that would make sense.
+// The registers that 64-bit calls use hold `trap`, a call that would make sense, and that of the
+// first 32-bit argument a socket.
 struct Trap {
-  uint64_t rdi = 0, rsi = 0, rdx = 0;
+  uint64_t rdi = 0, rsi = 0, rdx = 0, rbx = 0;
 };
 
 int Call32(int number, uint32_t a, uint32_t b = 0, uint32_t c = 0, uint32_t d = 0,
@@ -42,7 +48,7 @@ int Trapped(int number, const Trap& trap) {
   int result;
   asm volatile("int $0x80"
                : "=a"(result)
-               : "a"(number), "b"(0), "c"(0), "D"(trap.rdi), "S"(trap.rsi), "d"(trap.rdx)
+               : "a"(number), "b"(trap.rbx), "c"(0), "D"(trap.rdi), "S"(trap.rsi), "d"(trap.rdx)
                : "memory", "cc", "r8", "r9", "r10", "r11");
   return result;
 }
@@ -125,17 +131,74 @@ void Misread(Row& row) {
   link.client.Send(50);
   Must(link.server.Receive(50), "read");
   std::string bytes = link.client.ToSend(64);
-  Trap reading{Descriptor(link.server), reinterpret_cast<uint64_t>(bytes.data()), 64};
+  Trap reading{Descriptor(link.server), reinterpret_cast<uint64_t>(bytes.data()), 64,
+               Descriptor(link.server)};
   iovec segment{bytes.data(), bytes.size()};
-  Trap writing{Descriptor(link.client), reinterpret_cast<uint64_t>(&segment), 1};
+  Trap writing{Descriptor(link.client), reinterpret_cast<uint64_t>(&segment), 1,
+               Descriptor(link.client)};
   row.Expect(Trapped(kBrk, reading) != 0, "brk");
   row.Expect(Trapped(kGetpid, writing) == ::getpid(), "getpid");
+  row.Expect(Call32(kFcntl, Descriptor(link.server), F_GETFL) == O_RDWR, "fcntl");
   link.client.Send(50);
   Must(link.server.Receive(50), "read");
 }
 
+void ZerocopyReceive(Row& row) {
+  if (!Exists()) {
+    row.Absent("no 32-bit system calls (int 0x80 is a SIGSEGV)");
+    return;
+  }
+  Link& link = row.Connect();
+  link.client.Send(50);
+  Must(link.server.Receive(50), "read");
+  // The kernel wants to know a place for pages, though there are none.
+  void* window = ::mmap(nullptr, 4096, PROT_READ, MAP_SHARED, link.server.fd.get(), 0);
+  if (window == MAP_FAILED) {
+    row.Absent("no mmap of a TCP socket");
+    return;
+  }
+  LowMemory memory;
+  constexpr uint32_t kOption = 35;  // TCP_ZEROCOPY_RECEIVE
+  constexpr uint32_t kAnswer = 4096, kSize = 4200, kArguments = 4300;
+  constexpr uint32_t kCopied = 8;   // where in the structure it is, in words
+  for (bool multiplexed : {false, true}) {
+    link.client.Send(100);
+    uint32_t answer[10] = {};
+    uint64_t places[2] = {reinterpret_cast<uint64_t>(window), memory.address()};
+    std::memcpy(&answer[0], &places[0], sizeof(places[0]));
+    answer[2] = 4096;
+    std::memcpy(&answer[6], &places[1], sizeof(places[1]));
+    answer[kCopied] = 1000;
+    uint32_t size = sizeof(answer);
+    std::memcpy(memory.bytes() + kAnswer, answer, sizeof(answer));
+    std::memcpy(memory.bytes() + kSize, &size, sizeof(size));
+    uint32_t arguments[5] = {Descriptor(link.server), IPPROTO_TCP, kOption,
+                             memory.address(kAnswer), memory.address(kSize)};
+    std::memcpy(memory.bytes() + kArguments, arguments, sizeof(arguments));
+    int result = multiplexed
+                     ? Call32(kSocketCall, kSocketCallGetsockopt, memory.address(kArguments))
+                     : Call32(kGetsockopt, arguments[0], arguments[1], arguments[2], arguments[3],
+                              arguments[4]);
+    row.Expect(result == 0, "a 32-bit getsockopt failed");
+    std::memcpy(answer, memory.bytes() + kAnswer, sizeof(answer));
+    std::memcpy(&size, memory.bytes() + kSize, sizeof(size));
+    if (size < sizeof(answer)) {
+      ::munmap(window, 4096);
+      row.Absent("TCP_ZEROCOPY_RECEIVE has no copy buffer before 5.11");
+      return;
+    }
+    row.Expect(answer[kCopied] == 100, "a 32-bit getsockopt did not copy");
+    link.server.Received(answer[kCopied], memory.bytes(),
+                         {.sight = row.SightOf(Sight::kBytes), .flags = ZT_DATA_NONBLOCKING});
+    link.client.Send(20);
+    Must(link.server.Receive(20), "read");
+  }
+  ::munmap(window, 4096);
+}
+
 #else
 
+void ZerocopyReceive(Row& row) { row.Absent("another way on this architecture"); }
 void Calls(Row& row) { row.Absent("another way on this architecture"); }
 void Misread(Row& row) { row.Absent("another way on this architecture"); }
 
@@ -147,6 +210,7 @@ std::vector<Variant> CompatVariants() {
   return {
       {"compat_calls", kAll, Calls},
       {"compat_misread", kAll, Misread},
+      {"compat_zerocopy_receive", kTcp, ZerocopyReceive},
   };
 }
 

@@ -143,7 +143,9 @@ class RandomHost {
   // A request with what its server asks of others in the meantime.
   void Converse(size_t which, int depth) {
     Pair& pair = connections_[which];
-    const auto [request, response] = Texts(pair.speech);
+    const auto texts = Texts(pair.speech);
+    const std::string& request = texts.first;
+    const std::string& response = texts.second;
     if (Below(40) == 0) pair.server.tgid = AnyProcess();  // handed on
     const bool late = Below(4) == 0;  // the server's hook ran before the client's
     const auto send = [&] {

@@ -116,6 +116,7 @@ struct Config {
   double harm_share = 0.05;         // the same as a number, 0 = off
   TargetOptions targets;
   std::vector<ServiceNameRule> services;
+  uint64_t shards = 0;  // of the pipeline; 0: by the number of CPUs
   std::vector<NamedValue> resource_attributes;  // for every process that has them not
   PipelineOptions pipeline;
   MetricsConfig metrics;

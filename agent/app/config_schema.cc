@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "agent/capture/syscall_table.h"
+#include "agent/pipeline/shard_set.h"
 
 namespace zerotap {
 namespace {
@@ -266,6 +267,10 @@ void VisitConfig(Config& config, ConfigVisitor& visitor) {
               visitor.Text("service", item.first);
               visitor.Duration("threshold", item.second, 0, 3600 * kSecond);
             });
+  visitor.EndGroup();
+
+  visitor.BeginGroup("pipeline");
+  visitor.Count("shards", config.shards, 0, ShardSet::kMaxShards);
   visitor.EndGroup();
 
   visitor.Text("harm_budget", config.harm_budget);

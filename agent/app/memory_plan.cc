@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "agent/app/config_units.h"
+#include "agent/pipeline/shard_set.h"
 
 namespace zerotap {
 namespace {
@@ -50,6 +51,12 @@ uint64_t SeriesBytes(const Config& config) {
   return config.metrics.histogram == "exponential" ? kExponentialSeriesBytes : kSeriesBytes;
 }
 
+// The records that are gathered with what says where they are, and what the shards say of them.
+uint64_t ShardBytes(const Config& config) {
+  const uint64_t shards = PipelineShards(config);
+  return shards == 1 ? 0 : 2 * ShardSet::kBatchBytes + shards * ShardSet::kLaneBytes;
+}
+
 uint64_t MapBytes(const Config& config) {
   const uint64_t connections = config.capture.max_connections;
   uint64_t bytes = connections * (kElementBytes + 128) + kSmallMapsBytes + kListedProcesses * (kElementBytes + 16);
@@ -68,7 +75,8 @@ uint64_t MapBytes(const Config& config) {
 // What does not depend on the limit but through the sizes of the kernel's maps.
 uint64_t Unshared(const Config& config) {
   return kFixedBytes + SendingExporters(config.exports.traces) * kSpanExportBytes +
-         SendingExporters(config.exports.metrics) * kMetricExportBytes + KernelMemory(config);
+         SendingExporters(config.exports.metrics) * kMetricExportBytes + KernelMemory(config) +
+         ShardBytes(config);
 }
 
 // A function of the limit, so that others are tried until everything fits.
@@ -190,6 +198,12 @@ MachineFacts ReadMachineFacts(const std::string& root) {
   return facts;
 }
 
+// What shards do not take part in is about half of the work, so many of them are of no use.
+uint64_t PipelineShards(const Config& config) {
+  if (config.shards != 0) return config.shards;
+  return config.memory.cpus <= 8 ? 1 : config.memory.cpus <= 16 ? 2 : 4;
+}
+
 uint64_t KernelMemory(const Config& config) {
   return std::bit_ceil(config.capture.ring_bytes) + MapBytes(config);
 }
@@ -213,6 +227,7 @@ MemoryPlan PlanMemory(const Config& config) {
       {"metric queues", metrics * std::max(config.memory.metric_queue_points * SeriesBytes(config), series)},
       {"processes", config.memory.max_processes * kProcessBytes},
   };
+  if (ShardBytes(config) != 0) plan.parts.push_back({"shards (pipeline.shards)", ShardBytes(config)});
   return plan;
 }
 

@@ -34,6 +34,9 @@ uint64_t ControlGroupMemoryLimit(const std::string& root);
 // As of this machine, below `root`.
 MachineFacts ReadMachineFacts(const std::string& root);
 
+// In how many shards the pipeline of a running agent is: as was asked for, else by the number of CPUs.
+uint64_t PipelineShards(const Config& config);
+
 // The worst cases of all parts under the caps of `config`.
 MemoryPlan PlanMemory(const Config& config);
 

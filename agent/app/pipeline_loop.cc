@@ -73,10 +73,21 @@ Result<std::unique_ptr<PipelineLoop>> PipelineLoop::Create(
                                                       std::move(processes), std::move(sinks),
                                                       std::move(self), std::move(recording)));
   PipelineLoop* borrowed = loop.get();
-  auto pipeline = Pipeline::Create(options.pipeline, control,
+  PipelineOptions pipeline_options = options.pipeline;
+  pipeline_options.run_shards = [borrowed](size_t count, const std::function<void(size_t)>& job) {
+    borrowed->shard_threads_->Run(count, job);
+  };
+  auto pipeline = Pipeline::Create(pipeline_options, control,
                                    [borrowed](uint32_t tgid) { return borrowed->Resolve(tgid); });
   if (!pipeline) return tl::unexpected<Error>(pipeline.error());
   loop->pipeline_ = std::move(*pipeline);
+  // A process that is asked for on seeing a record stands before that record, as replay needs it.
+  if (loop->recording_) {
+    loop->pipeline_->SetOnHandled([borrowed](ByteSpan record) {
+      if (!borrowed->recording_) return;
+      borrowed->recording_->WriteRecord(borrowed->redactor_.Redact(record));
+    });
+  }
   loop->harm_ = std::make_unique<HarmGuard>(options.harm_budget, loop->processes_.harm, *loop->pipeline_);
   if (loop->processes_.read_thread) {
     loop->pipeline_->SetThreadReader([borrowed](uint32_t tgid, uint32_t tid) {
@@ -118,12 +129,15 @@ PipelineLoop::~PipelineLoop() { Stop(); }
 
 void PipelineLoop::Start() {
   last_tick_ns_ = MonotonicNs();
+  const size_t shards = pipeline_->stats().shards;
+  shard_threads_ = std::make_unique<ShardThreads>(shards - 1);
   thread_ = std::thread([this] { Run(); });
 }
 
 void PipelineLoop::Stop() {
   stopping_ = true;
   if (thread_.joinable()) thread_.join();
+  shard_threads_.reset();
 }
 
 SelfSnapshot PipelineLoop::Snapshot() const {
@@ -252,12 +266,10 @@ void PipelineLoop::HandleRecord(ByteSpan record) {
   zt_event_header header{};
   if (record.size() >= sizeof(header)) std::memcpy(&header, record.data(), sizeof(header));
   if (header.kind >= ZT_EVENT_PROCESS_EXEC && header.kind <= ZT_EVENT_PROCESS_EXIT) {
+    pipeline_->Flush();  // what came before is of the processes as they were
     if (std::optional<Event> event = DecodeEvent(record)) HandleProcessRecord(*event);
   }
   pipeline_->HandleRecord(record);
-  // After the pipeline: a process that it asked for on seeing the record stands before the record,
-  // as replay needs it.
-  if (recording_) recording_->WriteRecord(redactor_.Redact(record));
   if (++records_since_clock_ >= kRecordsPerClock) {
     records_since_clock_ = 0;
     const uint64_t now_ns = MonotonicNs();

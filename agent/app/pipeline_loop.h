@@ -18,6 +18,7 @@
 #include "agent/app/memory_watch.h"
 #include "agent/app/self_metrics.h"
 #include "agent/app/service_measures.h"
+#include "agent/app/shard_threads.h"
 #include "agent/base/result.h"
 #include "agent/events/event.h"
 #include "agent/events/event_source.h"
@@ -135,6 +136,7 @@ class PipelineLoop {
   std::unique_ptr<RecordingWriter> recording_;  // gone after a write error
   const bool recorded_;
   RecordRedactor redactor_;
+  std::unique_ptr<ShardThreads> shard_threads_;  // with several shards, while the thread runs
   std::unique_ptr<Pipeline> pipeline_;
   std::unique_ptr<HarmGuard> harm_;
 

@@ -19,6 +19,7 @@ constexpr std::string_view kAtRestart[] = {
     "metrics.histogram",
     "metrics.exemplars",
     "metrics.max_series",
+    "pipeline",
     "memory",  // who has been given what
     "agent",  // who the agent's own metrics come from
     "health",
@@ -39,6 +40,7 @@ bool IsAmong(std::string_view key, const std::string_view (&names)[n]) {
 void HoldBack(const Config& current, Config& next) {
   next.capture = current.capture;
   next.memory = current.memory;
+  next.shards = current.shards;
   const uint64_t interval_ns = next.metrics.interval_ns;
   next.metrics = current.metrics;
   next.metrics.interval_ns = interval_ns;

@@ -154,7 +154,9 @@ class CaptureReplay {
 class ReplayCommand {
  public:
   ReplayCommand(const ReplayOptions& options, const Config& config, std::FILE* out)
-      : options_(options), config_(config), printer_(out, options.metrics) {}
+      : options_(options), config_(config), printer_(out, options.metrics) {
+    config_.pipeline.shards = std::max<uint64_t>(1, config_.shards);
+  }
 
   bool Run() {
     bool good = true;
@@ -212,7 +214,7 @@ class ReplayCommand {
   }
 
   const ReplayOptions& options_;
-  const Config& config_;
+  Config config_;
   Printer printer_;
   std::unique_ptr<CaptureReplay> capture_;
 };

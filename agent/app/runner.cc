@@ -256,6 +256,7 @@ int Agent::Build() {
   PipelineLoopOptions loop;
   loop.pipeline = config_.pipeline;
   loop.pipeline.id_seed = RandomSeed();
+  loop.pipeline.shards = PipelineShards(config_);
   loop.metric_interval_ns = config_.metrics.interval_ns;
   loop.agent_resource = MakeAgentResource(config_.agent);
   // lowmemory asks for differences of what is counted in place only.
@@ -338,6 +339,9 @@ void Agent::LogStart() const {
   spdlog::info("zerotap {} watches this host: tier {} ({})", kVersion,
                report.tier == CaptureTier::kB ? "b" : "a", report.attach_form);
   if (report.rings > 1) spdlog::info("{} ring buffers, each for a group of CPUs", report.rings);
+  if (const uint64_t shards = PipelineShards(config_); shards > 1) {
+    spdlog::info("connections are parsed in {} shards, by as many threads when there is much to do", shards);
+  }
   for (const std::string& remark : report.remarks) spdlog::info("{}", remark);
   std::string unseen;
   for (const std::string& one : report.unseen) unseen += (unseen.empty() ? "" : "; ") + one;

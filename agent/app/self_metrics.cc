@@ -40,6 +40,11 @@ constexpr MetricDescriptor kRequestsInFlight =
           "Requests without an outcome yet, queued spans included");
 constexpr MetricDescriptor kRecords =
     Counter("zerotap.pipeline.records", "{record}", "Kernel records handled");
+constexpr MetricDescriptor kShards =
+    Gauge("zerotap.pipeline.shards", "{shard}", "Parts of the pipeline that can parse at the same time");
+constexpr MetricDescriptor kSharedRecords =
+    Counter("zerotap.pipeline.shared_records", "{record}",
+            "Kernel records that shards parsed at the same time");
 constexpr MetricDescriptor kMalformedRecords = Counter(
     "zerotap.pipeline.malformed_records", "{record}", "Kernel records that were not well formed");
 constexpr MetricDescriptor kLostEvents =
@@ -160,6 +165,8 @@ void AddRequests(const LedgerCounts& requests, Collector& out) {
 void AddPipeline(const SelfSnapshot& snapshot, Collector& out) {
   const PipelineStats& stats = snapshot.pipeline;
   out.Add(kRecords, stats.records);
+  out.Add(kShards, stats.shards);
+  out.Add(kSharedRecords, stats.shared_records);
   out.Add(kMalformedRecords, stats.malformed_records + snapshot.kernel.malformed_records);
   out.Add(kLostEvents, stats.lost_events);
   out.Add(kUnseenBytes, snapshot.unseen_bytes);

@@ -131,7 +131,8 @@ void ConnectionTracker::Remove(Connection& connection) {
   waiting_.erase(connection.id());
   Unlink(connection);
   connections_.Erase(connection);
-  const std::unique_ptr<Connection> owned(&connection);
+  std::unique_ptr<Connection> owned(&connection);
+  if (keeps_removed_) removed_.push_back(std::move(owned));
 }
 
 void ConnectionTracker::Advance(uint64_t now_ns) {

@@ -50,6 +50,14 @@ class ConnectionTracker {
   // for longest. Says how many.
   size_t LimitMemory(size_t bytes, DropReason reason);
 
+  // An AF_UNIX connection whose own socket has this inode.
+  bool HasInode(uint64_t inode) const { return unix_by_key_.Find(inode) != nullptr; }
+
+  // Connections that are given up from now on stay where they are until ForgetRemoved.
+  void KeepRemoved() { keeps_removed_ = true; }
+  const std::vector<std::unique_ptr<Connection>>& removed() const { return removed_; }
+  void ForgetRemoved() { removed_.clear(); }
+
   size_t size() const { return connections_.size(); }
   uint64_t evicted() const { return evicted_; }
   size_t MemorySize() const;
@@ -84,6 +92,8 @@ class ConnectionTracker {
   std::unordered_set<uint64_t> waiting_;  // connections with holes in a stream
   Connection* last_ = nullptr;            // records come in bursts
   uint64_t evicted_ = 0;
+  bool keeps_removed_ = false;
+  std::vector<std::unique_ptr<Connection>> removed_;
 
  public:
   // A record was added to `connection`: remember whether a hole is open.

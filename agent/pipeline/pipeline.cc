@@ -15,15 +15,10 @@ namespace {
 // Records of a process may still come shortly after its exit record (the close of its connections).
 constexpr uint64_t kExitedProcessKeepNs = 10'000'000'000;
 constexpr uint64_t kGiveBackEveryNs = 10'000'000'000;
-constexpr uint32_t kRepeatVerdictEvery = 64;
 constexpr size_t kMaxUntoldExporters = 256;
 // What a program exports so soon after it was sent an export may be that one passed on. SDKs export
 // again after 5 seconds or so.
 constexpr uint64_t kPassedOnNs = 10'000'000'000;
-
-bool Contains(const std::vector<uint16_t>& ports, uint16_t port) {
-  return std::find(ports.begin(), ports.end(), port) != ports.end();
-}
 
 }  // namespace
 
@@ -52,148 +47,25 @@ Pipeline::State::Process& Pipeline::State::ProcessOf(uint32_t tgid) {
   return processes.emplace(tgid, std::move(process)).first->second;
 }
 
-void Pipeline::State::SendVerdict(const Connection& connection, zt_verdict_mode mode,
-                                  uint8_t egress_kib, uint8_t ingress_kib, uint8_t edge_bytes) {
-  zt_verdict verdict{};
-  verdict.tag = zt_verdict_tag(connection.id());
-  verdict.mode = static_cast<zt_u8>(mode);
-  verdict.egress_budget_kib = egress_kib;
-  verdict.ingress_budget_kib = ingress_kib;
-  verdict.edge_bytes = edge_bytes;
-  control.SetVerdict(connection.id(), verdict);
-}
-
-// By a rule: what is in flight is filtered, not dropped.
-void Pipeline::State::LeaveOut(Connection& connection) {
-  leaving_out = true;
-  connection.Ignore(DropReason::kInvalid);
-  leaving_out = false;
-  SendVerdict(connection, ZT_VERDICT_IGNORE, 0, 0, 0);
-  connection.left_out = true;
-  connection.suspended = false;
-}
-
-// Clients of zerotap's own listeners, and what the port rules leave out.
-bool Pipeline::State::LeftOut(const Connection& connection) const {
-  if (connection.family() == ZT_FAMILY_UNIX) return false;
-  uint16_t local = connection.local().port;
-  uint16_t remote = connection.remote().port;
-  const std::string_view address = connection.remote_text();
-  bool to_this_host =
-      address == connection.local_text() || address.starts_with("127.") || address == "::1";
-  if (to_this_host && (Contains(options.own_ports, remote) || Contains(options.own_ports, local))) {
-    return true;
-  }
-  if (Contains(options.exclude_ports, local) || Contains(options.exclude_ports, remote)) return true;
-  return !options.include_ports.empty() && !Contains(options.include_ports, local) &&
-         !Contains(options.include_ports, remote);
-}
-
-void Pipeline::State::OnOpened(const zt_connection_opened_event& opened) {
-  ++stats.connections_opened;
-  Connection& connection = tracker.OnOpened(CertainOf(opened));
-  if (opened.tgid != 0) connection.last_tgid = opened.tgid;
-  if (LeftOut(connection)) {
-    LeaveOut(connection);
-  } else if (opened.tgid != 0 && !ProcessOf(opened.tgid).identity.traced) {
-    LeaveOut(connection);
-  }
-}
-
-void Pipeline::State::OnData(const zt_data_event& data, ByteSpan head, ByteSpan tail) {
-  stats.lost_events += data.lost_before;
-  Connection& connection = tracker.Find(data.connection_id, data.header.time_ns);
-  if (connection.suspended && !GoesOnFor(connection, data.tgid)) return;
-  if (connection.state() == Connection::State::kIgnored) {
-    RepeatVerdict(connection);
-    return;
-  }
-  if (data.tgid != connection.last_tgid) {
-    connection.last_tgid = data.tgid;
-    if (ProcessOf(data.tgid).rung == HarmRung::kDetached) {
-      connection.Suspend();
-      return;
-    }
-  }
-  if (data.direction == ZT_DIRECTION_EGRESS && data.length > 0) connection.answering_tid = data.tid;
-  connection.OnRecord(data, head, tail);
-  tracker.AfterRecord(connection);
-  if ((data.flags & ZT_DATA_EOF) != 0) tracker.OnEndOfStream(connection, data.header.time_ns);
-  RepeatVerdict(connection);
-}
-
-// A verdict may be lost to another connection that shares its slot.
-void Pipeline::State::RepeatVerdict(Connection& connection) {
-  if (connection.state() == Connection::State::kDetecting ||
-      ++connection.records_since_verdict % kRepeatVerdictEvery != 0) {
-    return;
-  }
-  if (connection.state() == Connection::State::kParsing) {
-    SendProtocolVerdict(connection);
-  } else {
-    SendVerdict(connection, ZT_VERDICT_IGNORE, 0, 0, 0);
-  }
-}
-
-void Pipeline::State::OnClosed(const zt_connection_closed_event& closed) {
-  // The closed record's total includes what data records have already said.
-  const Connection* connection = tracker.FindExisting(closed.connection_id);
-  uint64_t said = connection != nullptr ? connection->lost_records() : 0;
-  if (closed.lost_events > said) stats.lost_events += closed.lost_events - said;
-  tracker.OnClosed(closed);
-}
-
-void Pipeline::State::OnProtocolKnown(Connection& connection, const Protocol* protocol) {
-  if (protocol == nullptr) {
-    if (connection.protocol() == nullptr) ++stats.connections_ignored;
-    SendVerdict(connection, ZT_VERDICT_IGNORE, 0, 0, 0);
-    return;
-  }
-  connection.ledger_tgid = 0;  // its row was for what the connection carried before
-  SendProtocolVerdict(connection);
-}
-
-void Pipeline::State::SendProtocolVerdict(const Connection& connection) {
-  const CapturePolicy& policy = connection.protocol()->capture;
-  bool is_client = connection.role() == Role::kClient;
-  SendVerdict(connection, ZT_VERDICT_HEADS,
-              is_client ? policy.request_budget_kib : policy.response_budget_kib,
-              is_client ? policy.response_budget_kib : policy.request_budget_kib,
-              policy.edge_bytes);
-}
-
-uint32_t Pipeline::State::LedgerRow(Connection& connection, uint32_t tgid) {
-  if (connection.ledger_tgid != tgid || tgid == 0) {
+uint32_t Pipeline::State::LedgerRow(Connection& connection, const Protocol& protocol, Role role,
+                                    uint32_t tgid) {
+  if (!connection.ledger_row_known || connection.ledger_tgid != tgid) {
     const Process& process = ProcessOf(tgid);
+    connection.ledger_row_known = true;
     connection.ledger_tgid = tgid;
+    connection.ledger_protocol = &protocol;
+    connection.ledger_role = role;
     const ResourcePtr& resource = process.identity.resource;
     connection.ledger_row =
         ledger.RowFor(resource ? std::string_view(resource->service_name) : "(not traced)", tgid,
-                      connection.protocol()->name, connection.role());
+                      protocol.name, role);
   }
   return connection.ledger_row;
 }
 
-WorkId Pipeline::State::BeginRequest(Connection& connection, const RequestStart& start) {
-  WorkOrigin origin;
-  origin.role = connection.role();
-  origin.connection_id = connection.id();
-  origin.ledger_row = LedgerRow(connection, start.tgid);
-  if (connection.begin_offset == start.request_offset) {
-    origin.ordinal = ++connection.begin_ordinal;
-  } else {
-    connection.begin_offset = start.request_offset;
-    connection.begin_ordinal = 0;
-  }
-  if (connection.peer != nullptr && connection.peer->state() != Connection::State::kIgnored) {
-    origin.peer_connection_id = connection.peer->id();
-  }
-  // The kernel tells of the two ends in any order, so a peer that is not known yet may still come.
-  origin.expect_peer = connection.peer == nullptr;
-  origin.exact_positions = connection.family() != ZT_FAMILY_UNIX || !connection.midstream();
-  // A unix socket's other end is on this host. Its first send may be told of after it was read, and answered.
-  origin.await_peer = origin.expect_peer && connection.family() == ZT_FAMILY_UNIX &&
-                      start.start_ns < connection.opened_ns() + options.hold_ns;
+WorkId Pipeline::State::Begin(Connection& connection, const Protocol& protocol, WorkOrigin& origin,
+                              const RequestStart& start) {
+  origin.ledger_row = LedgerRow(connection, protocol, origin.role, start.tgid);
   if (origin.role == Role::kServer && start.otlp_export != OtlpExport::kNone) {
     ProcessOf(start.tgid);
     processes[start.tgid].asked_to_relay_ns = start.start_ns;
@@ -206,15 +78,14 @@ WorkId Pipeline::State::BeginRequest(Connection& connection, const RequestStart&
   origin.transparent = own_span || origin.shed;
   ledger.Seen(origin.ledger_row);
   const WorkId work = correlator.Begin(origin, start);
-  if (origin.role == Role::kServer) connection.answering_tid = 0;
   if (origin.role == Role::kServer && start.blocking) waits.Begin(work, start.start_ns);
   return work;
 }
 
-void Pipeline::State::DropRequest(Connection& connection, WorkId work, DropReason reason) {
+void Pipeline::State::Drop(Connection& connection, WorkId work, DropReason reason, bool by_rules) {
   const WorkContext* context = correlator.Find(work);
   const uint32_t row = context != nullptr ? context->ledger_row : connection.ledger_row;
-  if (leaving_out) {
+  if (by_rules) {
     ledger.Filtered(row, FilterReason::kRules);
   } else {
     ledger.Dropped(row, reason);
@@ -222,6 +93,24 @@ void Pipeline::State::DropRequest(Connection& connection, WorkId work, DropReaso
   }
   waits.Drop(work);
   correlator.Drop(work);
+}
+
+void Pipeline::State::Count(Connection& connection, const Protocol& protocol, Role role,
+                            uint32_t tgid, uint64_t requests) {
+  ledger.SeenAndDropped(LedgerRow(connection, protocol, role, tgid), DropReason::kHarmBudget,
+                        requests);
+  CountUntimed(connection, requests);
+}
+
+void Pipeline::State::CountUntimed(const Connection& connection, uint64_t requests) {
+  if (connection.ledger_protocol == nullptr) return;
+  const std::string_view role = connection.ledger_role == Role::kClient ? "client" : "server";
+  untimed.Add(ProcessOf(connection.ledger_tgid).identity.resource, connection.ledger_protocol->name,
+              role, requests, UnixTime(now_ns));
+}
+
+void Pipeline::State::Decide(uint64_t connection_id, const zt_verdict& verdict) {
+  control.SetVerdict(connection_id, verdict);
 }
 
 void Pipeline::State::Enrich(Exchange& exchange, HttpFields& http, DatabaseFields& database,
@@ -273,7 +162,7 @@ void Pipeline::State::BuildSpan(const Exchange& exchange, const ConnectionFacts&
   span.ledger_row = ledger_row;
 }
 
-void Pipeline::State::EndExchange(Connection& connection, const Exchange& parsed) {
+void Pipeline::State::End(Connection& connection, const Exchange& parsed, uint32_t answering_tid) {
   const WorkContext* context = correlator.Find(parsed.work);
   uint32_t row = context != nullptr ? context->ledger_row : connection.ledger_row;
   const Process& process = ProcessOf(parsed.tgid);
@@ -340,7 +229,7 @@ void Pipeline::State::EndExchange(Connection& connection, const Exchange& parsed
   Span& span = spans.Append();
   BuildSpan(exchange, facts, process, row, span);
   // Who read it may have handed it on, and have waited for something else since.
-  if (connection.answering_tid != parsed.tid) waits.Drop(parsed.work);
+  if (answering_tid != parsed.tid) waits.Drop(parsed.work);
   waits.End(parsed.work, exchange.start_ns, exchange.end_ns,
             process.identity.resource->service_name, span.attributes);
   span.LimitAttributes(options.attribute_count_limit);
@@ -403,32 +292,41 @@ void Pipeline::HandleRecord(ByteSpan bytes) {
   State& state = *state_;
   ++state.stats.records;
   std::optional<Event> event = DecodeEvent(bytes);
-  if (!event) {
-    ++state.stats.malformed_records;
+  if (event && (event->data != nullptr || event->opened != nullptr || event->shutdown != nullptr ||
+                event->closed != nullptr)) {
+    state.now_ns = std::max(state.now_ns, event->header->time_ns);
+    state.shards.Handle(*event, bytes);
     return;
   }
-  state.now_ns = std::max(state.now_ns, event->header->time_ns);
-  if (event->data != nullptr) {
-    state.OnData(*event->data, event->head, event->tail);
-  } else if (event->opened != nullptr) {
-    state.OnOpened(*event->opened);
-  } else if (event->shutdown != nullptr) {
-    state.tracker.OnShutdown(*event->shutdown);
-  } else if (event->closed != nullptr) {
-    state.OnClosed(*event->closed);
-  } else if (event->exec != nullptr) {
-    state.HandOnUnwatched(event->exec->tgid, event->exec->tgid);
-    state.EraseProcess(event->exec->tgid);
-  } else if (event->fork != nullptr) {
+  state.shards.Flush();
+  if (event) {
+    state.OnProcess(*event);
+  } else {
+    ++state.stats.malformed_records;
+  }
+  if (state.shards.on_handled()) state.shards.on_handled()(bytes);
+}
+
+void Pipeline::State::OnProcess(const Event& event) {
+  now_ns = std::max(now_ns, event.header->time_ns);
+  if (event.exec != nullptr) {
+    HandOnUnwatched(event.exec->tgid, event.exec->tgid);
+    EraseProcess(event.exec->tgid);
+  } else if (event.fork != nullptr) {
     // Something may have been decided of the number's last owner after its end, when the kernel
     // side had forgotten it; and not here alone.
-    uint32_t tgid = event->fork->child_tgid;
-    state.EraseProcess(tgid);
-    state.HandOnUnwatched(event->fork->parent_tgid, tgid);
-    state.control.ForgetProcess(tgid);
-  } else if (event->exit != nullptr) {
-    ForgetProcess(event->exit->tgid);
+    uint32_t tgid = event.fork->child_tgid;
+    EraseProcess(tgid);
+    HandOnUnwatched(event.fork->parent_tgid, tgid);
+    control.ForgetProcess(tgid);
+  } else if (event.exit != nullptr) {
+    Exited(event.exit->tgid);
   }
+}
+
+void Pipeline::State::Exited(uint32_t tgid) {
+  if (!processes.contains(tgid) && !unwatched_before.contains(tgid)) return;
+  exited.emplace_back(now_ns + kExitedProcessKeepNs, tgid);
 }
 
 const TracedProcess* Pipeline::FindProcess(uint32_t tgid) const {
@@ -437,14 +335,14 @@ const TracedProcess* Pipeline::FindProcess(uint32_t tgid) const {
 }
 
 void Pipeline::ForgetProcess(uint32_t tgid) {
-  if (!state_->processes.contains(tgid) && !state_->unwatched_before.contains(tgid)) return;
-  state_->exited.emplace_back(state_->now_ns + kExitedProcessKeepNs, tgid);
+  state_->shards.Flush();
+  state_->Exited(tgid);
 }
 
 void Pipeline::Advance(uint64_t now_ns) {
   State& state = *state_;
   state.now_ns = std::max(state.now_ns, now_ns);
-  state.tracker.Advance(state.now_ns);
+  state.shards.Advance(state.now_ns);
   state.correlator.Advance(state.now_ns);
   state.waits.Advance(state.now_ns);
   while (!state.exited.empty() && state.exited.front().first <= state.now_ns) {
@@ -461,14 +359,20 @@ void Pipeline::Advance(uint64_t now_ns) {
 
 void Pipeline::Finish(uint64_t now_ns) {
   Advance(now_ns);
-  state_->tracker.Finish(DropReason::kShutdown);
+  state_->shards.Finish();
   state_->correlator.Finish();
 }
 
 void Pipeline::TakeSpans(std::vector<Span>& out) { state_->spans.Take(out); }
 void Pipeline::Recycle(std::vector<Span>& spent) { state_->spans.Recycle(spent); }
 
+void Pipeline::Flush() { state_->shards.Flush(); }
+void Pipeline::SetOnHandled(std::function<void(ByteSpan)> on_handled) {
+  state_->shards.SetOnHandled(std::move(on_handled));
+}
+
 void Pipeline::CollectMetrics(uint64_t now_unix_ns, std::vector<Metric>& out) {
+  state_->shards.Flush();
   state_->red.Collect(now_unix_ns, out);
   state_->untimed.Collect(now_unix_ns, out);
 }
@@ -486,17 +390,16 @@ Ledger& Pipeline::ledger() { return state_->ledger; }
 
 PipelineStats Pipeline::stats() const {
   PipelineStats stats = state_->stats;
-  stats.connections_evicted = state_->tracker.evicted();
+  state_->shards.AddTo(stats);
   stats.spans_held = state_->correlator.held_spans();
   stats.parents_unresolved = state_->correlator.unresolved_parents();
   stats.waits_unwatched = state_->waits.unwatched();
-  stats.live_connections = state_->tracker.size();
   return stats;
 }
 
 size_t Pipeline::LimitMemory(size_t bytes) {
-  return state_->tracker.LimitMemory(bytes, DropReason::kMemoryLimit);
+  return state_->shards.LimitMemory(bytes);
 }
-size_t Pipeline::MemorySize() const { return state_->tracker.MemorySize(); }
+size_t Pipeline::MemorySize() const { return state_->shards.MemorySize(); }
 
 }  // namespace zerotap

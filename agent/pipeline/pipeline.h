@@ -4,6 +4,7 @@
 // agent and `zerotap replay`.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -26,6 +27,9 @@
 #include "agent/traces/wait_tracker.h"
 
 namespace zerotap {
+
+// Calls `job` with 0 to `count` - 1, at the same time if it can, and returns when all calls have.
+using RunShards = std::function<void(size_t count, const std::function<void(size_t)>& job)>;
 
 struct PipelineOptions {
   ParserOptions parser;
@@ -50,6 +54,8 @@ struct PipelineOptions {
   size_t attribute_value_limit = 0;       // characters of a text attribute, 0 = no limit
   size_t attribute_count_limit = 128;     // of one span
   WaitOptions waits;                      // of slow requests; only with SetThreadReader
+  size_t shards = 1;                      // parts that can parse at the same time, at most 16
+  RunShards run_shards;                   // who has them do that; empty: one after the other
   uint64_t id_seed = 0;                   // ids derive from it and from where the request stood in its stream
 };
 
@@ -82,6 +88,8 @@ struct PipelineStats {
   uint64_t waits_unwatched = 0;       // requests whose waits are unknown because too many were open
   uint64_t lost_events = 0;           // said by the kernel on data records
   size_t live_connections = 0;
+  size_t shards = 1;
+  uint64_t shared_records = 0;        // that shards handled at the same time
 };
 
 class Pipeline {
@@ -91,8 +99,12 @@ class Pipeline {
                                                   CaptureControl& control, ResolveProcess resolve);
   ~Pipeline();
 
-  // One kernel record. `bytes` is 8-byte aligned and borrowed.
+  // One kernel record. `bytes` is 8-byte aligned and borrowed. With several shards what follows from it may wait for Flush,
+  // which all calls that depend on it do, but for those that take what is finished: these come after Advance.
   void HandleRecord(ByteSpan bytes);
+  void Flush();
+  // Is told of each record once it has been handled, in the order in which they came.
+  void SetOnHandled(std::function<void(ByteSpan)> on_handled);
   // Processes that the app learned of by exec/exit events go through here too, so that state is freed.
   void ForgetProcess(uint32_t tgid);
   // Call at least every 100 ms with the current CLOCK_MONOTONIC time: releases held spans, ends idle state.

@@ -8,7 +8,6 @@
 namespace zerotap {
 namespace {
 
-constexpr uint8_t kDetectEdgeBytes = 64;
 constexpr size_t kMaxUnwatchedBefore = 65536;
 
 zt_process_policy PolicyOf(HarmRung rung) {
@@ -49,11 +48,6 @@ void Pipeline::State::TakeHeaderList(std::vector<std::string>& list,
   list = std::move(next);
 }
 
-bool Pipeline::State::IsOfUntraced(const Connection& connection) const {
-  auto found = processes.find(connection.last_tgid);
-  return found != processes.end() && !found->second.identity.traced;
-}
-
 // Rules over processes have changed.
 void Pipeline::State::Reidentify() {
   for (auto& [tgid, process] : processes) {
@@ -75,31 +69,9 @@ void Pipeline::State::Reidentify() {
   }
 }
 
-void Pipeline::State::ReconsiderConnections() {
-  tracker.ForEach([this](Connection& connection) {
-    connection.ledger_tgid = 0;  // its process may have another name
-    const bool leave_out = LeftOut(connection) || IsOfUntraced(connection);
-    const bool watched =
-        connection.state() != Connection::State::kIgnored || connection.suspended;
-    if (leave_out && !connection.left_out && watched) {
-      LeaveOut(connection);
-    } else if (!leave_out && connection.left_out) {
-      connection.left_out = false;
-      connection.Reconsider();
-      SendVerdict(connection, ZT_VERDICT_DETECT, 0, 0, kDetectEdgeBytes);
-      auto process = processes.find(connection.last_tgid);
-      if (process != processes.end() && process->second.rung == HarmRung::kDetached) {
-        connection.Suspend();
-      }
-    } else if (somebody_came_back && connection.untouched()) {
-      // Accepted connections are nobody's before their first byte, and that one may have passed unseen.
-      connection.Reconsider();
-    }
-  });
-}
-
 Status Pipeline::Reconfigure(const PipelineOptions& wanted, bool processes_changed) {
   State& state = *state_;
+  state.shards.Flush();
   PipelineOptions& options = state.options;
   Result<Sampler> sampler = Sampler::Create(wanted.sampler, wanted.sampler_argument);
   if (!sampler) return tl::unexpected<Error>(sampler.error());
@@ -146,19 +118,8 @@ Status Pipeline::Reconfigure(const PipelineOptions& wanted, bool processes_chang
   options.exclude_ports = wanted.exclude_ports;
   state.somebody_came_back = false;
   if (processes_changed) state.Reidentify();
-  if (processes_changed || ports_changed) state.ReconsiderConnections();
+  if (processes_changed || ports_changed) state.shards.Reconsider(state.somebody_came_back);
   return {};
-}
-
-// The kernel side counts the bytes of an AF_UNIX connection from where it first looked at it, and
-// does not look at those of processes that are not watched.
-zt_connection_opened_event Pipeline::State::CertainOf(const zt_connection_opened_event& opened) {
-  zt_connection_opened_event certain = opened;
-  if (opened.family == ZT_FAMILY_UNIX && opened.tgid != 0 && ProcessOf(opened.tgid).was_unwatched) {
-    certain.flags |= ZT_OPENED_MIDSTREAM;
-    certain.flags &= static_cast<uint8_t>(~ZT_OPENED_POSITIONS_EXACT);
-  }
-  return certain;
 }
 
 // A new program, or a fork, has the connections that were open while nobody looked at them.
@@ -176,68 +137,26 @@ void Pipeline::State::HandOnUnwatched(uint32_t from, uint32_t to) {
   }
 }
 
-void Pipeline::State::OnCounted(Connection& connection, uint64_t requests) {
-  ledger.SeenAndDropped(LedgerRow(connection, connection.last_tgid), DropReason::kHarmBudget,
-                        requests);
-  CountUntimed(connection, requests);
-}
-
-void Pipeline::State::CountUntimed(const Connection& connection, uint64_t requests) {
-  const std::string_view role = connection.role() == Role::kClient ? "client" : "server";
-  const uint32_t tgid = connection.ledger_tgid != 0 ? connection.ledger_tgid : connection.last_tgid;
-  untimed.Add(ProcessOf(tgid).identity.resource, connection.protocol()->name, role, requests,
-              UnixTime(now_ns));
-}
-
-void Pipeline::State::SuspendConnections(uint32_t tgid) {
-  tracker.ForEach([tgid](Connection& connection) {
-    if (connection.last_tgid == tgid) connection.Suspend();
-  });
-}
-
-void Pipeline::State::ResumeConnections(uint32_t tgid) {
-  tracker.ForEach([this, tgid](Connection& connection) {
-    if (connection.last_tgid == tgid && connection.suspended) ResumeConnection(connection);
-  });
-}
-
-// What the kernel side was told of its protocol is as old as what is known here.
-void Pipeline::State::ResumeConnection(Connection& connection) {
-  connection.Resume();
-  SendVerdict(connection, ZT_VERDICT_DETECT, 0, 0, kDetectEdgeBytes);
-}
-
-// A suspended connection may be shared by processes (pre-forked, or handed over) of which one is
-// detached. It waits for the one that was last seen with it.
-bool Pipeline::State::GoesOnFor(Connection& connection, uint32_t tgid) {
-  if (tgid == connection.last_tgid) return false;
-  if (ProcessOf(tgid).rung == HarmRung::kDetached) {
-    connection.last_tgid = tgid;
-    return false;
-  }
-  ResumeConnection(connection);
-  return true;
-}
-
 // Its connections may outlive it. False: nothing was known of it.
 bool Pipeline::State::EraseProcess(uint32_t tgid) {
   auto found = processes.find(tgid);
   if (found == processes.end()) return false;
   const bool detached = found->second.rung == HarmRung::kDetached;
   processes.erase(found);
-  if (detached) ResumeConnections(tgid);
+  if (detached) shards.Resume(tgid);
   return true;
 }
 
 void Pipeline::SetHarmRung(uint32_t tgid, HarmRung rung) {
+  state_->shards.Flush();
   State::Process& process = state_->ProcessOf(tgid);
   const HarmRung former = std::exchange(process.rung, rung);
   if (former == rung) return;
   if (rung == HarmRung::kDetached) {
     process.was_unwatched = true;
-    state_->SuspendConnections(tgid);
+    state_->shards.Suspend(tgid);
   }
-  if (former == HarmRung::kDetached) state_->ResumeConnections(tgid);
+  if (former == HarmRung::kDetached) state_->shards.Resume(tgid);
   if (process.identity.traced) state_->control.SetProcessPolicy(tgid, PolicyOf(rung));
 }
 

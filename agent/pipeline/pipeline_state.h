@@ -9,10 +9,10 @@
 #include <utility>
 #include <vector>
 
-#include "agent/connection/connection_tracker.h"
 #include "agent/metrics/untimed_requests.h"
 #include "agent/pipeline/finished_spans.h"
 #include "agent/pipeline/pipeline.h"
+#include "agent/pipeline/shard_set.h"
 #include "agent/pipeline/sql_cache.h"
 #include "agent/traces/context_correlator.h"
 #include "agent/traces/span_assembler.h"
@@ -30,11 +30,7 @@ inline CorrelatorOptions CorrelatorOptionsOf(const PipelineOptions& options) {
   return result;
 }
 
-inline TrackerOptions TrackerOptionsOf(const PipelineOptions& options) {
-  return TrackerOptions{.max_connections = options.max_connections};
-}
-
-struct Pipeline::State final : RequestListener {
+struct Pipeline::State final : RequestBook, ProcessStandings {
   State(const PipelineOptions& pipeline_options, CaptureControl& capture_control,
         ResolveProcess resolve_process, Sampler trace_sampler, RouteNormalizer route_normalizer)
       : options(pipeline_options),
@@ -47,7 +43,7 @@ struct Pipeline::State final : RequestListener {
         untimed(options.red),
         sql(std::in_place, kSqlCacheStatements, options.parser.max_query_bytes),
         protocols(EnabledProtocols(options.disabled_protocols)),
-        tracker(TrackerOptionsOf(options), protocols, options.parser, *this),
+        shards(options, protocols, *this, ledger, *this),
         correlator(
             CorrelatorOptionsOf(options),
             [this](const TraceId& id, std::optional<bool> parent) {
@@ -70,38 +66,41 @@ struct Pipeline::State final : RequestListener {
     uint64_t asked_to_relay_ns = 0;  // when it was last sent one, taken or not; 0: never
   };
 
-  // RequestListener
-  WorkId BeginRequest(Connection& connection, const RequestStart& start) override;
-  void EndExchange(Connection& connection, const Exchange& exchange) override;
-  void DropRequest(Connection& connection, WorkId work, DropReason reason) override;
-  void OnProtocolKnown(Connection& connection, const Protocol* protocol) override;
-  void OnUnseen(Connection&, uint64_t bytes) override { ledger.Unseen(bytes); }
-  void OnCounted(Connection& connection, uint64_t requests) override;
+  // RequestBook
+  WorkId Begin(Connection& connection, const Protocol& protocol, WorkOrigin& origin,
+               const RequestStart& start) override;
+  void End(Connection& connection, const Exchange& exchange, uint32_t answering_tid) override;
+  void Drop(Connection& connection, WorkId work, DropReason reason, bool by_rules) override;
+  void Count(Connection& connection, const Protocol& protocol, Role role, uint32_t tgid,
+             uint64_t requests) override;
+  void ForgetRow(Connection& connection) override { connection.ledger_row_known = false; }
+  void Decide(uint64_t connection_id, const zt_verdict& verdict) override;
 
-  void OnOpened(const zt_connection_opened_event& opened);
-  zt_connection_opened_event CertainOf(const zt_connection_opened_event& opened);
-  void OnData(const zt_data_event& data, ByteSpan head, ByteSpan tail);
-  void OnClosed(const zt_connection_closed_event& closed);
+  // ProcessStandings
+  ProcessStanding StandingOf(uint32_t tgid) override {
+    const Process& process = ProcessOf(tgid);
+    return {process.identity.traced, process.rung, process.was_unwatched};
+  }
+  bool IsKnown(uint32_t tgid) const override { return processes.contains(tgid); }
+  bool IsUntraced(uint32_t tgid) const override {
+    auto found = processes.find(tgid);
+    return found != processes.end() && !found->second.identity.traced;
+  }
+  bool IsDetached(uint32_t tgid) const override {
+    auto found = processes.find(tgid);
+    return found != processes.end() && found->second.rung == HarmRung::kDetached;
+  }
+
+  void OnProcess(const Event& event);
+  void Exited(uint32_t tgid);
   Process& ProcessOf(uint32_t tgid);
-  void SuspendConnections(uint32_t tgid);
-  void ResumeConnections(uint32_t tgid);
-  void ResumeConnection(Connection& connection);
-  bool GoesOnFor(Connection& connection, uint32_t tgid);
   bool EraseProcess(uint32_t tgid);
   void HandOnUnwatched(uint32_t from, uint32_t to);
-  bool LeftOut(const Connection& connection) const;
-  bool IsOfUntraced(const Connection& connection) const;
-  void LeaveOut(Connection& connection);
   void TakeAssemblerOptions();
   void TakeHeaderList(std::vector<std::string>& list, const std::vector<std::string>& wanted);
   void Reidentify();
-  void ReconsiderConnections();
   void NoteOtlpExport(const Exchange& exchange);
-  void SendVerdict(const Connection& connection, zt_verdict_mode mode, uint8_t egress_kib,
-                   uint8_t ingress_kib, uint8_t edge_bytes);
-  void SendProtocolVerdict(const Connection& connection);
-  void RepeatVerdict(Connection& connection);
-  uint32_t LedgerRow(Connection& connection, uint32_t tgid);
+  uint32_t LedgerRow(Connection& connection, const Protocol& protocol, Role role, uint32_t tgid);
   void CountUntimed(const Connection& connection, uint64_t requests);
   void Enrich(Exchange& exchange, HttpFields& http, DatabaseFields& database,
               const Process& process);
@@ -124,7 +123,7 @@ struct Pipeline::State final : RequestListener {
   std::vector<const Protocol*> protocols;
   AssemblerOptions assembler;
   Ledger ledger;
-  ConnectionTracker tracker;
+  ShardSet shards;
   ContextCorrelator correlator;
   WaitTracker waits;
   std::unordered_map<uint32_t, Process> processes;
@@ -136,7 +135,6 @@ struct Pipeline::State final : RequestListener {
   std::vector<SelfExporter> self_exporters;  // that nobody was told of yet
   // Names in there are pointed to by requests in flight: lists are kept, and used again.
   std::deque<std::vector<std::string>> former_header_lists;
-  bool leaving_out = false;
   bool somebody_came_back = false;
   PipelineStats stats;
   int64_t wall_offset_ns = 0;

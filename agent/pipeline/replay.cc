@@ -83,6 +83,7 @@ void Replayer::OnRecord(ByteSpan bytes) {
     RecordedThread thread{};
     if (bytes.size() < sizeof(thread)) return;
     std::memcpy(&thread, bytes.data(), sizeof(thread));
+    pipeline_->Flush();  // what stands before it was asked before
     threads_[thread.tid] = thread;
     return;
   }
@@ -90,7 +91,10 @@ void Replayer::OnRecord(ByteSpan bytes) {
   pipeline_->HandleRecord(bytes);
 }
 
-void Replayer::OnProcess(TracedProcess process) { processes_[process.tgid] = std::move(process); }
+void Replayer::OnProcess(TracedProcess process) {
+  pipeline_->Flush();
+  processes_[process.tgid] = std::move(process);
+}
 
 void Replayer::OnClock(uint64_t now_ns) {
   if (now_ns > now_ns_) now_ns_ = now_ns;

@@ -2,13 +2,13 @@
 // through the real pipeline.
 //
 //   pipeline_bench --stage STAGE --traffic NAME|FILE.capture [--exchanges N] [--warm-up N]
-//   [--compressor WHICH:LEVEL] [--waste N] pipeline_bench --toolchain | --help
+//   [--compressor WHICH:LEVEL] [--waste N] [--shards N] pipeline_bench --toolchain | --help
 //
 // prints one JSON line. Stages contain each other: decode < parse < metrics < sampled (10 %) <
 // spans < encode < gzip. What is measured is one function, so that `valgrind --tool=callgrind
 // --collect-atstart=no --toggle-collect=pipeline_bench_measured` counts it alone:
 // tests/bench/pipeline and tests/bench/guard do that. --waste makes each exchange dearer by a loop
-// of that many turns, for the test of the guard.
+// of that many turns, for the test of the guard. --shards N has the pipeline in so many, in turn.
 #include <gnu/libc-version.h>
 #include <libdeflate.h>
 #include <zlib.h>
@@ -184,9 +184,11 @@ class PipelineStage final : public Stage {
  public:
   static Result<std::unique_ptr<PipelineStage>> Create(const std::string& stage,
                                                        const Traffic& traffic,
-                                                       std::unique_ptr<Compressor> compressor) {
+                                                       std::unique_ptr<Compressor> compressor,
+                                                       size_t shards) {
     auto self = std::unique_ptr<PipelineStage>(new PipelineStage());
     PipelineOptions options;
+    options.shards = shards;
     options.spans_enabled = stage != "metrics";
     if (stage == "sampled") {
       options.sampler = "parentbased_traceidratio";
@@ -247,14 +249,14 @@ class PipelineStage final : public Stage {
 };
 
 Result<std::unique_ptr<Stage>> MakeStage(const std::string& name, const Traffic& traffic,
-                                         const std::string& compressor) {
+                                         const std::string& compressor, size_t shards) {
   if (std::find(kStages.begin(), kStages.end(), name) == kStages.end())
     return Fail("there is no stage " + name);
   if (name == "decode") return std::unique_ptr<Stage>(std::make_unique<DecodeStage>());
   if (name == "parse") return std::unique_ptr<Stage>(std::make_unique<ParseStage>());
   std::unique_ptr<Compressor> made = MakeCompressor(compressor);
   if (!made) return Fail("there is no compressor " + compressor);
-  auto stage = PipelineStage::Create(name, traffic, std::move(made));
+  auto stage = PipelineStage::Create(name, traffic, std::move(made), shards);
   if (!stage) return tl::unexpected<Error>(stage.error());
   return std::unique_ptr<Stage>(std::move(*stage));
 }
@@ -315,7 +317,8 @@ std::string Toolchain() {
 int Main(int argc, char** argv) {
   std::map<std::string, std::string> options = {{"--stage", "spans"},       {"--traffic", "http"},
                                                 {"--exchanges", "1000000"}, {"--warm-up", "4096"},
-                                                {"--compressor", "agent"},  {"--waste", "0"}};
+                                                {"--compressor", "agent"},  {"--waste", "0"},
+                                                {"--shards", "1"}};
   for (int i = 1; i < argc; i += 2) {
     const std::string flag = argv[i];
     if (flag == "--toolchain") return std::printf("%s\n", Toolchain().c_str()) < 0 ? 1 : 0;
@@ -336,7 +339,7 @@ int Main(int argc, char** argv) {
   };
   auto traffic = MakeTraffic(options["--traffic"]);
   if (!traffic) return Complain(traffic.error().message);
-  auto stage = MakeStage(options["--stage"], **traffic, options["--compressor"]);
+  auto stage = MakeStage(options["--stage"], **traffic, options["--compressor"], number("--shards"));
   if (!stage) return Complain(stage.error().message);
 
   const uint64_t per_round = (*traffic)->exchanges;

@@ -31,6 +31,7 @@ SYSTEM_PYTHON = "/usr/bin/python3"
 PYTHON = os.path.join(CACHE, "venv", "bin", "python")  # with the PostgreSQL drivers
 TIER = os.environ.get("ZEROTAP_TEST_TIER", "a")
 RINGS = os.environ.get("ZEROTAP_TEST_RINGS", "auto")
+SHARDS = int(os.environ.get("ZEROTAP_TEST_SHARDS", "0"))
 
 SERVER, CLIENT = 2, 3  # Span.SpanKind of OTLP
 ERROR = 2              # Status.StatusCode
@@ -294,6 +295,7 @@ class Agent:
         self.config_path = workspace.file(f"zerotap.{self.number}.yaml")
         settings = merge({
             "capture": {"tier": tier or TIER, "rings": RINGS},
+            "pipeline": {"shards": SHARDS},
             "export": {"traces": ["file"], "metrics": ["file"], "flush_interval": "100ms", "file": {"path": self.output}},
             "metrics": {"interval": "500ms"},
             "health": {"address": f"127.0.0.1:{self.health_port}"},

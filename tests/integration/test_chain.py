@@ -46,6 +46,14 @@ class ChainCase(Case):
 
 class Node(ChainCase):
     def test_nginx_node_postgres(self):
+        self.nginx_node_postgres()
+
+    def test_nginx_node_postgres_in_shards(self):
+        for shards in (2, 4):
+            with self.subTest(f"{shards} shards"):
+                self.nginx_node_postgres({"pipeline": {"shards": shards}})
+
+    def nginx_node_postgres(self, settings=None):
         port = free_port()
         node = self.workspace.start(prepare.node("server.js", port, "127.0.0.1", self.postgres.port, "chain"), "node")
         wait_for_listener(port, node)
@@ -53,7 +61,7 @@ class Node(ChainCase):
         kept = Nginx(self.workspace, """location / { proxy_pass http://app; proxy_http_version 1.1;
                                                      proxy_set_header Connection ""; }""",
                      f"upstream app {{ server 127.0.0.1:{port}; keepalive 16; }}", workers=2)
-        agent = Agent(self.workspace)
+        agent = Agent(self.workspace, settings)
         for proxy in (kept, nginx):
             # A connection an upstream request costs ports: the one without keep-alive gets fewer.
             count = REQUESTS if proxy is kept else min(REQUESTS, 3000)
@@ -80,6 +88,10 @@ class Node(ChainCase):
                 self.assert_ledger(agent, {load.pid}, "http", "client", count)
                 self.assert_ledger(agent, pids, "http", "server", count)
                 self.assert_ledger(agent, pids, "http", "client", count)
+        if settings:
+            metrics = dict(line.rsplit(" ", 1) for line in agent.get("/metrics").splitlines() if not line.startswith("#"))
+            self.assertEqual(int(metrics["zerotap_pipeline_shards"]), settings["pipeline"]["shards"])
+            self.assertGreater(int(metrics["zerotap_pipeline_shared_records_total"]), 0)
         agent.stop()
 
     def test_wrk_against_what_nginx_logged(self):
@@ -99,8 +111,14 @@ class Threads(ChainCase):
     """One blocking thread a request: what it asks for meanwhile belongs to that request."""
 
     def test_queries_are_children_of_the_request(self):
+        self.queries_are_children_of_the_request()
+
+    def test_queries_are_children_of_the_request_in_two_shards(self):
+        self.queries_are_children_of_the_request({"pipeline": {"shards": 2}})
+
+    def queries_are_children_of_the_request(self, settings=None):
         app, port = self.start_app("threaded_app.py", self.postgres.dsn("chain"), python=PYTHON)
-        agent = Agent(self.workspace)
+        agent = Agent(self.workspace, settings)
         self.postgres.reset_statistics()
         load = self.load(port, "/orders/7", 400, 8)
         clients = agent.expect(lambda s: s.pid == load.pid, 400)

@@ -31,7 +31,7 @@ static __always_inline int zt_on_length(zt_u64 sk, int result, zt_u32 message_fl
 		return 0;
 	zt_u8 flags =
 	    direction == ZT_DIRECTION_INGRESS && (message_flags & MSG_PEEK) ? ZT_DATA_PEEK : 0;
-	zt_hand_over(sk, what | zt_what(ZT_CALL_OTHER, direction, flags, message_flags), result, 0, 0);
+	zt_transfer_of(task, sk, what | zt_what(ZT_CALL_OTHER, direction, flags, message_flags), result);
 	return 0;
 }
 

@@ -245,6 +245,7 @@ void MetricBatcher::Push(std::vector<Metric>&& metrics) {
   uint64_t points = otlp::CountPoints(metrics);
   if (points == 0) return;
   if (stopping_.load(std::memory_order_acquire)) {
+    if (GiveBack give_back = TakerOfUnsent()) return give_back(std::move(metrics));
     stats_->CountLoss("stopped", points);
     Add(stats_->failed, points);
     return;
@@ -266,7 +267,26 @@ void MetricBatcher::CountPushedOut(const std::vector<Metric>& metrics) {
   Add(stats_->dropped, points);
 }
 
-void MetricBatcher::ExportCollection(const std::vector<Metric>& metrics) {
+std::vector<std::vector<Metric>> MetricBatcher::Retire(GiveBack give_back) {
+  {
+    std::lock_guard lock(mutex_);
+    give_back_ = std::move(give_back);
+  }
+  stopping_.store(true, std::memory_order_release);
+  std::vector<std::vector<Metric>> waiting;
+  while (std::optional<std::vector<Metric>> oldest = queue_.Pop(std::chrono::milliseconds(0))) {
+    stats_->queued.fetch_sub(otlp::CountPoints(*oldest), std::memory_order_relaxed);
+    waiting.push_back(std::move(*oldest));
+  }
+  return waiting;
+}
+
+MetricBatcher::GiveBack MetricBatcher::TakerOfUnsent() const {
+  std::lock_guard lock(mutex_);
+  return give_back_;
+}
+
+void MetricBatcher::ExportCollection(std::vector<Metric>&& metrics) {
   uint64_t points = otlp::CountPoints(metrics);
   stats_->queued.fetch_sub(points, std::memory_order_relaxed);
   stats_->in_flight.store(points, std::memory_order_relaxed);
@@ -275,6 +295,12 @@ void MetricBatcher::ExportCollection(const std::vector<Metric>& metrics) {
     outcome.unsent = points;
   } else {
     outcome = exporter_->Export(metrics);
+  }
+  if (outcome.unsent == points) {
+    if (GiveBack give_back = TakerOfUnsent()) {
+      stats_->in_flight.store(0, std::memory_order_relaxed);
+      return give_back(std::move(metrics));
+    }
   }
   if (outcome.unsent > 0) stats_->CountLoss("stopped", outcome.unsent);
   uint64_t exported = std::min(outcome.exported, points);
@@ -293,7 +319,7 @@ void MetricBatcher::Run() {
       metrics = queue_.Pop(std::chrono::milliseconds(0));  // pushed just before the end
       if (!metrics) return;
     }
-    if (metrics) ExportCollection(*metrics);
+    if (metrics) ExportCollection(std::move(*metrics));
   }
 }
 

@@ -125,11 +125,16 @@ class MetricBatcher {
 
   // Never waits for an export. Any thread.
   void Push(std::vector<Metric>&& metrics);
+  // As SpanBatcher's. A collection of which the receiver may have a part is not given back: what is
+  // left of it is counted as stopped.
+  using GiveBack = std::function<void(std::vector<Metric>&&)>;
+  std::vector<std::vector<Metric>> Retire(GiveBack give_back);
   void Shutdown(std::chrono::steady_clock::time_point deadline);
 
  private:
   void Run();
-  void ExportCollection(const std::vector<Metric>& metrics);
+  void ExportCollection(std::vector<Metric>&& metrics);
+  GiveBack TakerOfUnsent() const;
 
   void CountPushedOut(const std::vector<Metric>& metrics);
 
@@ -139,6 +144,8 @@ class MetricBatcher {
   BoundedQueue<std::vector<Metric>> queue_;
   std::atomic<bool> stopping_{false};
   std::atomic<bool> abandoned_{false};
+  mutable std::mutex mutex_;  // guards what follows
+  GiveBack give_back_;
   std::unique_ptr<WorkerThread> worker_;
 };
 

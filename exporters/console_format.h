@@ -37,7 +37,7 @@ struct RedRow {
   SpanKind kind = SpanKind::kInternal;
   uint64_t count = 0;
   uint64_t errors = 0;
-  double p50_seconds = 0;
+  double mean_seconds = 0;
   double p95_seconds = 0;
 };
 

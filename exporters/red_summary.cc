@@ -1,5 +1,6 @@
 #include "exporters/red_summary.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <optional>
@@ -13,6 +14,7 @@ namespace {
 
 constexpr size_t kMaxRows = 2000;  // later ones go to one row
 constexpr int64_t kZeroBucket = std::numeric_limits<int64_t>::min();
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 std::optional<SpanKind> KindOf(std::string_view metric_name) {
   if (metric_name == semconv::kHttpServerRequestDuration) return SpanKind::kServer;
@@ -68,8 +70,7 @@ std::pair<double, double> BoundsOf(const MetricDescriptor& descriptor, int32_t s
   }
   auto index = static_cast<size_t>(bucket);
   double lower = index == 0 ? 0 : descriptor.bounds[index - 1];
-  // Nothing is known about how far the last bucket reaches.
-  double upper = index < descriptor.bounds.size() ? descriptor.bounds[index] : lower;
+  double upper = index < descriptor.bounds.size() ? descriptor.bounds[index] : kInfinity;
   return {lower, upper};
 }
 
@@ -86,7 +87,9 @@ void RedSummary::Add(std::span<const Metric> metrics) {
         for (size_t i = 0; i < point.bucket_counts.size(); ++i) {
           if (point.bucket_counts[i] > 0) counts[static_cast<int64_t>(i)] = point.bucket_counts[i];
         }
-        AddPoint(metric, point.attributes, point.start_unix_ns, 0, std::move(counts));
+        const double max = point.has_extremes ? point.max : kInfinity;
+        AddPoint(metric, {point.attributes, point.start_unix_ns, point.sum, point.min, max}, 0,
+                 std::move(counts));
       }
     } else if (metric.descriptor->type == MetricType::kExponentialHistogram) {
       for (const ExponentialHistogramPoint& point : metric.exponential_histograms) {
@@ -97,7 +100,8 @@ void RedSummary::Add(std::span<const Metric> metrics) {
           counts[static_cast<int64_t>(point.positive_offset) + static_cast<int64_t>(i)] =
               point.positive_counts[i];
         }
-        AddPoint(metric, point.attributes, point.start_unix_ns, point.scale, std::move(counts));
+        AddPoint(metric, {point.attributes, point.start_unix_ns, point.sum, point.min, point.max},
+                 point.scale, std::move(counts));
       }
     }
   }
@@ -107,31 +111,33 @@ void RedSummary::Add(std::span<const Metric> metrics) {
   }
 }
 
-void RedSummary::AddPoint(const Metric& metric, const AttributeSet& attributes,
-                          uint64_t start_unix_ns, int32_t scale,
+void RedSummary::AddPoint(const Metric& metric, const Point& point, int32_t scale,
                           std::map<int64_t, uint64_t> counts) {
   std::map<int64_t, uint64_t> before;
+  double sum_before = 0;
   if (metric.temporality == Temporality::kCumulative) {
-    Previous& previous = previous_[SeriesKey(metric.resource, metric.descriptor, TextOf(attributes))];
-    if (previous.start_unix_ns == start_unix_ns && previous.scale >= scale) {
+    Previous& previous = previous_[SeriesKey(metric.resource, metric.descriptor, TextOf(point.attributes))];
+    if (previous.start_unix_ns == point.start_unix_ns && previous.scale >= scale) {
       // A histogram that grew lowers its scale; a bucket number halves with each step.
       int32_t shift = std::min(previous.scale - scale, 62);
       for (const auto& [bucket, count] : previous.counts) {
         before[bucket == kZeroBucket ? bucket : bucket >> shift] += count;
       }
+      sum_before = previous.sum;
     }
-    previous.start_unix_ns = start_unix_ns;
+    previous.start_unix_ns = point.start_unix_ns;
+    previous.sum = point.sum;
     previous.scale = scale;
     previous.counts = counts;
     previous.generation = generation_;
   }
 
   std::string service = metric.resource == nullptr ? "" : metric.resource->service_name;
-  RowKey key(std::move(service), OperationOf(attributes), *KindOf(metric.descriptor->name));
+  RowKey key(std::move(service), OperationOf(point.attributes), *KindOf(metric.descriptor->name));
   if (rows_.size() >= kMaxRows && rows_.find(key) == rows_.end()) {
     key = RowKey("", "(all others)", SpanKind::kInternal);
   }
-  bool error = attributes.Has(semconv::kErrorType);
+  bool error = point.attributes.Has(semconv::kErrorType);
   Row* row = nullptr;
   for (const auto& [bucket, count] : counts) {
     auto earlier = before.find(bucket);
@@ -142,19 +148,24 @@ void RedSummary::AddPoint(const Metric& metric, const AttributeSet& attributes,
     if (error) row->errors += count - old;
     row->buckets[BoundsOf(*metric.descriptor, scale, bucket)] += count - old;
   }
+  if (row == nullptr) return;
+  row->sum += std::max(point.sum - sum_before, 0.0);
+  row->min = std::min(row->min, point.min);
+  row->max = std::max(row->max, point.max);
 }
 
-// Linear between the bounds of the bucket that the quantile falls into.
-double RedSummary::Quantile(const Buckets& buckets, uint64_t count, double quantile) {
-  double rank = quantile * static_cast<double>(count);
+// Linear between the bounds of the bucket that the quantile falls into, as far as it was used: the
+// first bucket of request durations alone holds all that take less than 5 ms.
+double RedSummary::Quantile(const Row& row, double quantile) {
+  const double rank = quantile * static_cast<double>(row.count);
   double below = 0;
   double last = 0;
-  for (const auto& [bounds, in_bucket] : buckets) {
-    auto here = static_cast<double>(in_bucket);
-    last = bounds.second;
-    if (below + here >= rank) {
-      return bounds.first + (bounds.second - bounds.first) * (rank - below) / here;
-    }
+  for (const auto& [bounds, in_bucket] : row.buckets) {
+    const auto here = static_cast<double>(in_bucket);
+    const double lower = std::max(bounds.first, std::min(row.min, bounds.second));
+    last = std::max(lower, std::min(bounds.second, row.max));
+    if (last == kInfinity) last = lower;  // how far the last bucket reaches is not known
+    if (below + here >= rank) return lower + (last - lower) * (rank - below) / here;
     below += here;
   }
   return last;
@@ -169,8 +180,8 @@ std::vector<RedRow> RedSummary::Take() {
     out.kind = std::get<2>(key);
     out.count = row.count;
     out.errors = row.errors;
-    out.p50_seconds = Quantile(row.buckets, row.count, 0.5);
-    out.p95_seconds = Quantile(row.buckets, row.count, 0.95);
+    out.mean_seconds = row.sum / static_cast<double>(row.count);
+    out.p95_seconds = Quantile(row, 0.95);
     result.push_back(std::move(out));
   }
   rows_.clear();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <span>
 #include <string>
@@ -32,21 +33,34 @@ class RedSummary {
   struct Previous {
     uint64_t start_unix_ns = 0;
     int32_t scale = 0;
+    double sum = 0;
     std::map<int64_t, uint64_t> counts;
     uint64_t generation = 0;
   };
   struct Row {
     uint64_t count = 0;
     uint64_t errors = 0;
+    double sum = 0;
+    // Of the requests, or of more than them: cumulative series say no extremes of an interval.
+    double min = std::numeric_limits<double>::infinity();
+    double max = 0;
     Buckets buckets;
+  };
+  // What the two kinds of points have in common.
+  struct Point {
+    const AttributeSet& attributes;
+    uint64_t start_unix_ns;
+    double sum;
+    double min;
+    double max;
   };
   // Resource, metric and attributes. The resource is held, so that its address is no other's.
   using SeriesKey = std::tuple<ResourcePtr, const MetricDescriptor*, std::string>;
   using RowKey = std::tuple<std::string, std::string, SpanKind>;
 
-  void AddPoint(const Metric& metric, const AttributeSet& attributes, uint64_t start_unix_ns,
-                int32_t scale, std::map<int64_t, uint64_t> counts);
-  static double Quantile(const Buckets& buckets, uint64_t count, double quantile);
+  void AddPoint(const Metric& metric, const Point& point, int32_t scale,
+                std::map<int64_t, uint64_t> counts);
+  static double Quantile(const Row& row, double quantile);
 
   std::map<RowKey, Row> rows_;
   std::map<SeriesKey, Previous> previous_;

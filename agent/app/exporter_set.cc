@@ -126,6 +126,14 @@ void ExporterSet::HandOver(const std::shared_ptr<ExporterSet>& next) {
     next->spans_[i]->Push(spans_[i]->Retire(
         [next, i](std::vector<Span>&& spans) { next->spans_[i]->Push(std::move(spans)); }));
   }
+  for (size_t i = 0; i < std::min(metrics_.size(), next->metrics_.size()); ++i) {
+    const Named& name = named_[spans_.size() + i];
+    if (name.exporter != next->named_[next->spans_.size() + i].exporter) continue;
+    auto waiting = metrics_[i]->Retire([next, i](std::vector<Metric>&& metrics) {
+      next->metrics_[i]->Push(std::move(metrics));
+    });
+    for (std::vector<Metric>& metrics : waiting) next->metrics_[i]->Push(std::move(metrics));
+  }
 }
 
 void ExporterSet::Shutdown(std::chrono::steady_clock::time_point deadline) {

@@ -237,12 +237,7 @@ std::optional<TracedProcess> PipelineLoop::Resolve(uint32_t tgid) {
   if (!recording_) return process;
   if (!process) {
     // Said in the recording too: there the pid may have belonged to another process before.
-    auto resource = std::make_shared<Resource>();
-    resource->service_name = "unknown_service";
-    resource->pid = tgid;
-    resource->attributes.Add(semconv::kServiceName, resource->service_name);
-    resource->attributes.Add(semconv::kProcessPid, int64_t{tgid});
-    process = TracedProcess{tgid, true, std::move(resource)};
+    process = UnknownProcess(tgid);
   }
   std::string resource("[]");
   if (process->resource) {

@@ -215,7 +215,6 @@ Result<SkeletonPtr> TryLoad(const CaptureOptions& options, const RingPlan& rings
   bpf_map__set_autocreate(skeleton->maps.event_rings, rings.count > 1);
   bpf_map__set_max_entries(skeleton->maps.event_rings, rings.count);
   PrepareFeatures(options, features, *skeleton);
-  skeleton->rodata->zt_finds_registers = variant.tier == CaptureTier::kA;
   libbpf_output.clear();
   int result = zerotap_bpf__load(skeleton.get());
   if (result != 0) {

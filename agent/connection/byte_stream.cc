@@ -73,8 +73,8 @@ void ByteStream::Add(const zt_data_event& record, ByteSpan head, ByteSpan tail,
     started_ = true;
     next_ = record.offset;
   }
-  if (record.lost_before > 0 && !held_.empty()) Flush(consumer);
-  if (held_.empty() && record.offset == next_) {
+  if (record.lost_before > 0 && waiting()) Flush(consumer);
+  if (!waiting() && record.offset == next_) {
     Deliver(record, head, tail, consumer);
     return;
   }
@@ -89,51 +89,61 @@ void ByteStream::Add(const zt_data_event& record, ByteSpan head, ByteSpan tail,
   }
   Hold(record, head, tail);
   Settle(consumer);
-  if (held_.size() >= kMaxHeldRecords || held_bytes_ >= kMaxHeldBytes) Flush(consumer);
+  if (!waiting()) return;
+  if (holding_->records.size() >= kMaxHeldRecords || holding_->bytes >= kMaxHeldBytes) {
+    Flush(consumer);
+  }
 }
 
 void ByteStream::Hold(const zt_data_event& record, ByteSpan head, ByteSpan tail) {
-  if (held_.empty()) held_since_ns_ = record.header.time_ns;
+  if (!waiting()) {
+    holding_ = std::make_unique<Holding>();
+    holding_->since_ns = record.header.time_ns;
+  }
   Held held{record, {}};
   held.payload.reserve(head.size() + tail.size());
   held.payload.insert(held.payload.end(), head.begin(), head.end());
   held.payload.insert(held.payload.end(), tail.begin(), tail.end());
-  held_bytes_ += held.payload.size();
+  holding_->bytes += held.payload.size();
+  std::vector<Held>& records = holding_->records;
   auto place = std::upper_bound(
-      held_.begin(), held_.end(), held.claimed_end(),
+      records.begin(), records.end(), held.claimed_end(),
       [](uint64_t end, const Held& other) { return end < other.claimed_end(); });
-  held_.insert(place, std::move(held));
+  records.insert(place, std::move(held));
 }
 
 void ByteStream::Settle(StreamConsumer& consumer) {
   // Records in order of their claimed ends fill the stream from next_ on: after k of them the true end is
   // next_ + their lengths. Where that equals the k-th claimed end, these k are complete.
-  while (!held_.empty()) {
+  while (waiting()) {
+    std::vector<Held>& records = holding_->records;
     uint64_t end = next_;
     size_t complete = 0;
-    for (size_t k = 0; k < held_.size() && complete == 0; ++k) {
-      end += held_[k].record.length;
-      if (end > held_[k].claimed_end()) break;  // more bytes than room: an overlap that cannot be
-      if (end == held_[k].claimed_end()) complete = k + 1;
+    for (size_t k = 0; k < records.size() && complete == 0; ++k) {
+      end += records[k].record.length;
+      if (end > records[k].claimed_end()) break;  // more bytes than room: an overlap that cannot be
+      if (end == records[k].claimed_end()) complete = k + 1;
     }
     if (complete == 0) return;
     bool ambiguous = false;
     end = next_;
     for (size_t k = 0; k + 1 < complete; ++k) {
-      end += held_[k].record.length;
-      ambiguous |= end + held_[k + 1].record.length <= held_[k].claimed_end();
+      end += records[k].record.length;
+      ambiguous |= end + records[k + 1].record.length <= records[k].claimed_end();
     }
-    std::vector<Held> settled(std::make_move_iterator(held_.begin()),
-                              std::make_move_iterator(held_.begin() + static_cast<long>(complete)));
-    held_.erase(held_.begin(), held_.begin() + static_cast<long>(complete));
+    const auto settled_end = records.begin() + static_cast<long>(complete);
+    std::vector<Held> settled(std::make_move_iterator(records.begin()),
+                              std::make_move_iterator(settled_end));
+    records.erase(records.begin(), settled_end);
+    for (const Held& held : settled) holding_->bytes -= held.payload.size();
+    if (records.empty()) holding_.reset();
     if (ambiguous) {
       uint64_t total = 0;
       for (const Held& held : settled) total += held.record.length;
       DeliverGap(total, settled.back().record, consumer);
+      continue;
     }
     for (const Held& held : settled) {
-      held_bytes_ -= held.payload.size();
-      if (ambiguous) continue;
       ByteSpan payload(held.payload);
       Deliver(held.record, payload.first(held.record.head), payload.subspan(held.record.head),
               consumer);
@@ -142,10 +152,8 @@ void ByteStream::Settle(StreamConsumer& consumer) {
 }
 
 void ByteStream::Flush(StreamConsumer& consumer) {
-  std::vector<Held> all;
-  all.swap(held_);
-  held_bytes_ = 0;
-  for (const Held& held : all) {
+  const std::unique_ptr<Holding> all = std::move(holding_);
+  for (const Held& held : all->records) {
     if (held.claimed_end() <= next_) {
       ++late_records_;
       continue;
@@ -162,8 +170,8 @@ void ByteStream::Flush(StreamConsumer& consumer) {
 }
 
 void ByteStream::Expire(uint64_t now_ns, bool force, StreamConsumer& consumer) {
-  if (held_.empty()) return;
-  if (force || now_ns > held_since_ns_ + kHoleWaitNs) Flush(consumer);
+  if (!waiting()) return;
+  if (force || now_ns > holding_->since_ns + kHoleWaitNs) Flush(consumer);
 }
 
 void ByteStream::LoseEnd(uint64_t length, uint64_t time_ns, StreamConsumer& consumer) {
@@ -172,6 +180,9 @@ void ByteStream::LoseEnd(uint64_t length, uint64_t time_ns, StreamConsumer& cons
   DeliverGap(length, at, consumer);
 }
 
-size_t ByteStream::MemorySize() const { return held_.capacity() * sizeof(Held) + held_bytes_; }
+size_t ByteStream::MemorySize() const {
+  if (!waiting()) return 0;
+  return sizeof(Holding) + holding_->records.capacity() * sizeof(Held) + holding_->bytes;
+}
 
 }  // namespace zerotap

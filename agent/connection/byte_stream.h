@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "agent/protocols/protocol.h"
@@ -39,7 +40,7 @@ class ByteStream {
   // The last `length` bytes of the stream were lost: no record will come to show the hole.
   void LoseEnd(uint64_t length, uint64_t time_ns, StreamConsumer& consumer);
 
-  bool waiting() const { return !held_.empty(); }
+  bool waiting() const { return holding_ != nullptr; }
   uint64_t position() const { return next_; }
   uint64_t late_records() const { return late_records_; }
   size_t MemorySize() const;
@@ -51,6 +52,13 @@ class ByteStream {
     uint64_t claimed_end() const { return record.offset + record.length; }
   };
 
+  // What waits behind a hole.
+  struct Holding {
+    std::vector<Held> records;  // sorted by claimed end
+    size_t bytes = 0;
+    uint64_t since_ns = 0;
+  };
+
   void Deliver(const zt_data_event& record, ByteSpan head, ByteSpan tail, StreamConsumer& consumer);
   void DeliverGap(uint64_t length, const zt_data_event& next_record, StreamConsumer& consumer);
   // The next record stands further on than it should.
@@ -60,13 +68,11 @@ class ByteStream {
   void Settle(StreamConsumer& consumer);
   void Flush(StreamConsumer& consumer);
 
+  uint64_t next_ = 0;
+  std::unique_ptr<Holding> holding_;  // null: nothing waits
+  uint32_t late_records_ = 0;
   Direction direction_;
   bool started_ = false;
-  uint64_t next_ = 0;
-  std::vector<Held> held_;  // sorted by claimed end
-  size_t held_bytes_ = 0;
-  uint64_t held_since_ns_ = 0;
-  uint64_t late_records_ = 0;
 };
 
 }  // namespace zerotap

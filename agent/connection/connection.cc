@@ -40,9 +40,8 @@ std::string AddressText(uint8_t family, const std::array<uint8_t, ZT_ADDRESS_SIZ
   return text;
 }
 
-Connection::Connection(uint64_t id, std::span<const Protocol* const> protocols,
-                       const ParserOptions& options, RequestListener& listener)
-    : id_(id), protocols_(protocols), options_(options), listener_(listener) {}
+Connection::Connection(uint64_t id, const ConnectionContext& context)
+    : id_(id), context_(context) {}
 
 Connection::~Connection() = default;
 
@@ -57,12 +56,18 @@ void Connection::Describe(const zt_connection_opened_event& opened) {
   std::copy_n(opened.remote_address, ZT_ADDRESS_SIZE, remote_.address.begin());
   local_.port = opened.local_port;
   remote_.port = opened.remote_port;
-  unix_path_ = std::string(FieldText(opened.unix_path));
-  remote_text_ = AddressText(family_, remote_.address);
-  local_text_ = AddressText(family_, local_.address);
-  socket_inode_ = opened.socket_inode;
-  peer_inode_ = opened.peer_inode;
-  own_pair_ = (uint64_t{opened.first_out} << 32) | opened.first_in;
+  if (const std::string_view path = FieldText(opened.unix_path); !path.empty()) {
+    unix_path_ = std::make_unique<std::string>(path);
+  }
+  remote_text_.Set(AddressText(family_, remote_.address));
+  local_text_.Set(AddressText(family_, local_.address));
+  if (family_ == ZT_FAMILY_UNIX) {
+    own_key_ = opened.socket_inode;
+    peer_key_ = opened.peer_inode;
+  } else {
+    own_key_ = (uint64_t{opened.first_out} << 32) | opened.first_in;
+    peer_key_ = (own_key_ << 32) | (own_key_ >> 32);
+  }
   if (from_first_byte_ && (opened.flags & ZT_OPENED_POSITIONS_EXACT) != 0) {
     egress_.StartAtZero();
     ingress_.StartAtZero();
@@ -98,7 +103,7 @@ void Connection::OnRecord(const zt_data_event& record, ByteSpan head, ByteSpan t
 // How much passed is not known, so nothing that the parser has begun can be brought to its end.
 void Connection::OnSkipped(uint32_t requests) {
   if (state_ == State::kIgnored) return;
-  if (requests > 0 && protocol_ != nullptr) listener_.OnCounted(*this, requests);
+  if (requests > 0 && protocol_ != nullptr) context_.listener.OnCounted(*this, requests);
   egress_ = ByteStream(Direction::kEgress);
   ingress_ = ByteStream(Direction::kIngress);
   positions_from_zero_ = false;
@@ -112,7 +117,7 @@ void Connection::OnSkipped(uint32_t requests) {
   from_first_byte_ = false;
   if (state_ != State::kParsing) return;
   parser_->Abandon(DropReason::kHarmBudget);
-  parser_ = protocol_->make_parser(role_, /*from_first_byte=*/false, options_, *this);
+  parser_ = protocol_->make_parser(role_, /*from_first_byte=*/false, context_.options, *this);
 }
 
 void Connection::Suspend() {
@@ -150,7 +155,7 @@ void Connection::OnGap(Direction direction, const Gap& gap) {
 
 void Connection::OnJump(Direction direction, uint64_t bytes) {
   bool& may_lack_record = may_lack_record_[static_cast<size_t>(direction)];
-  if (!may_lack_record) listener_.OnUnseen(*this, bytes);
+  if (!may_lack_record) context_.listener.OnUnseen(*this, bytes);
   may_lack_record = false;
 }
 
@@ -183,7 +188,7 @@ void Connection::Detect(Direction direction, const Chunk& chunk, bool run_start)
     input.ingress_at_run_start = true;
   }
   bool need_more = false;
-  for (const Protocol* protocol : protocols_) {
+  for (const Protocol* protocol : context_.protocols) {
     DetectResult result = protocol->detect(input);
     if (result.match == Match::kYes) {
       StartParsing(*protocol, result.role, direction, chunk);
@@ -194,7 +199,7 @@ void Connection::Detect(Direction direction, const Chunk& chunk, bool run_start)
   if (need_more && buffered_bytes_ + chunk.bytes.size() <= kMaxBufferedBytes &&
       buffered_.size() < kMaxBufferedChunks) {
     buffered_.push_back(Buffered{direction, chunk, std::string(AsText(chunk.bytes))});
-    buffered_bytes_ += chunk.bytes.size();
+    buffered_bytes_ += static_cast<uint32_t>(chunk.bytes.size());
     return;
   }
   DropBuffered();
@@ -210,9 +215,9 @@ void Connection::StartParsing(const Protocol& protocol, Role role, Direction dir
                               const Chunk& chunk) {
   protocol_ = &protocol;
   role_ = role;
-  parser_ = protocol.make_parser(role, from_first_byte_, options_, *this);
+  parser_ = protocol.make_parser(role, from_first_byte_, context_.options, *this);
   state_ = State::kParsing;
-  listener_.OnProtocolKnown(*this, protocol_);
+  context_.listener.OnProtocolKnown(*this, protocol_);
   std::vector<Buffered> earlier;
   earlier.swap(buffered_);
   buffered_bytes_ = 0;
@@ -240,12 +245,11 @@ void Connection::BecomeIgnored() {
   state_ = State::kIgnored;
   parser_.reset();
   DropBuffered();
-  buffered_.shrink_to_fit();
-  listener_.OnProtocolKnown(*this, nullptr);
+  context_.listener.OnProtocolKnown(*this, nullptr);
 }
 
 void Connection::DropBuffered() {
-  buffered_.clear();
+  if (!buffered_.empty()) std::vector<Buffered>().swap(buffered_);
   buffered_bytes_ = 0;
 }
 
@@ -281,8 +285,8 @@ void Connection::CompareWithPeer() {
   if (std::exchange(compared_with_peer_, true)) return;  // an end may be read again and again
   uint64_t sent = peer->egress_.position();
   uint64_t read = ingress_.position();
-  if (sent > read) listener_.OnUnseen(*this, sent - read);
-  if (read > sent) listener_.OnUnseen(*peer, read - sent);
+  if (sent > read) context_.listener.OnUnseen(*this, sent - read);
+  if (read > sent) context_.listener.OnUnseen(*peer, read - sent);
 }
 
 void Connection::OnClosed(EndReason reason, uint64_t time_ns) {
@@ -325,24 +329,24 @@ void Connection::Reconsider() {
 
 WorkId Connection::BeginRequest(const RequestStart& start) {
   ++in_flight;
-  return listener_.BeginRequest(*this, start);
+  return context_.listener.BeginRequest(*this, start);
 }
 void Connection::EndExchange(const Exchange& exchange) {
   --in_flight;
   after_skip_ = false;
-  listener_.EndExchange(*this, exchange);
+  context_.listener.EndExchange(*this, exchange);
 }
 void Connection::DropRequest(WorkId work, DropReason reason) {
   --in_flight;
   const bool missed = reason == DropReason::kCaptureGap || reason == DropReason::kRingFull;
   const bool skipped = after_skip_ && missed;
-  listener_.DropRequest(*this, work, skipped ? DropReason::kHarmBudget : reason);
+  context_.listener.DropRequest(*this, work, skipped ? DropReason::kHarmBudget : reason);
 }
 
 size_t Connection::MemorySize() const {
   return sizeof(*this) + (parser_ ? parser_->MemorySize() : 0) + egress_.MemorySize() +
-         ingress_.MemorySize() + buffered_bytes_ + unix_path_.capacity() + remote_text_.capacity() +
-         local_text_.capacity();
+         ingress_.MemorySize() + buffered_bytes_ + buffered_.capacity() * sizeof(Buffered) +
+         unix_path().size() + remote_text_.MemorySize() + local_text_.MemorySize();
 }
 
 }  // namespace zerotap

@@ -8,8 +8,10 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "agent/base/short_text.h"
 #include "agent/connection/byte_stream.h"
 #include "agent/protocols/protocol.h"
 
@@ -37,13 +39,19 @@ struct Endpoint {
   uint16_t port = 0;
 };
 
+// What all connections share; outlives them.
+struct ConnectionContext {
+  std::span<const Protocol* const> protocols;
+  const ParserOptions& options;
+  RequestListener& listener;
+};
+
+// There may be very many, most of them quiet: what only some need, and only for a while, is behind a pointer.
 class Connection final : private StreamConsumer, private ExchangeSink {
  public:
   enum class State : uint8_t { kDetecting, kParsing, kIgnored };
 
-  // `protocols`, `options` and `listener` must outlive the connection.
-  Connection(uint64_t id, std::span<const Protocol* const> protocols, const ParserOptions& options,
-             RequestListener& listener);
+  Connection(uint64_t id, const ConnectionContext& context);
   ~Connection() override;
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
@@ -82,13 +90,15 @@ class Connection final : private StreamConsumer, private ExchangeSink {
   uint8_t family() const { return family_; }
   const Endpoint& local() const { return local_; }
   const Endpoint& remote() const { return remote_; }
-  const std::string& unix_path() const { return unix_path_; }
-  const std::string& remote_text() const { return remote_text_; }  // IP address, empty for AF_UNIX
-  const std::string& local_text() const { return local_text_; }
-  uint64_t socket_inode() const { return socket_inode_; }
-  uint64_t peer_inode() const { return peer_inode_; }
-  uint64_t own_pair() const { return own_pair_; }
-  uint64_t peer_pair() const { return (own_pair_ << 32) | (own_pair_ >> 32); }
+  std::string_view unix_path() const {
+    return unix_path_ ? std::string_view(*unix_path_) : std::string_view();
+  }
+  std::string_view remote_text() const { return remote_text_.view(); }  // IP address, empty for AF_UNIX
+  std::string_view local_text() const { return local_text_.view(); }
+  // By which the two ends of a connection find each other: the first sequence numbers of both directions, or the inode of
+  // an AF_UNIX socket. 0: not known.
+  uint64_t own_key() const { return own_key_; }
+  uint64_t peer_key() const { return peer_key_; }
   size_t MemorySize() const;
 
   // Said by data records; what the closed record says beyond that was lost at the very end.
@@ -97,17 +107,19 @@ class Connection final : private StreamConsumer, private ExchangeSink {
 
   // For the tracker and the listener.
   Connection* peer = nullptr;        // the other end, when it is on this host and known
+  Connection* older = nullptr;       // by use
+  Connection* newer = nullptr;
   uint64_t last_active_ns = 0;
   uint32_t last_tgid = 0;
   uint32_t answering_tid = 0;        // the thread that sent last since the latest request began
   uint32_t records_since_verdict = 0;
   uint32_t in_flight = 0;            // requests begun and not ended
-  bool left_out = false;             // ignored because rules say so
-  bool suspended = false;            // ignored until Resume
   uint32_t ledger_row = 0;           // of (ledger_tgid, protocol, role)
   uint32_t ledger_tgid = 0;
   uint64_t begin_offset = ~0ull;     // of the latest request, to tell requests that share an offset apart
   uint32_t begin_ordinal = 0;
+  bool left_out = false;             // ignored because rules say so
+  bool suspended = false;            // ignored until Resume
 
  private:
   struct Buffered {
@@ -130,47 +142,44 @@ class Connection final : private StreamConsumer, private ExchangeSink {
   void DropBuffered();
 
   const uint64_t id_;
-  std::span<const Protocol* const> protocols_;
-  const ParserOptions& options_;
-  RequestListener& listener_;
-
-  State state_ = State::kDetecting;
+  const ConnectionContext& context_;
   const Protocol* protocol_ = nullptr;
   std::unique_ptr<Parser> parser_;
-  Role role_ = Role::kUnknown;
   ByteStream egress_{Direction::kEgress};
   ByteStream ingress_{Direction::kIngress};
+  uint64_t lost_records_ = 0;  // said by data records
+
+  // Description.
+  uint64_t opened_ns_ = 0;
+  uint64_t own_key_ = 0;
+  uint64_t peer_key_ = 0;
+  std::unique_ptr<std::string> unix_path_;
+  ShortText remote_text_;
+  ShortText local_text_;
+  Endpoint local_, remote_;
+  uint8_t family_ = 0;
+  Role socket_role_ = Role::kUnknown;
+  bool described_ = false;
+  bool midstream_ = true;
+  bool positions_from_zero_ = false;
+
+  State state_ = State::kDetecting;
+  Role role_ = Role::kUnknown;
   std::array<bool, 2> ended_{};
+  bool compared_with_peer_ = false;
+  bool resuming_ = false;    // after what was skipped: until a request begins
+  bool after_skip_ = false;  // until the parser is sure: what it drops may be what was skipped
+  std::array<bool, 2> may_lack_record_{};  // the next jump of that direction may be a record that was lost
 
   // Detection.
-  std::vector<Buffered> buffered_;
-  size_t buffered_bytes_ = 0;
   bool any_chunk_ = false;
   bool skip_run_ = false;
   Direction last_direction_ = Direction::kEgress;
   uint8_t unknown_runs_ = 0;
   uint8_t invalid_streams_ = 0;
   bool from_first_byte_ = false;
-
-  // Description.
-  bool described_ = false;
-  bool midstream_ = true;
-  uint64_t opened_ns_ = 0;
-  Role socket_role_ = Role::kUnknown;
-  uint8_t family_ = 0;
-  Endpoint local_, remote_;
-  std::string unix_path_;
-  std::string remote_text_;
-  std::string local_text_;
-  uint64_t socket_inode_ = 0;
-  uint64_t peer_inode_ = 0;
-  uint64_t own_pair_ = 0;
-  bool positions_from_zero_ = false;
-  bool compared_with_peer_ = false;
-  uint64_t lost_records_ = 0;  // said by data records
-  bool resuming_ = false;       // after what was skipped: until a request begins
-  bool after_skip_ = false;     // until the parser is sure: what it drops may be what was skipped
-  std::array<bool, 2> may_lack_record_{};  // the next jump of that direction may be a record that was lost
+  uint32_t buffered_bytes_ = 0;
+  std::vector<Buffered> buffered_;
 };
 
 // Dotted or colon-separated text; IPv4-mapped IPv6 is shown as IPv4.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <memory>
+#include <utility>
 
 namespace zerotap {
 namespace {
@@ -17,40 +19,57 @@ ConnectionTracker::ConnectionTracker(const TrackerOptions& options,
                                      const ParserOptions& parser_options, RequestListener& listener)
     : options_(options),
       protocols_(protocols.begin(), protocols.end()),
-      parser_options_(parser_options),
-      listener_(listener) {}
+      context_{protocols_, parser_options, listener} {}
 
-ConnectionTracker::~ConnectionTracker() = default;
+ConnectionTracker::~ConnectionTracker() {
+  while (oldest_ != nullptr) delete std::exchange(oldest_, oldest_->newer);
+}
 
 Connection& ConnectionTracker::Find(uint64_t connection_id, uint64_t now_ns) {
   if (last_ != nullptr && last_->id() == connection_id) {
     last_->last_active_ns = now_ns;
     return *last_;
   }
-  auto found = connections_.find(connection_id);
-  if (found == connections_.end()) return Insert(connection_id, now_ns);
-  recent_.splice(recent_.end(), recent_, found->second.recency);
-  last_ = found->second.connection.get();
+  Connection* found = connections_.Find(connection_id);
+  if (found == nullptr) return Insert(connection_id, now_ns);
+  if (found != newest_) {
+    Unlink(*found);
+    LinkNewest(*found);
+  }
+  last_ = found;
   last_->last_active_ns = now_ns;
   return *last_;
 }
 
 const Connection* ConnectionTracker::FindExisting(uint64_t connection_id) const {
-  auto found = connections_.find(connection_id);
-  return found == connections_.end() ? nullptr : found->second.connection.get();
+  return connections_.Find(connection_id);
 }
 
 Connection& ConnectionTracker::Insert(uint64_t connection_id, uint64_t now_ns) {
-  while (connections_.size() >= options_.max_connections && !recent_.empty()) {
-    Evict(connections_.find(recent_.front()), DropReason::kEvicted);
+  while (connections_.size() >= options_.max_connections && oldest_ != nullptr) {
+    Evict(*oldest_, DropReason::kEvicted);
   }
-  recent_.push_back(connection_id);
-  Entry entry{std::make_unique<Connection>(connection_id, protocols_, parser_options_, listener_),
-              std::prev(recent_.end())};
-  last_ = entry.connection.get();
+  last_ = std::make_unique<Connection>(connection_id, context_).release();
   last_->last_active_ns = now_ns;
-  connections_.emplace(connection_id, std::move(entry));
+  LinkNewest(*last_);
+  connections_.Put(*last_);
   return *last_;
+}
+
+void ConnectionTracker::Unlink(Connection& connection) {
+  (connection.older != nullptr ? connection.older->newer : oldest_) = connection.newer;
+  (connection.newer != nullptr ? connection.newer->older : newest_) = connection.older;
+}
+
+void ConnectionTracker::LinkNewest(Connection& connection) {
+  connection.older = newest_;
+  connection.newer = nullptr;
+  (newest_ != nullptr ? newest_->newer : oldest_) = &connection;
+  newest_ = &connection;
+}
+
+ConnectionTracker::ConnectionsByKey& ConnectionTracker::OthersOf(const Connection& connection) {
+  return connection.family() == ZT_FAMILY_UNIX ? unix_by_key_ : tcp_by_key_;
 }
 
 Connection& ConnectionTracker::OnOpened(const zt_connection_opened_event& opened) {
@@ -63,20 +82,13 @@ Connection& ConnectionTracker::OnOpened(const zt_connection_opened_event& opened
 }
 
 void ConnectionTracker::LinkPeer(Connection& connection) {
-  if (connection.family() == ZT_FAMILY_UNIX) {
-    without_close_.push_back(connection.id());
-    if (connection.socket_inode() == 0) return;
-    by_inode_[connection.socket_inode()] = &connection;
-    auto other = by_inode_.find(connection.peer_inode());
-    if (connection.peer_inode() == 0 || other == by_inode_.end()) return;
-    connection.peer = other->second;
-  } else {
-    if (connection.own_pair() == 0) return;
-    by_pair_[connection.own_pair()] = &connection;
-    auto other = by_pair_.find(connection.peer_pair());
-    if (other == by_pair_.end() || other->second == &connection) return;
-    connection.peer = other->second;
-  }
+  if (connection.family() == ZT_FAMILY_UNIX) without_close_.push_back(connection.id());
+  if (connection.own_key() == 0) return;
+  ConnectionsByKey& others = OthersOf(connection);
+  others.Put(connection);
+  Connection* other = connection.peer_key() == 0 ? nullptr : others.Find(connection.peer_key());
+  if (other == nullptr || other == &connection) return;
+  connection.peer = other;
   if (connection.peer->peer != nullptr) connection.peer->peer->peer = nullptr;
   connection.peer->peer = &connection;
 }
@@ -85,11 +97,10 @@ void ConnectionTracker::OnShutdown(const zt_connection_shutdown_event& shutdown)
   // The peer's FIN reaches the kernel before the process has read what came before it: the reading side ends
   // with the read that returns 0 (a data record with EOF) or with the close.
   if (shutdown.direction != ZT_DIRECTION_EGRESS) return;
-  auto found = connections_.find(shutdown.connection_id);
-  if (found == connections_.end()) return;
-  Connection& connection = *found->second.connection;
-  if ((shutdown.flags & ZT_DATA_SKIPPED) != 0) connection.OnSkipped(0);
-  connection.OnShutdown(Direction::kEgress, shutdown.header.time_ns);
+  Connection* connection = connections_.Find(shutdown.connection_id);
+  if (connection == nullptr) return;
+  if ((shutdown.flags & ZT_DATA_SKIPPED) != 0) connection->OnSkipped(0);
+  connection->OnShutdown(Direction::kEgress, shutdown.header.time_ns);
 }
 
 void ConnectionTracker::OnEndOfStream(Connection& connection, uint64_t time_ns) {
@@ -100,56 +111,48 @@ void ConnectionTracker::OnEndOfStream(Connection& connection, uint64_t time_ns) 
 }
 
 void ConnectionTracker::OnClosed(const zt_connection_closed_event& closed) {
-  auto found = connections_.find(closed.connection_id);
-  if (found == connections_.end()) return;
+  Connection* connection = connections_.Find(closed.connection_id);
+  if (connection == nullptr) return;
   EndReason reason = EndReason::kFin;
   if (closed.error == ETIMEDOUT || closed.error == EHOSTUNREACH) {
     reason = EndReason::kTimeout;
   } else if (closed.error != 0) {
     reason = EndReason::kReset;
   }
-  found->second.connection->CompareTotals(closed);
-  found->second.connection->OnClosed(reason, closed.header.time_ns);
-  Remove(found);
+  connection->CompareTotals(closed);
+  connection->OnClosed(reason, closed.header.time_ns);
+  Remove(*connection);
 }
 
-void ConnectionTracker::Remove(std::unordered_map<uint64_t, Entry>::iterator entry) {
-  Connection& connection = *entry->second.connection;
+void ConnectionTracker::Remove(Connection& connection) {
   if (connection.peer != nullptr) connection.peer->peer = nullptr;
-  auto forget = [&connection](auto& index, uint64_t key) {
-    auto found = index.find(key);
-    if (found != index.end() && found->second == &connection) index.erase(found);
-  };
-  if (connection.family() == ZT_FAMILY_UNIX) {
-    forget(by_inode_, connection.socket_inode());
-  } else {
-    forget(by_pair_, connection.own_pair());
-  }
+  OthersOf(connection).Erase(connection);
   if (last_ == &connection) last_ = nullptr;
   waiting_.erase(connection.id());
-  recent_.erase(entry->second.recency);
-  connections_.erase(entry);
+  Unlink(connection);
+  connections_.Erase(connection);
+  const std::unique_ptr<Connection> owned(&connection);
 }
 
 void ConnectionTracker::Advance(uint64_t now_ns) {
   for (auto id = waiting_.begin(); id != waiting_.end();) {
-    auto found = connections_.find(*id);
-    if (found != connections_.end()) found->second.connection->Expire(now_ns);
-    bool done = found == connections_.end() || !found->second.connection->waiting();
+    Connection* connection = connections_.Find(*id);
+    if (connection != nullptr) connection->Expire(now_ns);
+    bool done = connection == nullptr || !connection->waiting();
     id = done ? waiting_.erase(id) : std::next(id);
   }
   for (int checked = 0; checked < kIdleChecksPerAdvance && !without_close_.empty(); ++checked) {
     uint64_t id = without_close_.front();
-    auto found = connections_.find(id);
-    if (found == connections_.end()) {
+    Connection* found = connections_.Find(id);
+    if (found == nullptr) {
       without_close_.pop_front();
       continue;
     }
-    Connection& connection = *found->second.connection;
+    Connection& connection = *found;
     if (connection.ended_either() && connection.in_flight == 0 &&
         now_ns > connection.last_active_ns + options_.unix_linger_ns) {
       connection.OnClosed(EndReason::kFin, connection.last_active_ns);
-      Remove(found);
+      Remove(connection);
       without_close_.pop_front();
     } else {
       without_close_.splice(without_close_.end(), without_close_, without_close_.begin());
@@ -158,14 +161,13 @@ void ConnectionTracker::Advance(uint64_t now_ns) {
 }
 
 void ConnectionTracker::Finish(DropReason reason) {
-  for (auto& [id, entry] : connections_) entry.connection->Ignore(reason);
+  ForEach([reason](Connection& connection) { connection.Ignore(reason); });
 }
 
-void ConnectionTracker::Evict(std::unordered_map<uint64_t, Entry>::iterator entry,
-                              DropReason reason) {
-  entry->second.connection->Ignore(reason);
+void ConnectionTracker::Evict(Connection& connection, DropReason reason) {
+  connection.Ignore(reason);
   ++evicted_;
-  Remove(entry);
+  Remove(connection);
 }
 
 size_t ConnectionTracker::LimitMemory(size_t bytes, DropReason reason) {
@@ -173,31 +175,34 @@ size_t ConnectionTracker::LimitMemory(size_t bytes, DropReason reason) {
   if (held <= bytes) return 0;
   const uint64_t evicted_before = evicted_;
   const size_t much = bytes / kMuchPart;
-  std::vector<uint64_t> large;
-  for (const auto& [id, entry] : connections_) {
-    if (MemoryOf(entry) > much) large.push_back(id);
-  }
-  const auto give_up = [&](std::unordered_map<uint64_t, Entry>::iterator entry) {
-    const size_t size = MemoryOf(entry->second);
+  std::vector<std::pair<size_t, Connection*>> large;
+  ForEach([&](Connection& connection) {
+    if (MemoryOf(connection) > much) large.emplace_back(MemoryOf(connection), &connection);
+  });
+  std::sort(large.begin(), large.end(), [](const auto& a, const auto& b) {
+    return a.first != b.first ? a.first > b.first : a.second->id() < b.second->id();
+  });
+  const auto give_up = [&](Connection& connection) {
+    const size_t size = MemoryOf(connection);
     held -= std::min(held, size);
-    Evict(entry, reason);
+    Evict(connection, reason);
   };
-  for (uint64_t id : large) {
+  for (const auto& [size, connection] : large) {
     if (held <= bytes) break;
-    give_up(connections_.find(id));
+    give_up(*connection);
   }
-  while (held > bytes && !recent_.empty()) give_up(connections_.find(recent_.front()));
+  while (held > bytes && oldest_ != nullptr) give_up(*oldest_);
   return evicted_ - evicted_before;
 }
 
-size_t ConnectionTracker::MemoryOf(const Entry& entry) {
-  // The second: its places in the tables.
-  return sizeof(Entry) + 128 + entry.connection->MemorySize();
+size_t ConnectionTracker::MemoryOf(const Connection& connection) {
+  // The second: its places in the tables, and what the heap needs for itself.
+  return connection.MemorySize() + 64;
 }
 
 size_t ConnectionTracker::MemorySize() const {
   size_t total = 0;
-  for (const auto& [id, entry] : connections_) total += MemoryOf(entry);
+  connections_.ForEach([&total](const Connection& connection) { total += MemoryOf(connection); });
   return total;
 }
 

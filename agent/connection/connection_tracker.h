@@ -3,11 +3,10 @@
 
 #include <cstdint>
 #include <list>
-#include <memory>
-#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
+#include "agent/base/pointer_table.h"
 #include "agent/connection/connection.h"
 #include "agent/events/event.h"
 
@@ -25,6 +24,8 @@ class ConnectionTracker {
   ConnectionTracker(const TrackerOptions& options, std::span<const Protocol* const> protocols,
                     const ParserOptions& parser_options, RequestListener& listener);
   ~ConnectionTracker();
+  ConnectionTracker(const ConnectionTracker&) = delete;
+  ConnectionTracker& operator=(const ConnectionTracker&) = delete;
 
   // The connection of the record; made when it is new (its opened record may have been lost).
   Connection& OnOpened(const zt_connection_opened_event& opened);
@@ -38,7 +39,7 @@ class ConnectionTracker {
   // `visit` must neither add nor remove connections.
   template <typename Visit>
   void ForEach(const Visit& visit) {
-    for (auto& [id, entry] : connections_) visit(*entry.connection);
+    connections_.ForEach(visit);
   }
 
   void Advance(uint64_t now_ns);
@@ -54,28 +55,34 @@ class ConnectionTracker {
   size_t MemorySize() const;
 
  private:
-  struct Entry {
-    std::unique_ptr<Connection> connection;
-    std::list<uint64_t>::iterator recency;  // in recent_, most recently used last
+  struct IdOf {
+    uint64_t operator()(const Connection& connection) const { return connection.id(); }
   };
+  struct OwnKeyOf {
+    uint64_t operator()(const Connection& connection) const { return connection.own_key(); }
+  };
+  using ConnectionsByKey = PointerTable<Connection, OwnKeyOf>;
 
-  static size_t MemoryOf(const Entry& entry);
-  void Evict(std::unordered_map<uint64_t, Entry>::iterator entry, DropReason reason);
+  static size_t MemoryOf(const Connection& connection);
+  ConnectionsByKey& OthersOf(const Connection& connection);
+  void Evict(Connection& connection, DropReason reason);
   Connection& Insert(uint64_t connection_id, uint64_t now_ns);
   void LinkPeer(Connection& connection);
-  void Remove(std::unordered_map<uint64_t, Entry>::iterator entry);
+  void Remove(Connection& connection);
+  void Unlink(Connection& connection);
+  void LinkNewest(Connection& connection);
 
   const TrackerOptions options_;
   const std::vector<const Protocol*> protocols_;
-  const ParserOptions& parser_options_;
-  RequestListener& listener_;
-  std::unordered_map<uint64_t, Entry> connections_;
-  std::list<uint64_t> recent_;
-  std::list<uint64_t> without_close_;  // AF_UNIX ones, checked for idleness in turn
-  std::unordered_map<uint64_t, Connection*> by_pair_;   // TCP: own sequence number pair
-  std::unordered_map<uint64_t, Connection*> by_inode_;  // AF_UNIX: own socket inode
-  std::unordered_set<uint64_t> waiting_;                // connections with holes in a stream
-  Connection* last_ = nullptr;                          // records come in bursts
+  const ConnectionContext context_;
+  PointerTable<Connection, IdOf> connections_;  // owned
+  Connection* oldest_ = nullptr;                // by use
+  Connection* newest_ = nullptr;
+  std::list<uint64_t> without_close_;    // AF_UNIX ones, checked for idleness in turn
+  ConnectionsByKey tcp_by_key_;
+  ConnectionsByKey unix_by_key_;
+  std::unordered_set<uint64_t> waiting_;  // connections with holes in a stream
+  Connection* last_ = nullptr;            // records come in bursts
   uint64_t evicted_ = 0;
 
  public:

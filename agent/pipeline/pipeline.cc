@@ -26,20 +26,22 @@ bool Contains(const std::vector<uint16_t>& ports, uint16_t port) {
 
 }  // namespace
 
+TracedProcess UnknownProcess(uint32_t tgid) {
+  auto resource = std::make_shared<Resource>();
+  resource->service_name = "unknown_service";
+  resource->pid = tgid;
+  resource->attributes.Add(semconv::kServiceName, resource->service_name);
+  resource->attributes.Add(semconv::kProcessPid, int64_t{tgid});
+  return TracedProcess{tgid, true, std::move(resource)};
+}
+
 Pipeline::State::Process& Pipeline::State::ProcessOf(uint32_t tgid) {
   auto found = processes.find(tgid);
   if (found != processes.end()) return found->second;
   Process process;
-  if (std::optional<TracedProcess> identity = resolve(tgid)) {
-    process.identity = std::move(*identity);
-  } else {
-    auto resource = std::make_shared<Resource>();
-    resource->service_name = "unknown_service";
-    resource->pid = tgid;
-    resource->attributes.Add(semconv::kServiceName, resource->service_name);
-    resource->attributes.Add(semconv::kProcessPid, int64_t{tgid});
-    process.identity.resource = std::move(resource);
-  }
+  process.was_unwatched = unwatched_before.contains(tgid) || unwatched_unknown;
+  std::optional<TracedProcess> identity = resolve(tgid);
+  process.identity = identity ? std::move(*identity) : UnknownProcess(tgid);
   process.identity.tgid = tgid;
   // The kernel side finds out about those faster of which it was told something.
   control.SetProcessPolicy(tgid, process.identity.traced ? ZT_PROCESS_TRACE : ZT_PROCESS_IGNORE);
@@ -75,7 +77,7 @@ bool Pipeline::State::LeftOut(const Connection& connection) const {
   if (connection.family() == ZT_FAMILY_UNIX) return false;
   uint16_t local = connection.local().port;
   uint16_t remote = connection.remote().port;
-  const std::string& address = connection.remote_text();
+  const std::string_view address = connection.remote_text();
   bool to_this_host =
       address == connection.local_text() || address.starts_with("127.") || address == "::1";
   if (to_this_host && (Contains(options.own_ports, remote) || Contains(options.own_ports, local))) {
@@ -225,7 +227,7 @@ void Pipeline::State::Enrich(Exchange& exchange, HttpFields& http, DatabaseField
   if (exchange.http != nullptr) {
     http = *exchange.http;
     exchange.http = &http;
-    const RequestTarget target = SplitTarget(http.target);
+    const RequestTarget target = SplitTarget(http.method, http.target);
     http_texts = HttpTexts{target.path, target.query, {}};
     if (exchange.role == Role::kServer && http.method != "CONNECT") {
       http.route = routes.Normalize(process.service_key, target.path);
@@ -413,12 +415,14 @@ void Pipeline::HandleRecord(ByteSpan bytes) {
   } else if (event->closed != nullptr) {
     state.OnClosed(*event->closed);
   } else if (event->exec != nullptr) {
+    state.HandOnUnwatched(event->exec->tgid, event->exec->tgid);
     state.EraseProcess(event->exec->tgid);
   } else if (event->fork != nullptr) {
     // Something may have been decided of the number's last owner after its end, when the kernel
     // side had forgotten it; and not here alone.
     uint32_t tgid = event->fork->child_tgid;
     state.EraseProcess(tgid);
+    state.HandOnUnwatched(event->fork->parent_tgid, tgid);
     state.control.ForgetProcess(tgid);
   } else if (event->exit != nullptr) {
     ForgetProcess(event->exit->tgid);
@@ -431,7 +435,7 @@ const TracedProcess* Pipeline::FindProcess(uint32_t tgid) const {
 }
 
 void Pipeline::ForgetProcess(uint32_t tgid) {
-  if (!state_->processes.contains(tgid)) return;
+  if (!state_->processes.contains(tgid) && !state_->unwatched_before.contains(tgid)) return;
   state_->exited.emplace_back(state_->now_ns + kExitedProcessKeepNs, tgid);
 }
 
@@ -444,6 +448,7 @@ void Pipeline::Advance(uint64_t now_ns) {
   while (!state.exited.empty() && state.exited.front().first <= state.now_ns) {
     uint32_t tgid = state.exited.front().second;
     state.exited.pop_front();
+    state.unwatched_before.erase(tgid);
     if (state.EraseProcess(tgid)) state.control.ForgetProcess(tgid);
   }
 }

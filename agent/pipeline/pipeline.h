@@ -58,6 +58,8 @@ struct TracedProcess {
   bool traced = true;
   ResourcePtr resource;
 };
+// What stands for a process that is gone and unknown.
+TracedProcess UnknownProcess(uint32_t tgid);
 // Called once per process when its first connection appears; may read /proc. Empty: the process is gone and unknown.
 using ResolveProcess = std::function<std::optional<TracedProcess>(uint32_t tgid)>;
 

@@ -9,6 +9,7 @@ namespace zerotap {
 namespace {
 
 constexpr uint8_t kDetectEdgeBytes = 64;
+constexpr size_t kMaxUnwatchedBefore = 65536;
 
 zt_process_policy PolicyOf(HarmRung rung) {
   switch (rung) {
@@ -56,9 +57,9 @@ bool Pipeline::State::IsOfUntraced(const Connection& connection) const {
 void Pipeline::State::Reidentify() {
   for (auto& [tgid, process] : processes) {
     std::optional<TracedProcess> identity = resolve(tgid);
-    if (!identity) continue;  // gone: these are its late events
     const bool was_traced = process.identity.traced;
-    process.identity = std::move(*identity);
+    if (!identity && was_traced) continue;  // gone: these are its late events
+    process.identity = identity ? std::move(*identity) : UnknownProcess(tgid);
     if (process.identity.traced) {
       process.was_unwatched = process.was_unwatched || !was_traced;
       if (!was_traced) control.ForgetProcess(tgid);
@@ -156,6 +157,21 @@ zt_connection_opened_event Pipeline::State::CertainOf(const zt_connection_opened
     certain.flags &= static_cast<uint8_t>(~ZT_OPENED_POSITIONS_EXACT);
   }
   return certain;
+}
+
+// A new program, or a fork, has the connections that were open while nobody looked at them.
+void Pipeline::State::HandOnUnwatched(uint32_t from, uint32_t to) {
+  bool unwatched = unwatched_before.contains(from);
+  if (auto found = processes.find(from); found != processes.end()) {
+    unwatched = found->second.was_unwatched || !found->second.identity.traced;
+  }
+  if (!unwatched) {
+    unwatched_before.erase(to);
+  } else if (unwatched_before.size() < kMaxUnwatchedBefore) {
+    unwatched_before.insert(to);
+  } else {
+    unwatched_unknown = true;
+  }
 }
 
 void Pipeline::State::OnCounted(Connection& connection, uint64_t requests) {

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -85,6 +86,7 @@ struct Pipeline::State final : RequestListener {
   void ResumeConnection(Connection& connection);
   bool GoesOnFor(Connection& connection, uint32_t tgid);
   bool EraseProcess(uint32_t tgid);
+  void HandOnUnwatched(uint32_t from, uint32_t to);
   bool LeftOut(const Connection& connection) const;
   bool IsOfUntraced(const Connection& connection) const;
   void LeaveOut(Connection& connection);
@@ -122,6 +124,9 @@ struct Pipeline::State final : RequestListener {
   ContextCorrelator correlator;
   WaitTracker waits;
   std::unordered_map<uint32_t, Process> processes;
+  // Process::was_unwatched of those that have no connection as the program that they are now.
+  std::unordered_set<uint32_t> unwatched_before;
+  bool unwatched_unknown = false;  // there were too many to remember: it may be anybody
   std::deque<std::pair<uint64_t, uint32_t>> exited;  // (due, tgid)
   FinishedSpans spans;
   std::vector<SelfExporter> self_exporters;  // that nobody was told of yet

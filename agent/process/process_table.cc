@@ -9,6 +9,7 @@ namespace zerotap {
 namespace {
 
 constexpr int kMaxAncestors = 3;
+constexpr uint32_t kKernelThreads = 2;  // the parent of all of them
 
 std::string_view UntilNul(std::string_view text) { return text.substr(0, text.find('\0')); }
 
@@ -231,15 +232,20 @@ bool ProcessTable::IsStillTheSame(uint32_t tgid, const Entry& entry) const {
 }
 
 // Their pid is that of the process that they were read from.
-std::optional<ProcessFacts> ProcessTable::FactsOfGone(const Entry& entry) {
+std::optional<ProcessFacts> ProcessTable::FactsOfGone(const Entry& entry, int depth) {
   if (entry.facts != nullptr) return *entry.facts;
   if (entry.parent == 0) return std::nullopt;
-  // A fork of a process that was never asked for, and that has not become another program since.
+  // A fork of a process that was not asked for before, and that has not become another program since.
   auto parent = entries_.find(entry.parent);
-  if (parent != entries_.end() &&
-      (parent->second.exited_ns != 0 || parent->second.forked_ns > entry.forked_ns ||
-       parent->second.executed_ns > entry.forked_ns)) {
-    return std::nullopt;
+  if (parent != entries_.end()) {
+    const Entry& known = parent->second;
+    if (known.forked_ns > entry.forked_ns || known.executed_ns > entry.forked_ns) {
+      return std::nullopt;
+    }
+    if (known.facts != nullptr) return *known.facts;
+    if (known.exited_ns != 0) {
+      return depth < kMaxAncestors ? FactsOfGone(known, depth + 1) : std::nullopt;
+    }
   }
   return reader_.Read(entry.parent);
 }
@@ -266,7 +272,7 @@ std::optional<ProcessIdentity> ProcessTable::Resolve(uint32_t tgid, uint64_t now
   } else {
     // Gone, or a zombie of which only the name and the times are left.
     std::optional<ProcessFacts> remembered;
-    if (known != entries_.end()) remembered = FactsOfGone(known->second);
+    if (known != entries_.end()) remembered = FactsOfGone(known->second, 0);
     if (remembered) {
       if (remembered->pid != tgid) {
         // Files are looked up where the process that forked it has them, if that still lives.
@@ -287,11 +293,16 @@ std::optional<ProcessIdentity> ProcessTable::Resolve(uint32_t tgid, uint64_t now
       ++stats_.resolved_live;  // a kernel thread, or a zombie that nothing is known of
     } else {
       ++stats_.unresolved;
-      return std::nullopt;
+      if (selector_.IsTracedUnseen(tgid)) return std::nullopt;
+      return ProcessIdentity{tgid, false, nullptr};
     }
   }
 
   ProcessIdentity identity = Identify(*facts, files_of);
+  // What a zombie ran, no rule can be asked.
+  const bool unseen = facts->executable.empty() && facts->arguments.empty() &&
+                      facts->parent_pid != kKernelThreads;
+  if (unseen && selector_.MayBeExcluded(tgid)) identity = ProcessIdentity{tgid, false, nullptr};
   Entry& entry = Touch(tgid);
   // Who is what it was before the rules changed keeps its object: metrics go by it.
   if (entry.former_resource && identity.resource &&

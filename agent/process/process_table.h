@@ -91,7 +91,8 @@ class ProcessTable {
   // Drops what ended long enough ago; the other calls do so too.
   void Advance(uint64_t now_ns);
 
-  // Empty when the process is gone and nothing is known of it.
+  // Empty when the process is gone and nothing is known of it, unless the rules leave such processes
+  // out: then it says that.
   std::optional<ProcessIdentity> Resolve(uint32_t tgid, uint64_t now_ns);
 
   // Other rules and resource settings; the rest of `options` is left as it was. Identities that were given out before
@@ -129,7 +130,7 @@ class ProcessTable {
   bool IsSameStart(uint64_t a, uint64_t b) const;
   bool MayReadEarly(uint64_t now_ns);
   std::string ExecutableBefore(const ProcessExec& exec, uint64_t now_ns);
-  std::optional<ProcessFacts> FactsOfGone(const Entry& entry);
+  std::optional<ProcessFacts> FactsOfGone(const Entry& entry, int depth);
   CommandName CommandOf(const ProcessFacts& facts, const BinaryFacts& binary,
                         const RootDirectory& files, int depth);
   ProcessDescription DescribeFacts(const ProcessFacts& facts, uint32_t files_of);

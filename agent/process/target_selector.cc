@@ -2,6 +2,8 @@
 
 #include <re2/re2.h>
 
+#include <algorithm>
+
 #include "agent/process/path_name.h"
 
 namespace zerotap {
@@ -80,6 +82,16 @@ bool ProcessMatcher::Matches(const ProcessSubject& subject) const {
   return state_->command == nullptr || re2::RE2::PartialMatch(line, *state_->command);
 }
 
+bool ProcessMatcher::MayMatch(uint32_t pid) const {
+  return state_->rule.pid == 0 || state_->rule.pid == pid;
+}
+
+bool ProcessMatcher::MatchesByPid(uint32_t pid) const {
+  ProcessRule others = state_->rule;
+  others.pid = 0;
+  return others.empty() && MayMatch(pid);
+}
+
 Result<TargetSelector> TargetSelector::Create(const TargetOptions& options) {
   TargetSelector selector;
   selector.own_pid_ = options.own_pid;
@@ -108,6 +120,18 @@ std::string TargetSelector::WhyLeftOut(const ProcessSubject& subject) const {
     if (matcher.Matches(subject)) return {};
   }
   return "no rule of targets.select";
+}
+
+bool TargetSelector::MayBeExcluded(uint32_t pid) const {
+  return std::any_of(exclude_.begin(), exclude_.end(),
+                     [pid](const ProcessMatcher& matcher) { return matcher.MayMatch(pid); });
+}
+
+bool TargetSelector::IsTracedUnseen(uint32_t pid) const {
+  if (MayBeExcluded(pid)) return false;
+  return select_.empty() ||
+         std::any_of(select_.begin(), select_.end(),
+                     [pid](const ProcessMatcher& matcher) { return matcher.MatchesByPid(pid); });
 }
 
 }  // namespace zerotap

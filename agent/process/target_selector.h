@@ -60,6 +60,10 @@ class ProcessMatcher {
 
   bool Matches(const ProcessSubject& subject) const;
 
+  // For a process of which only the pid is known.
+  bool MayMatch(uint32_t pid) const;       // nothing shows that it does not
+  bool MatchesByPid(uint32_t pid) const;   // nothing but the pid is asked, and it is this one
+
  private:
   struct State;
   explicit ProcessMatcher(std::unique_ptr<State> state);
@@ -79,6 +83,11 @@ class TargetSelector {
   bool IsTraced(const ProcessSubject& subject) const { return WhyLeftOut(subject).empty(); }
   // The rule that leaves the process out, by its key ("targets.exclude[0]"); empty: it is traced.
   std::string WhyLeftOut(const ProcessSubject& subject) const;
+
+  // For a process that was gone before anything was learned of it but its pid. Rules that cannot be
+  // asked decide against it: who chose what is traced does not want what he may not have chosen.
+  bool IsTracedUnseen(uint32_t pid) const;
+  bool MayBeExcluded(uint32_t pid) const;
 
  private:
   TargetSelector() = default;

@@ -102,6 +102,7 @@ void UrlRedactor::AppendUrl(std::string_view scheme, std::string_view authority,
     authority.remove_prefix(at + 1);
   }
   out.append(authority);
+  if (!path.empty() && path.front() != '/') path = {};
 
   // ;key=value parameters of a path segment (RFC 3986 section 3.3) carry session ids.
   while (!path.empty()) {

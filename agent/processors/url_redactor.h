@@ -20,7 +20,8 @@ class UrlRedactor {
 
   // Appends `query` (without '?') to `out` with secret values replaced by REDACTED, keys kept.
   void AppendQuery(std::string_view query, std::string& out) const;
-  // Appends scheme://authority/path?query; user:password@ becomes REDACTED:REDACTED@.
+  // Appends scheme://authority/path?query; user:password@ becomes REDACTED:REDACTED@. What does not
+  // begin with / (the * of OPTIONS) is no path of a URL and is left out.
   void AppendUrl(std::string_view scheme, std::string_view authority, std::string_view path,
                  std::string_view query, std::string& out) const;
 

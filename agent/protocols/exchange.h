@@ -73,7 +73,7 @@ struct HttpFields {
   std::string_view method;  // as sent
   std::string_view target;  // request-target as sent; cut at the parser's cap
   std::string_view scheme;  // "http"
-  std::string_view host;    // authority of an absolute-form target, else Host; with port if given
+  std::string_view host;    // authority of the target if it has one, else Host; with port if given
   std::string_view user_agent;
   std::string_view forwarded_for;  // client address from Forwarded or X-Forwarded-For, without port
   std::string_view b3_trace_id;

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 #include <iterator>
+#include <utility>
 
 namespace zerotap {
 namespace {
@@ -437,6 +438,40 @@ void HeadAssembler::Release() {
     text_ = std::string();
   } else {
     text_.clear();
+  }
+}
+
+namespace {
+
+// Of this thread.
+struct SpareAssemblers {
+  std::array<std::unique_ptr<HeadAssembler>, 16> all;
+  size_t count = 0;
+};
+SpareAssemblers& Spare() {
+  static thread_local SpareAssemblers spare;
+  return spare;
+}
+
+}  // namespace
+
+void HeadPieces::Start(size_t max_bytes) {
+  SpareAssemblers& spare = Spare();
+  if (!assembler_) {
+    assembler_ = spare.count > 0 ? std::move(spare.all[--spare.count])
+                                 : std::make_unique<HeadAssembler>();
+  }
+  assembler_->Start(max_bytes);
+}
+
+void HeadPieces::Release() {
+  if (!assembler_) return;
+  assembler_->Release();
+  SpareAssemblers& spare = Spare();
+  if (spare.count < spare.all.size()) {
+    spare.all[spare.count++] = std::move(assembler_);
+  } else {
+    assembler_.reset();
   }
 }
 

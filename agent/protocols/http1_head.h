@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -122,6 +123,28 @@ class HeadAssembler {
   bool line_has_text_ = false;  // and has something else than its line end
   bool done_ = false;
   bool too_long_ = false;
+};
+
+// The assembler of one direction while a head is coming in pieces; at other times there is none.
+// Those that are done with are kept for the next heads of any connection.
+class HeadPieces {
+ public:
+  ~HeadPieces() { Release(); }
+  HeadPieces() = default;
+  HeadPieces(const HeadPieces&) = delete;
+  HeadPieces& operator=(const HeadPieces&) = delete;
+
+  void Start(size_t max_bytes);
+  // Between Start and Release.
+  HeadAssembler* operator->() const { return assembler_.get(); }
+  const HeadAssembler& assembler() const { return *assembler_; }
+  void Release();
+  size_t MemorySize() const {
+    return assembler_ ? sizeof(*assembler_) + assembler_->MemorySize() : 0;
+  }
+
+ private:
+  std::unique_ptr<HeadAssembler> assembler_;
 };
 
 }  // namespace zerotap

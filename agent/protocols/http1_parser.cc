@@ -1,6 +1,7 @@
 #include "agent/protocols/http1_parser.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "agent/protocols/otlp_export.h"
 #include "agent/telemetry/trace_context.h"
@@ -28,11 +29,23 @@ bool IsImplausible(const HeadAssembler& head, size_t fed, Match match) {
   return match(head.text().substr(0, kCheckedPrefix)) == LineMatch::kNo;
 }
 
+// Wanted header fields of the message at hand. One set for all connections of a thread: nothing in
+// it outlives the call that fills it, and no call comes within another.
+struct Scratch {
+  std::vector<HeaderField> captured;
+  std::vector<HeaderField> request_headers;
+  std::vector<HeaderField> response_headers;
+};
+Scratch& ScratchOfThread() {
+  static thread_local Scratch scratch;
+  return scratch;
+}
+
 }  // namespace
 
 Http1Parser::Http1Parser(Role role, bool from_first_byte, const ParserOptions& options,
                          ExchangeSink& sink)
-    : role_(role), options_(options), sink_(sink) {
+    : options_(options), sink_(sink), role_(role) {
   synced_ = from_first_byte;
   verified_ = from_first_byte;
   request_.exact = from_first_byte;
@@ -52,8 +65,11 @@ ParseStatus Http1Parser::OnData(Direction direction, const Chunk& chunk) {
       fresh_ = true;
       if (stream.stage != Stage::kBody) EndHiddenResponse();
     }
-    bool amid_head = stream.stage == Stage::kHead && stream.head.has_first_line();
-    if (!stream.exact && !amid_head) stream.stage = Stage::kStart;
+    bool amid_head = stream.stage == Stage::kHead && stream.head->has_first_line();
+    if (!stream.exact && !amid_head) {
+      stream.head.Release();
+      stream.stage = Stage::kStart;
+    }
   }
   spoke_last_ = speaker;
   Step step = is_request ? ReadRequests(AsText(chunk.bytes), chunk)
@@ -97,9 +113,7 @@ void Http1Parser::Abandon(DropReason reason) { DropAll(reason); }
 
 size_t Http1Parser::MemorySize() const {
   return sizeof(*this) + request_.head.MemorySize() + response_.head.MemorySize() +
-         pending_.MemorySize() + overflow_.capacity() + response_fields_.MemorySize() +
-         (captured_.capacity() + request_headers_.capacity() + response_headers_.capacity()) *
-             sizeof(HeaderField);
+         pending_.MemorySize() + (overflow_ ? overflow_->capacity() : 0);
 }
 
 // ---- Requests -------------------------------------------------------------------------------
@@ -119,7 +133,7 @@ Http1Parser::Step Http1Parser::ReadRequests(std::string_view bytes, const Chunk&
       fresh_ = false;
       RequestHead head;
       HeadResult result = ParseRequestHead(bytes.substr(0, options_.max_head_bytes),
-                                           {options_.request_headers, captured_}, head);
+                                           {options_.request_headers, ScratchOfThread().captured}, head);
       if (result == HeadResult::kInvalid) return RefuseRequest();
       if (result == HeadResult::kComplete) {
         Step step = OnRequestHead(head, bytes.substr(0, head.size), chunk);
@@ -138,21 +152,21 @@ Http1Parser::Step Http1Parser::ReadRequests(std::string_view bytes, const Chunk&
       if (in.body.done()) FinishRequestBody();
       continue;
     }
-    const bool had_first_line = in.head.has_first_line();
-    size_t fed = in.head.Feed(bytes);
+    const bool had_first_line = in.head->has_first_line();
+    size_t fed = in.head->Feed(bytes);
     bytes.remove_prefix(fed);
     RequestHead head;
-    if (in.head.too_long() || IsImplausible(in.head, fed, MatchRequestLine)) return RefuseRequest();
-    if (!had_first_line && in.head.has_first_line() &&
-        !ParseRequestLine(in.head.first_line(), head)) {
+    if (in.head->too_long() || IsImplausible(in.head.assembler(), fed, MatchRequestLine)) return RefuseRequest();
+    if (!had_first_line && in.head->has_first_line() &&
+        !ParseRequestLine(in.head->first_line(), head)) {
       return RefuseRequest();
     }
-    if (!in.head.done()) return Step::kOk;
-    if (ParseRequestHead(in.head.text(), {options_.request_headers, captured_}, head) !=
+    if (!in.head->done()) return Step::kOk;
+    if (ParseRequestHead(in.head->text(), {options_.request_headers, ScratchOfThread().captured}, head) !=
         HeadResult::kComplete) {
       return RefuseRequest();
     }
-    Step step = OnRequestHead(head, in.head.text(), chunk);
+    Step step = OnRequestHead(head, in.head->text(), chunk);
     in.head.Release();
     if (step != Step::kOk) return step;
   }
@@ -230,12 +244,13 @@ void Http1Parser::Enqueue(WorkId work, const RequestHead& head, const Chunk& chu
   if (HasOverflow() || pending_.size() >= options_.max_requests_in_flight ||
       pending_bytes_ >= kMaxPendingBytes) {
     sink_.DropRequest(work, DropReason::kParserLimit);
-    if (overflow_.size() >= kMaxOverflow) {
+    if (!overflow_) overflow_ = std::make_unique<std::string>();
+    if (overflow_->size() >= kMaxOverflow) {
       pipelined_ = true;
       LosePairing(DropReason::kParserLimit, 0);
     } else {
-      overflow_.push_back(static_cast<char>((head.method == "HEAD" ? kOverflowHead : 0) |
-                                            (head.method == "CONNECT" ? kOverflowConnect : 0)));
+      overflow_->push_back(static_cast<char>((head.method == "HEAD" ? kOverflowHead : 0) |
+                                             (head.method == "CONNECT" ? kOverflowConnect : 0)));
     }
     return;
   }
@@ -245,7 +260,7 @@ void Http1Parser::Enqueue(WorkId work, const RequestHead& head, const Chunk& chu
   request.request_offset = request_.first_offset;
   request.tgid = chunk.tgid;
   request.tid = chunk.tid;
-  request.Store(head, captured_, options_.max_target_bytes);
+  request.Store(head, ScratchOfThread().captured, options_.max_target_bytes);
   pending_bytes_ += request.fields.text_bytes();
   body_owner_ = work;
 }
@@ -279,7 +294,7 @@ Http1Parser::Step Http1Parser::ReadResponses(std::string_view bytes, const Chunk
       in.first_offset = chunk.offset + static_cast<uint64_t>(bytes.data() - begin);
       ResponseHead head;
       HeadResult result = ParseResponseHead(bytes.substr(0, options_.max_head_bytes),
-                                            {options_.response_headers, captured_}, head);
+                                            {options_.response_headers, ScratchOfThread().captured}, head);
       if (result == HeadResult::kInvalid) return RefuseResponse();
       if (result == HeadResult::kComplete) {
         Step step = OnResponseHead(head, chunk);
@@ -297,17 +312,17 @@ Http1Parser::Step Http1Parser::ReadResponses(std::string_view bytes, const Chunk
       if (in.body.done()) FinishResponse(chunk.end_ns, {}, /*incomplete=*/end_uncertain_);
       continue;
     }
-    const bool had_first_line = in.head.has_first_line();
-    size_t fed = in.head.Feed(bytes);
+    const bool had_first_line = in.head->has_first_line();
+    size_t fed = in.head->Feed(bytes);
     bytes.remove_prefix(fed);
     ResponseHead head;
-    if (in.head.too_long() || IsImplausible(in.head, fed, MatchStatusLine)) return RefuseResponse();
-    if (!had_first_line && in.head.has_first_line() &&
-        !ParseStatusLine(in.head.first_line(), head)) {
+    if (in.head->too_long() || IsImplausible(in.head.assembler(), fed, MatchStatusLine)) return RefuseResponse();
+    if (!had_first_line && in.head->has_first_line() &&
+        !ParseStatusLine(in.head->first_line(), head)) {
       return RefuseResponse();
     }
-    if (!in.head.done()) return Step::kOk;
-    if (ParseResponseHead(in.head.text(), {options_.response_headers, captured_}, head) !=
+    if (!in.head->done()) return Step::kOk;
+    if (ParseResponseHead(in.head->text(), {options_.response_headers, ScratchOfThread().captured}, head) !=
         HeadResult::kComplete) {
       return RefuseResponse();
     }
@@ -324,7 +339,7 @@ Http1Parser::Step Http1Parser::OnResponseHead(const ResponseHead& head, const Ch
     response_.stage = Stage::kStart;
     return Step::kOk;
   }
-  if (pending_.size() + (overflow_.size() - overflow_first_) >= 2) {
+  if (pending_.size() + OverflowSize() >= 2) {
     if (!verified_) {
       // Several requests at once, and older ones may have passed unseen: which one is answered
       // cannot be told.
@@ -337,15 +352,15 @@ Http1Parser::Step Http1Parser::OnResponseHead(const ResponseHead& head, const Ch
 }
 
 Http1Parser::Step Http1Parser::OnPairedResponse(const ResponseHead& head, const Chunk& chunk) {
-  const PendingRequest& request = pending_.front();
+  PendingRequest& request = pending_.front();
   paired_ = true;
   head_cut_ = false;
   asked_ = false;
   end_uncertain_ = false;
   response_.exact = true;
   status_code_ = head.status;
-  response_fields_.Clear();
-  if (!captured_.empty()) response_fields_.AddHeaders(captured_);
+  request.response_fields.Clear();
+  request.response_fields.AddHeaders(ScratchOfThread().captured);
   if (head.status == 101 || (request.is_connect && head.status < 300)) {
     response_.body.StartEmpty();
     EmitFront(chunk.end_ns, {}, /*incomplete=*/false);
@@ -358,8 +373,8 @@ Http1Parser::Step Http1Parser::OnOrphanResponse(const ResponseHead& head, const 
   paired_ = false;
   if (head.status == 101) return Step::kDone;
   if (HasOverflow()) {
-    char request = overflow_[overflow_first_++];
-    if (!HasOverflow()) ClearOverflow();
+    char request = (*overflow_)[overflow_first_++];
+    if (OverflowSize() == 0) ClearOverflow();
     response_.exact = true;
     if ((request & kOverflowConnect) != 0 && head.status < 300) return Step::kDone;
     return StartResponseBody(head, (request & kOverflowHead) != 0, chunk);
@@ -432,7 +447,7 @@ void Http1Parser::OnRequestGap(const Gap& gap) {
     uint64_t taken = request_.body.Skip(gap.length);
     if (request_.body.done()) FinishRequestBody();
     if (taken == gap.length && !request_.body.framing_lost()) return;
-  } else if (request_.stage == Stage::kHead && request_.head.has_first_line()) {
+  } else if (request_.stage == Stage::kHead && request_.head->has_first_line()) {
     RequestStart start;
     start.start_ns = request_.first_ns;
     start.request_offset = request_.first_offset;
@@ -474,12 +489,12 @@ void Http1Parser::OnResponseGap(const Gap& gap) {
 // A head that is longer than what is captured of a response: its status is known; that it was
 // whole shows when the client speaks again.
 bool Http1Parser::KeepResponseOfStatusLine(const Gap& gap) {
-  if (gap.lost || response_.stage != Stage::kHead || !response_.head.has_first_line()) {
+  if (gap.lost || response_.stage != Stage::kHead || !response_.head->has_first_line()) {
     return false;
   }
   if (pending_.size() != 1 || HasOverflow()) return false;
   ResponseHead head;
-  if (!ParseStatusLine(response_.head.first_line(), head) || head.status < 200) return false;
+  if (!ParseStatusLine(response_.head->first_line(), head) || head.status < 200) return false;
   if (pending_.front().is_connect && head.status < 300) return false;
   response_.head.Release();
   paired_ = true;
@@ -487,7 +502,7 @@ bool Http1Parser::KeepResponseOfStatusLine(const Gap& gap) {
   end_uncertain_ = !synced_;
   head_cut_ = true;
   status_code_ = head.status;
-  response_fields_.Clear();
+  pending_.front().response_fields.Clear();
   response_.body.StartUntilEnd();
   response_.stage = Stage::kBody;
   LosePairing(ReasonOf(gap), 0);
@@ -504,7 +519,7 @@ void Http1Parser::MissRequests(DropReason reason, uint32_t alternations) {
 }
 
 void Http1Parser::MissResponses(DropReason reason) {
-  const bool several = pending_.size() + (overflow_.size() - overflow_first_) >= 2;
+  const bool several = pending_.size() + OverflowSize() >= 2;
   DropAll(reason);
   LosePairing(reason, several ? 1 : 0);
   response_.head.Release();
@@ -550,13 +565,14 @@ void Http1Parser::EmitFront(uint64_t end_ns, std::string_view transport_error, b
   const PendingRequest& request = pending_.front();
   HttpFields http;
   request.Fill(http);
-  request.fields.ViewHeaders(request_headers_);
-  http.request_headers = request_headers_;
+  Scratch& scratch = ScratchOfThread();
+  request.fields.ViewHeaders(scratch.request_headers);
+  http.request_headers = scratch.request_headers;
   if (paired_) {
     http.status_code = status_code_;
     if (!head_cut_) http.response_body_size = response_.body.size();
-    response_fields_.ViewHeaders(response_headers_);
-    http.response_headers = response_headers_;
+    request.response_fields.ViewHeaders(scratch.response_headers);
+    http.response_headers = scratch.response_headers;
     http.upgraded = status_code_ == 101 || (request.is_connect && status_code_ < 300);
   }
   Exchange exchange;
@@ -621,7 +637,7 @@ void Http1Parser::DropAll(DropReason reason) {
 }
 
 void Http1Parser::ClearOverflow() {
-  overflow_.clear();
+  overflow_.reset();
   overflow_first_ = 0;
 }
 

@@ -13,9 +13,9 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "agent/protocols/http1_body.h"
 #include "agent/protocols/http1_head.h"
@@ -44,15 +44,15 @@ class Http1Parser final : public Parser {
   };
   // One direction.
   struct Stream {
-    Stage stage = Stage::kStart;
-    // Whether the position of the message start follows from framing. If not, what does not look
-    // like a message is skipped instead of being an error.
-    bool exact = true;
-    HeadAssembler head;
+    HeadPieces head;
     BodyFramer body;
     uint64_t first_ns = 0;  // of the message
     uint64_t first_offset = 0;
     uint64_t last_ns = 0;  // of the last byte that was seen
+    Stage stage = Stage::kStart;
+    // Whether the position of the message start follows from framing. If not, what does not look
+    // like a message is skipped instead of being an error.
+    bool exact = true;
   };
   // What became of a head or body.
   enum class Step : uint8_t { kOk, kInvalid, kDone };
@@ -85,14 +85,15 @@ class Http1Parser final : public Parser {
   void EndAll(EndReason reason, uint64_t time_ns);
   void DropAll(DropReason reason);
   ParseStatus Stop(Step step);
-  bool HasOverflow() const { return overflow_first_ < overflow_.size(); }
+  bool HasOverflow() const { return overflow_ != nullptr; }
+  size_t OverflowSize() const { return HasOverflow() ? overflow_->size() - overflow_first_ : 0; }
   void ClearOverflow();
   void DropOldest(DropReason reason);
   void PopOldest();
   Step RefuseRequest();
   Step RefuseResponse();
 
-  const Role role_;
+  // In the order of their sizes: there may be very many parsers.
   const ParserOptions& options_;
   ExchangeSink& sink_;
 
@@ -100,20 +101,19 @@ class Http1Parser final : public Parser {
   Stream response_;
   PendingQueue pending_;
   // Requests above the limit, dropped but to be answered after those in `pending_`: what decides
-  // about the framing of their responses, one byte each.
-  std::string overflow_;
-  size_t overflow_first_ = 0;
+  // about the framing of their responses, one byte each. Null: there are none.
+  std::unique_ptr<std::string> overflow_;
   size_t pending_bytes_ = 0;  // text held by pending_
+  WorkId body_owner_ = 0;     // whose body the request stream is in
+  uint64_t orphan_ns_ = 0;    // when the last response without a request started
+  uint32_t overflow_first_ = 0;
+  uint32_t alternations_ = 0;  // requests to pass over before pairing is taken up again
 
   // The response that is being read.
+  uint16_t status_code_ = 0;
   bool paired_ = false;         // belongs to pending_.front(); else nobody waits for it
   bool head_cut_ = false;       // of its head only the status line is known
   bool end_uncertain_ = false;  // its framing was lost, and so was perhaps another one's beginning
-  uint16_t status_code_ = 0;
-  StoredFields response_fields_;
-
-  WorkId body_owner_ = 0;   // whose body the request stream is in
-  uint64_t orphan_ns_ = 0;  // when the last response without a request started
 
   // Pairing; see the top of this file.
   bool synced_ = false;
@@ -122,7 +122,6 @@ class Http1Parser final : public Parser {
   bool pipelined_ = false;           // this client sends requests before the previous response
   bool asked_ = true;                // a request came since the last final response started
   bool orphan_answers_gap_ = false;  // no request came since a response without one
-  uint32_t alternations_ = 0;        // requests to pass over before pairing is taken up again
   DropReason loss_reason_ = DropReason::kCaptureGap;
 
   enum class Spoke : uint8_t { kNobody, kRequest, kResponse };
@@ -130,12 +129,8 @@ class Http1Parser final : public Parser {
   bool fresh_ = true;       // the response direction spoke since the last byte of a request
   bool head_fresh_ = true;  // it did so before the request head being read
 
+  const Role role_;
   ParseStatus status_ = ParseStatus::kOk;
-
-  // Scratch.
-  std::vector<HeaderField> captured_;
-  std::vector<HeaderField> request_headers_;
-  std::vector<HeaderField> response_headers_;
 };
 
 }  // namespace zerotap

@@ -1,6 +1,5 @@
 #include "agent/protocols/http1_pending.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "agent/protocols/http1_fields.h"
@@ -11,8 +10,40 @@ namespace {
 
 constexpr size_t kMaxHostBytes = 256;
 constexpr size_t kMaxValueBytes = 1024;
-constexpr size_t kKeepSlots = 64;
 constexpr size_t kKeepTextBytes = 4096;  // more than that is given back after use
+
+// Of this thread's connections: the ones that were answered, for the next to come. The latest
+// first, which is still in the CPU's cache.
+class SpareRequests {
+ public:
+  ~SpareRequests() {
+    while (first_ != nullptr) delete std::exchange(first_, first_->next);
+  }
+  PendingRequest* Take() {
+    if (first_ == nullptr) return new PendingRequest;
+    --count_;
+    return std::exchange(first_, first_->next);
+  }
+  void Give(PendingRequest* request) {
+    if (count_ == kMaxSpare) {
+      delete request;
+      return;
+    }
+    ++count_;
+    request->next = std::exchange(first_, request);
+  }
+
+ private:
+  static constexpr size_t kMaxSpare = 512;
+
+  PendingRequest* first_ = nullptr;
+  size_t count_ = 0;
+};
+
+SpareRequests& Spare() {
+  static thread_local SpareRequests spare;
+  return spare;
+}
 
 }  // namespace
 
@@ -58,9 +89,8 @@ void PendingRequest::Store(const RequestHead& head, const std::vector<HeaderFiel
   otlp_export = OtlpExportOf(head.method, head.target, head.content_type);
   method = fields.Add(head.method, kMaxValueBytes);
   target = fields.Add(head.target, max_target_bytes);
-  std::string_view authority = TargetAuthority(head.target);
+  std::string_view authority = is_connect ? head.target : TargetAuthority(head.target);
   if (authority.empty()) authority = head.host;
-  if (authority.empty() && is_connect) authority = head.target;
   host = fields.Add(authority, kMaxHostBytes);
   user_agent = fields.Add(head.user_agent, kMaxValueBytes);
   request_id = fields.Add(head.request_id, kMaxValueBytes);
@@ -93,31 +123,35 @@ void PendingRequest::Fill(HttpFields& http) const {
   http.otlp_export = otlp_export;
 }
 
+PendingQueue::~PendingQueue() {
+  while (!empty()) PopFront();
+}
+
 PendingRequest& PendingQueue::Push() {
-  if (count_ == slots_.size()) {
-    std::vector<PendingRequest> grown;
-    grown.reserve(std::max<size_t>(1, slots_.size() * 2));
-    for (size_t i = 0; i < count_; ++i) grown.push_back(std::move(slots_[Index(i)]));
-    grown.resize(std::max<size_t>(1, slots_.size() * 2));
-    slots_ = std::move(grown);
-    first_ = 0;
+  PendingRequest* request = Spare().Take();
+  request->next = nullptr;
+  if (last_ == nullptr) {
+    first_ = request;
+  } else {
+    last_->next = request;
   }
+  last_ = request;
   ++count_;
-  return back();
+  return *request;
 }
 
 void PendingQueue::PopFront() {
-  first_ = Index(1);
+  PendingRequest* request = std::exchange(first_, first_->next);
+  if (first_ == nullptr) last_ = nullptr;
   --count_;
-  if (count_ == 0 && slots_.size() > kKeepSlots) {
-    slots_ = std::vector<PendingRequest>();
-    first_ = 0;
-  }
+  Spare().Give(request);
 }
 
 size_t PendingQueue::MemorySize() const {
-  size_t bytes = slots_.capacity() * sizeof(PendingRequest);
-  for (const PendingRequest& slot : slots_) bytes += slot.fields.MemorySize();
+  size_t bytes = 0;
+  for (const PendingRequest* request = first_; request != nullptr; request = request->next) {
+    bytes += sizeof(*request) + request->fields.MemorySize() + request->response_fields.MemorySize();
+  }
   return bytes;
 }
 

@@ -1,5 +1,6 @@
-// Requests of one connection that wait for their responses, oldest first. Slots keep their memory,
-// so that in a steady state nothing is allocated.
+// Requests of one connection that wait for their responses, oldest first. What they are kept in is
+// shared by all connections: one that is quiet holds none of it, and in a steady state nothing is
+// allocated.
 #pragma once
 
 #include <cstddef>
@@ -52,7 +53,9 @@ struct PendingRequest {
   OtlpExport otlp_export = OtlpExport::kNone;
   std::string_view version;  // constant text
   std::optional<uint64_t> body_size;
+  PendingRequest* next = nullptr;  // in its queue
   StoredFields fields;
+  StoredFields response_fields;  // of the response that is being read
   StoredFields::Piece method, target, host, user_agent, forwarded_for, b3_trace_id, b3_span_id,
       request_id;
 
@@ -64,21 +67,23 @@ struct PendingRequest {
 
 class PendingQueue {
  public:
+  PendingQueue() = default;
+  ~PendingQueue();
+  PendingQueue(const PendingQueue&) = delete;
+  PendingQueue& operator=(const PendingQueue&) = delete;
+
   size_t size() const { return count_; }
   bool empty() const { return count_ == 0; }
-  PendingRequest& front() { return slots_[first_]; }
-  PendingRequest& back() { return slots_[Index(count_ - 1)]; }
-  // A slot to be filled; values of its last use are still there.
+  PendingRequest& front() { return *first_; }
+  PendingRequest& back() { return *last_; }
+  // To be filled; values of its last use are still there.
   PendingRequest& Push();
   void PopFront();
-  void PopBack() { --count_; }
   size_t MemorySize() const;
 
  private:
-  size_t Index(size_t position) const { return (first_ + position) & (slots_.size() - 1); }
-
-  std::vector<PendingRequest> slots_;  // a ring; the size is a power of two
-  size_t first_ = 0;
+  PendingRequest* first_ = nullptr;
+  PendingRequest* last_ = nullptr;
   size_t count_ = 0;
 };
 

@@ -16,6 +16,17 @@ std::string_view TextBody(std::string_view body) {
   return end == std::string_view::npos ? std::string_view() : body.substr(0, end);
 }
 
+// Whether the tag ends one result of a replication command, not the command: that has its own name
+// as the tag from PostgreSQL 14 on, before it none. No SELECT of SQL is without its row count.
+bool IsResultWithin(std::string_view statement, bool truncated, std::string_view tag,
+                    bool tag_cut) {
+  std::string_view command = CommandOfSeveralResults(statement);
+  if (!command.empty()) return tag != command;
+  if (!truncated) return false;
+  if (tag_cut && BeginsLikeCommandOfSeveralResults(statement)) return true;
+  return tag == "SELECT" || tag == "START_STREAMING";
+}
+
 bool EndsStatement(char type) {
   return type == 'C' || type == 'I' || type == 's' || type == 'E' || type == 'V';
 }
@@ -89,6 +100,8 @@ void Session::OnBackendFrame(const Frame& frame) {
     default:
       break;
   }
+  // It may be that of a piece that was not seen, and make the backend skip what was.
+  if (held_ && frame.type == 'E') DropHeld(DropReason::kCaptureGap);
   while (!queue_.empty() && queue_.front().kind == OperationKind::kCopyEnd) PopFront();
   if (queue_.empty()) {
     OnUnpairedFrame(frame);
@@ -180,13 +193,15 @@ void Session::OnUnpairedFrame(const Frame& frame) {
 // An answer to something else than what was asked: the pairing is wrong.
 void Session::Unexpected(const Frame& frame) {
   if (pairing_ == Pairing::kKnown) statements_.ClearOlder(UINT64_MAX);
-  DropAll(HasHoles() ? DropReason::kCaptureGap : DropReason::kInvalid);
-  StartSkipping(true);
+  const bool batch_in_doubt = held_ != nullptr;
+  DropAll(HasHoles() || batch_in_doubt ? DropReason::kCaptureGap : DropReason::kInvalid);
+  StartSkipping(!batch_in_doubt);
   block_unsure_ = true;
   OnUnpairedFrame(frame);
 }
 
 void Session::OnReady(char status) {
+  ReleaseHeld();
   if (status == 'I') {
     in_block_ = false;
     if (portals_.size() > 0 && queue_.empty()) portals_.ClearOlder(UINT64_MAX);
@@ -266,8 +281,16 @@ void Session::OnQueryAnswer(const Frame& frame) {
   Statement& statement = queue_.statement(queue_.front().statement);
   if (frame.type == 'Z') {
     if (statement.begun && !statement.done) {
-      Unexpected(frame);
-      return;
+      if (!statement.has_result) {
+        Unexpected(frame);
+        return;
+      }
+      std::string_view command = CommandOfSeveralResults(TextOf(statement));
+      if (command.empty()) {
+        Drop(statement, DropReason::kCaptureGap);
+      } else {
+        EndWithTag(statement, command, frame.mover);
+      }
     }
     PopFront();
     OnReady(frame.body.empty() ? '\0' : frame.body[0]);
@@ -294,9 +317,20 @@ void Session::OnQueryAnswer(const Frame& frame) {
         Unexpected(frame);
         return;
       }
+      // The end of one whose earlier result had a tag that could not be read.
+      if (statement.parts_past_text > 0 && !statement.begun &&
+          !CommandOfSeveralResults(tag).empty()) {
+        statement.failed = true;
+        return;
+      }
       if (frame.cut) CutTag(statement);
-      EndWithTag(statement, tag, frame.mover);
       copy_in_ = false;
+      const bool truncated = statement.text == kNone || IsTruncated(statement);
+      if (frame.type == 'C' && IsResultWithin(TextOf(statement), truncated, tag, frame.cut)) {
+        statement.has_result = true;
+        break;
+      }
+      EndWithTag(statement, tag, frame.mover);
       return;
     }
     case 'E':
@@ -383,6 +417,8 @@ void Session::OnExecuteAnswer(const Frame& frame) {
 // The tag was not captured to its end: the statement may have been any.
 void Session::CutTag(Statement& statement) {
   statement.incomplete = true;
+  // Nor is it known whether more of its rows come, when it may be one of several results.
+  if (statement.text == kNone || IsTruncated(statement)) statement.rows_exact = false;
   statements_.ClearOlder(statement.number);
 }
 
@@ -416,6 +452,7 @@ void Session::OnBatchError(const Frame& frame) {
 // The framing was lost and is found again at a ReadyForQuery. What the hole hid is certain only
 // when one request for a ReadyForQuery is outstanding and one statement of it is unanswered.
 void Session::OnReadyBehindHole(const Tail& tail, const Mover& mover) {
+  if (held_) DropHeld(DropReason::kCaptureGap);
   const bool lost = answers_lost_;
   answers_lost_ = false;
   if (queue_.ready_points() != 1 || pairing_ == Pairing::kSkipping || lost) {
@@ -488,7 +525,8 @@ void Session::ResolveHiddenQuery(const Tail& tail, const Mover& mover) {
     }
     std::string_view tag = tail.terminal == 'C' ? TextBody(tail.body) : std::string_view();
     if (statement.check_tag && !tag.empty() && !TagFits(TextOf(statement), tag)) return;
-    EndWithTag(statement, tag, mover);
+    std::string_view command = CommandOfSeveralResults(TextOf(statement));
+    EndWithTag(statement, command.empty() ? tag : command, mover);
   } else if (tail.terminal == 'E') {
     StatementSplitter ahead = statement.splitter;
     std::string_view part;

@@ -48,13 +48,13 @@ void Session::OnFrontendFrameBegins() {
       ++segment_;
       if (!backend_seen_) {
         backend_.Resume();
-        first_batch_ns_ = 0;
+        first_batch_ = true;
       } else {
-        first_batch_ns_ = kNoFirstBatch;  // the backend fell silent: this batch begins here
+        first_batch_ = false;  // the backend fell silent: this batch begins here
       }
     }
   } else if (silent_) {
-    first_batch_ns_ = kNoFirstBatch;
+    first_batch_ = false;
     // The backend was silent until the frontend spoke again.
     pairing_ = Pairing::kKnown;
     bad_frames_ = 0;
@@ -172,17 +172,11 @@ bool Session::EnsureRoom(bool for_new_statement) {
   return false;
 }
 
-// Joined in the middle, without having seen the backend fall silent: a batch that goes out in
-// pieces may have begun before, and answers to that beginning would be taken for answers to what
-// was seen.
+// A Query or FunctionCall does not go on with a batch.
 void Session::CheckFirstBatch(const Frame& frame) {
-  if (pairing_ != Pairing::kBelieved || first_batch_ns_ == kNoFirstBatch) return;
-  if (first_batch_ns_ == 0 || (queue_.empty() && queue_.ready_points() == 0))
-    first_batch_ns_ = frame.start_ns;
-  if (first_batch_ns_ != frame.start_ns && queue_.ready_points() == 0) {
-    DropAll(DropReason::kCaptureGap);
-    StartSkipping(false);
-  }
+  if (!first_batch_ || pairing_ != Pairing::kBelieved || held_) return;
+  if (frame.type == 'Q' || frame.type == 'F') return;
+  held_ = std::make_unique<std::vector<HeldEnd>>();
 }
 
 bool Session::Push(OperationKind kind, uint32_t statement, uint32_t name_handle) {

@@ -36,6 +36,7 @@ struct Statement {
   bool incomplete = false;
   bool failed = false;     // simple query: an error came
   bool described = false;  // a row description came
+  bool has_result = false;  // one of the several of a replication command was completed
   bool rows_exact = true;
   uint64_t rows = 0;  // DataRow messages
 

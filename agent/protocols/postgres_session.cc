@@ -21,6 +21,9 @@ bool OneOf(std::string_view word, std::initializer_list<std::string_view> words)
   return std::find(words.begin(), words.end(), word) != words.end();
 }
 
+// Of one batch whose beginning is in doubt.
+constexpr size_t kMaxHeldEnds = 16;
+
 // DataRow messages are counted; what the tag says is better where a gap may hide some.
 void FillRows(const Statement& statement, const CommandTag& tag, DatabaseFields& fields) {
   const bool rows_came = statement.rows_exact && (statement.rows > 0 || statement.described);
@@ -107,13 +110,15 @@ void Session::Abandon(DropReason reason) {
 void Session::FinishAll(EndReason reason, uint64_t time_ns) {
   if (ended_) return;
   ended_ = true;
+  if (held_) DropHeld(DropReason::kCaptureGap);
   while (!queue_.empty()) {
     uint32_t index = queue_.front().statement;
     if (index != kNone) {
       Statement& statement = queue_.statement(index);
       if (statement.begun && !statement.done) {
-        // Behind a hole in the answers it may have been answered.
-        if (backend_.framed()) {
+        // Behind a hole in the answers it may have been answered, and what was answered of a batch
+        // that was not seen to begin may be something else.
+        if (backend_.framed() && !held_) {
           EndWithTransportError(statement, reason, time_ns);
         } else {
           Drop(statement, DropReason::kCaptureGap);
@@ -131,6 +136,8 @@ ParseStatus Session::Invalid() {
 }
 
 void Session::DropAll(DropReason reason) {
+  if (held_) DropHeld(reason);
+  held_.reset();
   while (!queue_.empty()) {
     uint32_t index = queue_.front().statement;
     if (index != kNone) {
@@ -143,6 +150,8 @@ void Session::DropAll(DropReason reason) {
 }
 
 void Session::StartSkipping(bool strict) {
+  if (held_) DropHeld(DropReason::kCaptureGap);
+  held_.reset();
   if (pairing_ != Pairing::kSkipping) {
     pairing_ = Pairing::kSkipping;
     strict_ = false;
@@ -233,7 +242,41 @@ void Session::End(Statement& statement, const DatabaseFields& fields, const Move
   exchange.transport_error = transport_error;
   exchange.incomplete = statement.incomplete;
   exchange.database = &fields;
-  sink_.EndExchange(exchange);
+  if (held_) {
+    Hold(exchange, fields);
+  } else {
+    sink_.EndExchange(exchange);
+  }
+}
+
+void Session::Hold(const Exchange& exchange, const DatabaseFields& fields) {
+  if (held_->size() == kMaxHeldEnds) {
+    sink_.DropRequest(exchange.work, DropReason::kCaptureGap);
+    return;
+  }
+  held_->push_back({exchange, fields, std::string(fields.query_text),
+                    std::string(fields.command_tag)});
+}
+
+// The answers up to a ReadyForQuery were those to what was seen, and no others.
+void Session::ReleaseHeld() {
+  if (!held_) return;
+  for (HeldEnd& end : *held_) {
+    end.fields.query_text = end.query_text;
+    end.fields.command_tag = end.command_tag;
+    end.fields.name_space = database_;
+    end.fields.user = user_;
+    end.fields.application_name = application_name_;
+    end.exchange.database = &end.fields;
+    sink_.EndExchange(end.exchange);
+  }
+  held_.reset();
+}
+
+// The batch stays in doubt.
+void Session::DropHeld(DropReason reason) {
+  for (const HeldEnd& end : *held_) sink_.DropRequest(end.exchange.work, reason);
+  held_->clear();
 }
 
 void Session::EndWithTag(Statement& statement, std::string_view text, const Mover& mover) {
@@ -251,6 +294,11 @@ void Session::EndWithTag(Statement& statement, std::string_view text, const Move
 
 void Session::EndWithError(Statement& statement, const ErrorFields& error, bool cut,
                            const Mover& mover) {
+  if (held_) {
+    // See OnBackendFrame.
+    Drop(statement, DropReason::kCaptureGap);
+    return;
+  }
   if (error.sql_state.empty()) {
     Drop(statement, cut ? DropReason::kCaptureGap : DropReason::kInvalid);
     return;
@@ -310,7 +358,14 @@ void Session::ForgetPrepared(const CommandTag& tag, std::string_view text, uint6
 size_t Session::MemorySize() const {
   return sizeof(*this) + frontend_.MemorySize() + backend_.MemorySize() + texts_.MemorySize() +
          statements_.MemorySize() + portals_.MemorySize() + queue_.MemorySize() +
-         database_.capacity() + user_.capacity() + application_name_.capacity();
+         database_.capacity() + user_.capacity() + application_name_.capacity() + HeldSize();
+}
+
+size_t Session::HeldSize() const {
+  if (!held_) return 0;
+  size_t size = held_->capacity() * sizeof(HeldEnd);
+  for (const HeldEnd& end : *held_) size += end.query_text.capacity() + end.command_tag.capacity();
+  return size;
 }
 
 }  // namespace zerotap::postgres

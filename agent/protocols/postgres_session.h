@@ -9,8 +9,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "agent/protocols/postgres_frames.h"
 #include "agent/protocols/postgres_messages.h"
@@ -91,6 +93,10 @@ class Session final : public Parser {
   void EndWithTransportError(Statement& statement, EndReason reason, uint64_t time_ns);
   void End(Statement& statement, const DatabaseFields& fields, const Mover& mover,
            std::string_view transport_error);
+  void Hold(const Exchange& exchange, const DatabaseFields& fields);
+  void ReleaseHeld();
+  void DropHeld(DropReason reason);
+  size_t HeldSize() const;
   void Drop(Statement& statement, DropReason reason);
   void DropAll(DropReason reason);
   void FillFields(const Statement& statement, DatabaseFields& fields) const;
@@ -149,8 +155,18 @@ class Session final : public Parser {
   bool batch_failed_ = false;  // the backend skips up to a Sync that was not sent yet
   bool copy_in_ = false;       // the backend reads COPY data
 
-  static constexpr uint64_t kNoFirstBatch = UINT64_MAX;
-  uint64_t first_batch_ns_ = kNoFirstBatch;  // when the first batch that was seen went out
+  // Joined in the middle, and the backend was not seen to fall silent: the batch that was seen first
+  // may be the rest of one that went out in pieces. Answers to those before are too many for what was
+  // seen, which shows at the ReadyForQuery at the latest: until then nothing of it is told. An error
+  // hides how many answers there are.
+  bool first_batch_ = false;
+  struct HeldEnd {
+    Exchange exchange;
+    DatabaseFields fields;
+    std::string query_text;
+    std::string command_tag;
+  };
+  std::unique_ptr<std::vector<HeldEnd>> held_;  // null: no such batch is under way
 
   bool in_block_ = false;
   bool block_unsure_ = false;  // it may be another one

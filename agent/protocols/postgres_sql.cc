@@ -228,6 +228,24 @@ bool TagFits(std::string_view statement, std::string_view tag) {
   return true;
 }
 
+constexpr std::string_view kCommandsOfSeveralResults[] = {"BASE_BACKUP", "START_REPLICATION"};
+
+std::string_view CommandOfSeveralResults(std::string_view statement) {
+  size_t at = 0;
+  std::string_view word = TakeWord(statement, at);
+  for (std::string_view command : kCommandsOfSeveralResults) {
+    if (SameWord(word, command)) return command;
+  }
+  return {};
+}
+
+bool BeginsLikeCommandOfSeveralResults(std::string_view statement) {
+  for (std::string_view command : kCommandsOfSeveralResults) {
+    if (!statement.empty() && SameWord(statement, command.substr(0, statement.size()))) return true;
+  }
+  return false;
+}
+
 BlockEnd ClassifyBlockEnd(std::string_view statement) {
   size_t at = 0;
   std::string_view first = TakeWord(statement, at);

@@ -35,6 +35,12 @@ std::string_view FirstKeyword(std::string_view statement, char (&buffer)[16]);
 // any.
 bool TagFits(std::string_view statement, std::string_view tag);
 
+// The command, when `statement` is one of replication that is answered by several results with tags of
+// their own. Else empty.
+std::string_view CommandOfSeveralResults(std::string_view statement);
+// Whether it may be one of which only these first bytes are known.
+bool BeginsLikeCommandOfSeveralResults(std::string_view statement);
+
 // What ROLLBACK and COMMIT do to the transaction block.
 enum class BlockEnd { kUnknown, kEnds, kChains, kSavepoint };
 BlockEnd ClassifyBlockEnd(std::string_view statement);

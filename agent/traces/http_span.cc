@@ -59,6 +59,14 @@ struct Server {
   uint16_t port = 0;
 };
 
+// The port that a target of the absolute form (as proxies get it) means when it says none.
+uint16_t ImpliedPort(std::string_view target) {
+  if (target.empty() || target.front() == '/') return 0;
+  size_t end = target.find("://");
+  if (end == std::string_view::npos || end > target.find('/')) return 0;
+  return (target[end - 1] | 0x20) == 's' ? 443 : 80;
+}
+
 // The name the client used where it is known, never the peer's address when a name is.
 Server ServerOf(const Exchange& exchange, const ConnectionFacts& facts) {
   bool is_server = exchange.role == Role::kServer;
@@ -66,6 +74,7 @@ Server ServerOf(const Exchange& exchange, const ConnectionFacts& facts) {
   Server server{authority.host, authority.port};
   if (server.address.empty()) server.address = is_server ? facts.local_address : facts.peer_address;
   if (server.address.empty()) server.address = facts.unix_path;
+  if (server.port == 0) server.port = ImpliedPort(exchange.http->target);
   if (server.port == 0) server.port = is_server ? facts.local_port : facts.peer_port;
   return server;
 }
@@ -132,7 +141,7 @@ void AssembleHttpSpan(const Exchange& exchange, const HttpTexts& texts,
   if (options.legacy_attributes) out.Add(semconv::kHttpMethod, method);
   if (is_server) {
     out.Add(semconv::kUrlScheme, http.scheme);
-    out.Add(semconv::kUrlPath, cut(texts.path));
+    if (!texts.path.empty()) out.Add(semconv::kUrlPath, cut(texts.path));
     if (!texts.query.empty()) out.Add(semconv::kUrlQuery, cut(texts.query));
     if (!http.route.empty()) out.Add(semconv::kHttpRoute, http.route);
   } else {

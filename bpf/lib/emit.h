@@ -317,16 +317,21 @@ static __noinline int zt_emit_segments(const struct zt_call *call, struct zt_con
 	return 0;
 }
 
-/* Makes the verifier forget what it knows of the values, so that it need not follow every
- * combination of them: to each comes a 0 of which it does not know that it is one. */
+/* Makes the verifier forget what it knows of a piece's values, so that it need not follow every
+ * combination of them: to each comes a 0 of which it does not know that it is one. Each in the width
+ * that it was written in: a wider load would have to wait until the stores are through. */
 static __always_inline void zt_forget_values(struct zt_call *call)
 {
-	zt_u64 zero = *(volatile zt_u64 *)&zt_zero;
-	volatile zt_u64 *words = (volatile zt_u64 *)call;
-	_Static_assert(sizeof(*call) % sizeof(*words) == 0, "zt_call");
-#pragma unroll
-	for (zt_u32 index = 0; index < sizeof(*call) / sizeof(*words); index++)
-		words[index] += zero;
+	zt_u32 zero = *(volatile zt_u32 *)&zt_zero;
+	*(volatile zt_u64 *)&call->buffer += zero;
+	*(volatile zt_u32 *)&call->segments += zero;
+	*(volatile zt_u32 *)&call->length += zero;
+	*(volatile zt_u32 *)&call->skip += zero;
+	*(volatile zt_u32 *)&call->piece += zero;
+	*(volatile zt_u32 *)&call->head += zero;
+	*(volatile zt_u32 *)&call->tail += zero;
+	*(volatile zt_u32 *)&call->left += zero;
+	*(volatile zt_u8 *)&call->flags += zero;
 }
 
 /* The records before the last of a transfer of which more is wanted than one record holds; the last

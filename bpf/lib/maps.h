@@ -16,8 +16,6 @@ const volatile zt_u32 zt_ring_bytes __weak = 16 << 20; /* of each ring */
 /* Which CPUs share a ring: CPU >> shift & mask is its number. A mask of 0: there is one for all. */
 const volatile zt_u32 zt_ring_mask __weak = 0;
 const volatile zt_u32 zt_ring_shift __weak = 0;
-/* The hooks give no registers: each transfer finds those of its task (tier A). */
-const volatile bool zt_finds_registers __weak = false;
 
 /* Set once everything is attached and the sockets that existed before are known: a unix socket first
  * seen later than that is a new one. Transfers are told of from then on, so that the hooks of both

@@ -441,76 +441,74 @@ static __always_inline zt_u32 zt_use_registers(struct zt_call *call, struct task
 	return kind & 0xf;
 }
 
+static __always_inline void zt_take_call(struct zt_call *call, zt_u64 socket_address, zt_u64 what,
+					 zt_u64 sizes)
+{
+	__builtin_memset(call, 0, sizeof(*call));
+	call->sk = (struct sock *)socket_address;
+	call->direction = (what >> 8) & 1;
+	call->flags = what >> 16;
+	call->message_flags = what >> 32;
+	call->limit = what >> ZT_WHAT_LIMIT_SHIFT & 3;
+	call->length = sizes;
+	call->behind = sizes >> 32;
+}
+
+/* A transfer that is wanted, of a connection that is known. `address`, `count`: where its bytes are,
+ * as `kind` has it. */
+static __always_inline void zt_handle(struct zt_call *call, struct zt_connection *connection,
+				      zt_u32 kind, zt_u64 address, zt_u64 count)
+{
+	if (!zt_begin(call, connection))
+		return;
+	switch (kind) {
+	case ZT_CALL_BYTES:
+		call->buffer = address;
+		call->empty_request = !count;
+		break;
+	case ZT_CALL_SEGMENTS:
+		zt_use_segments(call, address, count);
+		break;
+	case ZT_CALL_MESSAGE:
+		zt_use_message(call, address);
+		break;
+	case ZT_CALL_MESSAGES:
+		zt_use_next_message(call, connection, address, count);
+		break;
+	default:
+		call->flags |= ZT_DATA_NO_PAYLOAD;
+	}
+	if (!call->length) {
+		if (!zt_is_end(call))
+			return;
+		call->flags |= ZT_DATA_EOF;
+		call->flags &= ~ZT_DATA_NO_PAYLOAD;
+	} else if (call->direction == ZT_DIRECTION_INGRESS && (call->message_flags & MSG_TRUNC) &&
+		   connection->family != AF_UNIX) {
+		call->flags |= ZT_DATA_NO_PAYLOAD; /* TCP threw the bytes away */
+	}
+	zt_emit_data(call, connection);
+	zt_charge_sampled(call);
+}
+
 /*
- * One transfer. A global function of numbers, so that it is verified once, whatever its callers
- * know of the values. `what`: kind | direction << 8 | ZT_DATA_* << 16 | ZT_WHAT_* | MSG_* << 32.
- * `sizes`: length | bytes of the same call behind them << 32. `address`, `count`: where the bytes
- * are, as `kind` has it; where zt_finds_registers is set it asks the registers itself, once it is
- * known that anybody wants to hear of it. 1: the socket has no state yet.
+ * One transfer of a system call (tier B). A global function of numbers, so that it is verified once,
+ * whatever its callers know of the values. `what`: kind | direction << 8 | ZT_DATA_* << 16 |
+ * ZT_WHAT_* | MSG_* << 32. `sizes`: length | bytes of the same call behind them << 32. 1: the
+ * socket has no state yet.
  */
 __noinline int zt_transfer(zt_u64 socket_address, zt_u64 what, zt_u64 sizes, zt_u64 address,
 			   zt_u64 count)
 {
 	struct zt_call call;
-	zt_u32 kind = what & 0xf;
-	__builtin_memset(&call, 0, sizeof(call));
-	call.sk = (struct sock *)socket_address;
-	call.direction = (what >> 8) & 1;
-	call.flags = what >> 16;
-	call.message_flags = what >> 32;
-	call.limit = what >> ZT_WHAT_LIMIT_SHIFT & 3;
-	call.length = sizes;
-	call.behind = sizes >> 32;
+	zt_take_call(&call, socket_address, what, sizes);
 	struct zt_connection *connection = zt_find_wanted(&call, what & ZT_WHAT_OWN_PROCESS);
 	if (!connection)
 		return call.unknown;
-	if (zt_finds_registers) {
-		struct task_struct *task = bpf_get_current_task_btf();
-		struct zt_syscall syscall;
-		kind = zt_use_registers(&call, task, &syscall);
-		address = syscall.argument[1];
-		count = syscall.argument[2];
-		call.tgid = task->tgid;
-		call.tid = task->pid;
-		/* An empty message counts among the others of its call. */
-		if (!call.length && call.direction == ZT_DIRECTION_EGRESS &&
-		    kind != ZT_CALL_MESSAGES)
-			return 0;
-	} else {
-		zt_u64 ids = bpf_get_current_pid_tgid();
-		call.tgid = ids >> 32;
-		call.tid = (zt_u32)ids;
-	}
-	if (!zt_begin(&call, connection))
-		return 0;
-	switch (kind) {
-	case ZT_CALL_BYTES:
-		call.buffer = address;
-		call.empty_request = !count;
-		break;
-	case ZT_CALL_SEGMENTS:
-		zt_use_segments(&call, address, count);
-		break;
-	case ZT_CALL_MESSAGE:
-		zt_use_message(&call, address);
-		break;
-	case ZT_CALL_MESSAGES:
-		zt_use_next_message(&call, connection, address, count);
-		break;
-	default:
-		call.flags |= ZT_DATA_NO_PAYLOAD;
-	}
-	if (!call.length) {
-		if (!zt_is_end(&call))
-			return 0;
-		call.flags |= ZT_DATA_EOF;
-		call.flags &= ~ZT_DATA_NO_PAYLOAD;
-	} else if (call.direction == ZT_DIRECTION_INGRESS && (call.message_flags & MSG_TRUNC) &&
-		   connection->family != AF_UNIX) {
-		call.flags |= ZT_DATA_NO_PAYLOAD; /* TCP threw the bytes away */
-	}
-	zt_emit_data(&call, connection);
-	zt_charge_sampled(&call);
+	zt_u64 ids = bpf_get_current_pid_tgid();
+	call.tgid = ids >> 32;
+	call.tid = (zt_u32)ids;
+	zt_handle(&call, connection, what & 0xf, address, count);
 	return 0;
 }
 
@@ -540,6 +538,31 @@ static __always_inline zt_u64 zt_what(zt_u32 kind, zt_u8 direction, zt_u8 flags,
 {
 	return (kind & 0xf) | (zt_u64)direction << 8 | (zt_u64)flags << 16 |
 	       (zt_u64)message_flags << 32;
+}
+
+/* One transfer that a hook inside the call tells of (tier A). The registers are asked once it is
+ * known that anybody wants to hear of it. All in one function: a call and its return cost more than
+ * most of what is done here. */
+static __always_inline void zt_transfer_of(struct task_struct *task, zt_u64 socket_address,
+					   zt_u64 what, zt_u32 length)
+{
+	struct zt_call call;
+	zt_take_call(&call, socket_address, what, length);
+	struct zt_connection *connection = zt_find_wanted(&call, what & ZT_WHAT_OWN_PROCESS);
+	if (!connection && call.unknown) {
+		zt_meet(socket_address, what, length);
+		connection = zt_find_wanted(&call, what & ZT_WHAT_OWN_PROCESS);
+	}
+	if (!connection)
+		return;
+	struct zt_syscall syscall;
+	zt_u32 kind = zt_use_registers(&call, task, &syscall);
+	call.tgid = task->tgid;
+	call.tid = task->pid;
+	/* An empty message counts among the others of its call. */
+	if (!call.length && call.direction == ZT_DIRECTION_EGRESS && kind != ZT_CALL_MESSAGES)
+		return;
+	zt_handle(&call, connection, kind, syscall.argument[1], syscall.argument[2]);
 }
 
 #endif

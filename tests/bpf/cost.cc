@@ -1,11 +1,9 @@
 // What the kernel side costs: nanoseconds of BPF program time per socket call, by the kernel's own
 // account, and what a call takes with and without it. Usage: bpf_cost [a|b]. Reads its own traffic
-// only. bpf_cost rings: what two CPUs that write at once cost each other.
+// only. bpf_cost rings: what two CPUs that write at once cost each other. bpf_cost floor: what of it
+// no program can do without.
 #include <bpf/bpf.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sched.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,62 +14,11 @@
 #include <thread>
 #include <vector>
 
-#include "agent/base/clock.h"
-#include "agent/base/unique_fd.h"
 #include "agent/capture/bpf_capture.h"
+#include "tests/bpf/cost_calls.h"
 
 namespace zerotap {
 namespace {
-
-constexpr int kBatch = 100;
-constexpr int kBatches = 600;
-
-struct Pair {
-  UniqueFd first;
-  UniqueFd second;
-};
-
-Pair UnixPair() {
-  int fds[2] = {-1, -1};
-  ::socketpair(AF_UNIX, SOCK_STREAM, 0, fds);
-  return {UniqueFd(fds[0]), UniqueFd(fds[1])};
-}
-
-Pair TcpPair() {
-  UniqueFd listener(::socket(AF_INET, SOCK_STREAM, 0));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof(address);
-  ::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), size);
-  ::listen(listener.get(), 1);
-  ::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size);
-  Pair pair;
-  pair.first.Reset(::socket(AF_INET, SOCK_STREAM, 0));
-  ::connect(pair.first.get(), reinterpret_cast<sockaddr*>(&address), size);
-  pair.second.Reset(::accept(listener.get(), nullptr, nullptr));
-  int one = 1;
-  ::setsockopt(pair.first.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-  return pair;
-}
-
-// Nanoseconds (tenth percentile, the machine may be busy) of a call (half of them sends, half
-// receives).
-double RunCalls(const Pair& pair, size_t size, BpfCapture* capture) {
-  std::vector<char> bytes(size, 'x');
-  std::vector<double> batches;
-  for (int batch = 0; batch < kBatches; ++batch) {
-    uint64_t begin = MonotonicNs();
-    for (int i = 0; i < kBatch; ++i) {
-      if (::write(pair.first.get(), bytes.data(), size) < 0) std::abort();
-      if (::read(pair.second.get(), bytes.data(), size) < 0) std::abort();
-    }
-    batches.push_back(static_cast<double>(MonotonicNs() - begin) / (2.0 * kBatch));
-    if (capture != nullptr) (void)capture->Drain(0, [](ByteSpan) {});
-  }
-  std::nth_element(batches.begin(), batches.begin() + kBatches / 10, batches.end());
-  return batches[kBatches / 10];
-}
 
 struct Sum {
   uint64_t runs = 0;
@@ -160,6 +107,7 @@ int Main(int argc, char** argv) {
     options.exclude_self = false;
     return CompareRings(options);
   }
+  if (argc > 1 && std::strcmp(argv[1], "floor") == 0) return MeasureFloor();
   std::vector<Pair> pairs;
   const char* names[] = {"unix", "tcp"};
   pairs.push_back(UnixPair());
@@ -178,17 +126,20 @@ int Main(int argc, char** argv) {
   std::printf("tier %s by %s\n%-6s %-28s %10s %10s %10s\n",
               (*capture)->report().tier == CaptureTier::kA ? "A" : "B",
               (*capture)->report().attach_form.c_str(), "", "", "program ns", "call ns", "bare ns");
-  auto measure = [&](int which, const char* what, size_t size) {
-    double call = RunCalls(pairs[which], size, capture->get());
+  auto measure = [&](int which, const char* what, size_t size, bool gathered = false) {
+    auto drain = [&capture] { (void)(*capture)->Drain(0, [](ByteSpan) {}); };
+    double call = RunCalls(pairs[which], size, drain, gathered);
     UniqueFd statistics(::bpf_enable_stats(BPF_STATS_RUN_TIME));
     Sum before = ProgramTime(**capture);
-    RunCalls(pairs[which], size, capture->get());
+    RunCalls(pairs[which], size, drain, gathered);
     Sum after = ProgramTime(**capture);
     double runs = static_cast<double>(std::max<uint64_t>(1, after.runs - before.runs));
     std::printf("%-6s %-28s %10.0f %10.0f %10.0f\n", names[which], what,
                 static_cast<double>(after.time - before.time) / runs, call, bare[which]);
   };
   for (int which : {0, 1}) {
+    // As the agent does with whom it watches: it spares the hooks a lookup.
+    (*capture)->SetProcessPolicy(static_cast<uint32_t>(::getpid()), ZT_PROCESS_TRACE);
     // Learn the connections' numbers from their records.
     std::vector<uint64_t> ids;
     auto learn = [&ids](ByteSpan record) {
@@ -210,6 +161,7 @@ int Main(int argc, char** argv) {
     };
     verdict(ZT_VERDICT_ALL);
     measure(which, "256 B captured", 256);
+    measure(which, "256 B captured, sent in two", 256, true);
     verdict(ZT_VERDICT_HEADS);
     measure(which, "256 B, length only", 256);
     verdict(ZT_VERDICT_IGNORE);

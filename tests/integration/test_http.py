@@ -176,6 +176,8 @@ class Framing(HttpCase):
                 client.close(n)
                 (span, server), = self.pairs_of(client, 1)
                 self.assertEqual((span.http_status, server.http_status), (status, status))
+                url, path = ("http://example.test/upgrade", "/upgrade") if method == "GET" else ("http://example.test:443", None)
+                self.assertEqual((span.attributes["url.full"], server.attributes.get("url.path")), (url, path))
 
     def test_response_before_the_request_is_complete(self):
         client, n = self.client()

@@ -4,10 +4,11 @@ the spans of both sides must say the same, statement by statement, call by call,
 import collections
 import os
 import re
+import signal
 import unittest
 
 import prepare
-from harness import APPS, CLIENT, ERROR, PYTHON, SERVER, Agent, Case, wait_until
+from harness import APPS, CLIENT, ERROR, PYTHON, SERVER, SYSTEM_PYTHON, Agent, Case, tail, wait_until
 from servers import Postgres
 
 CANARY = "literal-canary-4711"
@@ -167,6 +168,70 @@ class Programs(PostgresCase):
         spans = self.psql("SELECT repeat('x', 1000) FROM generate_series(1, 100000)", "-o", "/dev/null", name="large")
         self.assertEqual([s.rows for s in spans], [100000])
 
+    def test_a_cancelled_statement(self):
+        """The connection that asks for the end of another's statement has no statement of its own."""
+        self.postgres.create_database("cancelled")
+        client = self.workspace.start([f"{self.postgres.programs}/psql", "-X", "-h", "127.0.0.1", "-p", self.postgres.port, "-U",
+                                       "postgres", "-d", "cancelled", "-c", f"SELECT pg_sleep(60), '{CANARY}'"], "psql")
+        wait_until(lambda: self.postgres.query("SELECT 1 FROM pg_stat_activity WHERE datname = 'cancelled' AND "
+                                               "wait_event = 'PgSleep'"), "the statement does not run")
+        client.send_signal(signal.SIGINT)
+        self.assertNotEqual(client.wait(10), 0)
+        span, = self.agent.expect(lambda s: s.pid == client.pid, 1)
+        server, = self.agent.expect(lambda s: s.parent == span.span_id, 1, settle=0)
+        self.assert_pairs([server], [span])
+        self.assertEqual(self.errors([span, server]), ["57014", "57014"])
+        self.assertEqual(span.text, "SELECT pg_sleep(?), ?")
+
+    def test_function_calls(self):
+        """Large objects: libpq calls the server's functions, one message each, in a message of their own kind."""
+        self.postgres.create_database("functions")
+        program = self.workspace.file("functions.py")
+        with open(program, "w") as file:
+            file.write(f"""
+import ctypes
+pq = ctypes.CDLL("libpq.so.5")
+pq.PQconnectdb.restype = pq.PQexec.restype = ctypes.c_void_p
+connection = ctypes.c_void_p(pq.PQconnectdb(b"{self.postgres.dsn('functions')}"))
+pq.PQexec(connection, b"BEGIN")
+large = pq.lo_creat(connection, 0x60000)
+handle = pq.lo_open(connection, large, 0x60000)
+assert pq.lo_write(connection, handle, b"{CANARY}" * 4000, {len(CANARY)} * 4000) == {len(CANARY)} * 4000
+assert pq.lo_lseek(connection, handle, 0, 0) == 0
+assert pq.lo_read(connection, handle, ctypes.create_string_buffer(100000), 100000) == {len(CANARY)} * 4000
+assert pq.lo_close(connection, handle) == 0
+assert pq.lo_unlink(connection, large) == 1
+pq.PQexec(connection, b"COMMIT")
+""")
+        client = self.workspace.start([SYSTEM_PYTHON, program], "functions")
+        self.assertEqual(client.wait(20), 0, tail(client.log_path))
+        # BEGIN, a query for the functions' numbers, seven calls, COMMIT.
+        spans = self.agent.expect(lambda s: s.pid == client.pid, 10)
+        servers = self.agent.expect(lambda s: s.parent in {c.span_id for c in spans}, 10, settle=0)
+        self.assert_pairs(servers, spans)
+        calls = [s for s in spans if not s.text]
+        self.assertEqual([(s.status, s.attributes["db.namespace"]) for s in calls], [(0, "functions")] * 7)
+        self.assertEqual(len({s.attributes["zerotap.db.transaction.id"] for s in calls}), 1)
+        for span in spans + servers:
+            self.assertNotIn(CANARY, span.raw)
+
+    def test_replication_commands_are_one_statement_each(self):
+        """A base backup sends several results for one command, and a standby's stream is copied both ways."""
+        client = self.workspace.start([f"{self.postgres.programs}/pg_basebackup", "-h", "127.0.0.1", "-p", self.postgres.port,
+                                       "-U", "postgres", "-D", self.workspace.file("backup"), "-X", "stream", "-c", "fast"],
+                                      "pg_basebackup")
+        self.assertEqual(client.wait(60), 0, tail(client.log_path))
+        spans = self.agent.expect(lambda s: s.service == "pg_basebackup" and s.kind == CLIENT, 8)
+        self.assertEqual(sorted(s.text.split()[0] for s in spans),
+                         ["BASE_BACKUP", "CREATE_REPLICATION_SLOT", "IDENTIFY_SYSTEM", "IDENTIFY_SYSTEM", "SHOW", "SHOW", "SHOW",
+                          "START_REPLICATION"])
+        self.assertEqual({s.name for s in spans if s.name.isupper()},
+                         {"BASE_BACKUP", "CREATE_REPLICATION_SLOT", "IDENTIFY_SYSTEM", "START_REPLICATION"})
+        servers = self.agent.expect(lambda s: s.parent in {c.span_id for c in spans}, 8, settle=0)
+        self.assert_pairs(servers, spans)
+        backends = {s.pid for s in servers}
+        self.assertEqual(len(self.agent.spans(lambda s: s.pid in backends)), 8)
+
     def pgbench(self, mode):
         name = f"pgbench_{mode}"
         pid, database = self.run_client(name, ["sh", "-c", " && ".join(
@@ -234,6 +299,45 @@ time.sleep(1)
         self.assertEqual([s.text for s in spans[:5]], [""] * 5)
         self.assertEqual([s.rows for s in spans], [1] * 6)
         self.assertEqual(spans[0].name, "SELECT")
+        agent.stop()
+
+
+class OlderInPieces(Case):
+    """An older connection whose client sends each message of a batch in a write of its own, as node-postgres does."""
+
+    def test_the_first_batch_that_is_seen_counts(self):
+        postgres = Postgres(self.workspace)
+        postgres.create_database("pieces")
+        program = self.workspace.file("pieces.js")
+        gate = self.workspace.file("pieces-gate")
+        with open(program, "w") as file:
+            file.write(f"""
+const fs = require('fs');
+const {{Client}} = require('{os.path.join(prepare.NODE_FOLDER, "node_modules", "pg")}');
+async function main() {{
+  const client = new Client({{host: '127.0.0.1', port: {postgres.port}, database: 'pieces', user: 'postgres'}});
+  await client.connect();
+  client.connection.stream.cork = client.connection.stream.uncork = () => {{}};
+  const go = (i) => client.query('SELECT name FROM items WHERE id = $1', [i]);
+  await go(1);
+  fs.writeFileSync('{gate}.ready', '');
+  while (!fs.existsSync('{gate}')) await new Promise((resolve) => setTimeout(resolve, 10));
+  for (let i = 1; i <= 3; i++) await go(i);
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  await client.end();
+}}
+main();
+""")
+        process = self.workspace.start(["node", program], "pieces")
+        wait_until(lambda: os.path.exists(gate + ".ready"), "no connection")
+        agent = Agent(self.workspace)
+        open(gate, "w").close()
+        spans = agent.expect(lambda s: s.pid == process.pid and s.kind == CLIENT, 3)
+        ids = {s.span_id for s in spans}
+        servers = agent.expect(lambda s: s.kind == SERVER and s.parent in ids, 3, settle=0)
+        self.assert_pairs(servers, spans)
+        self.assertEqual([s.text for s in spans + servers], ["SELECT name FROM items WHERE id = $1"] * 6)
+        self.assertEqual([s.rows for s in spans], [1] * 3)
         agent.stop()
 
 

@@ -17,6 +17,7 @@
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <vector>
 
 #include "agent/base/clock.h"
@@ -72,12 +73,20 @@ class Reader {
     if (header.kind == ZT_EVENT_PROCESS_EXEC && record.size() >= sizeof(zt_process_exec_event)) {
       OnExec(*reinterpret_cast<const zt_process_exec_event*>(record.data()));
     } else if (header.kind == ZT_EVENT_PROCESS_EXIT) {
-      capture_.ForgetProcess(reinterpret_cast<const zt_process_exit_event*>(record.data())->tgid);
+      const uint32_t tgid = reinterpret_cast<const zt_process_exit_event*>(record.data())->tgid;
+      decided_.erase(tgid);
+      capture_.ForgetProcess(tgid);
     } else if (header.kind == ZT_EVENT_DATA && mode_ != ZT_VERDICT_DETECT) {
       ++data_records;
       // As seldom as the agent repeats its verdicts, and at once for who is new.
       if (data_records % 64 == 0) Decide(record);
     } else if (header.kind == ZT_EVENT_CONNECTION_OPENED && mode_ != ZT_VERDICT_DETECT) {
+      const uint32_t tgid =
+          reinterpret_cast<const zt_connection_opened_event*>(record.data())->tgid;
+      // What the kernel side is told of whom it watches spares it a lookup.
+      if (tgid != 0 && decided_.insert(tgid).second) {
+        capture_.SetProcessPolicy(tgid, ZT_PROCESS_TRACE);
+      }
       Decide(reinterpret_cast<const zt_connection_opened_event*>(record.data())->connection_id);
     }
   }
@@ -101,14 +110,18 @@ class Reader {
     std::string_view path(exec.filename, ::strnlen(exec.filename, sizeof(exec.filename)));
     path.remove_prefix(path.rfind('/') + 1);
     capture_.ForgetProcess(exec.tgid);
+    decided_.erase(exec.tgid);
     for (const std::string& name : ignored_) {
-      if (path == name) capture_.SetProcessPolicy(exec.tgid, ZT_PROCESS_IGNORE);
+      if (path != name) continue;
+      capture_.SetProcessPolicy(exec.tgid, ZT_PROCESS_IGNORE);
+      decided_.insert(exec.tgid);
     }
   }
 
   BpfCapture& capture_;
   const std::vector<std::string> ignored_;
   const zt_verdict_mode mode_;
+  std::unordered_set<uint32_t> decided_;  // processes that have a policy
 };
 
 int Fail(const std::string& message) {

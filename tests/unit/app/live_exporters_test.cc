@@ -164,6 +164,72 @@ TEST_F(LiveExportersTest, ACorrectedEndpointGetsWhatWaited) {
   }
 }
 
+// One collection of two points.
+std::vector<Metric> Collection() {
+  static constexpr MetricDescriptor kThings{"shop.things", "1", "Things"};
+  auto resource = std::make_shared<Resource>();
+  resource->service_name = "shop";
+  std::vector<Metric> metrics(1);
+  metrics[0].descriptor = &kThings;
+  metrics[0].resource = resource;
+  NumberPoint point;
+  point.value = int64_t{1};
+  metrics[0].numbers = {point, point};
+  return metrics;
+}
+
+TEST_F(LiveExportersTest, ACorrectedEndpointGetsThePointsThatWaited) {
+  testing::FakeReply busy;
+  busy.status = 503;
+  FakeCollector wrong;
+  wrong.Script({}, busy);
+  FakeCollector right;
+  Config first = ExportingTo(wrong);
+  Config second = ExportingTo(right);
+  first.exports.metrics = second.exports.metrics = {"otlp"};
+  auto created = LiveExporters::Create(first, ledger_);
+  ASSERT_TRUE(created);
+  LiveExporters& exporters = **created;
+  auto sum = [&](uint64_t ExporterCounts::*field) {
+    uint64_t result = 0;
+    for (const ExporterCounts& counts : exporters.Counts()) result += counts.*field;
+    return result;
+  };
+  exporters.PushMetrics(Collection());
+  ASSERT_TRUE(WaitFor([&] { return sum(&ExporterCounts::retries) > 0; }));
+  for (int i = 0; i < 3; ++i) exporters.PushMetrics(Collection());
+  ASSERT_TRUE(Replace(exporters, second, 200ms));
+  exporters.PushMetrics(Collection());
+  EXPECT_TRUE(WaitFor([&] { return sum(&ExporterCounts::exported) == 10; }));
+  exporters.Shutdown(std::chrono::steady_clock::now() + 5s);
+  EXPECT_EQ(sum(&ExporterCounts::exported), 10u);
+  EXPECT_EQ(sum(&ExporterCounts::failed) + sum(&ExporterCounts::dropped) +
+                sum(&ExporterCounts::queued),
+            0u);
+  EXPECT_EQ(right.requests().size(), 5u);
+}
+
+TEST_F(LiveExportersTest, PointsOfAnExporterThatIsGoneAreCountedAsStopped) {
+  testing::FakeReply busy;
+  busy.status = 503;
+  FakeCollector wrong;
+  wrong.Script({}, busy);
+  Config first = ExportingTo(wrong);
+  first.exports.metrics = {"otlp"};
+  auto created = LiveExporters::Create(first, ledger_);
+  ASSERT_TRUE(created);
+  for (int i = 0; i < 3; ++i) (*created)->PushMetrics(Collection());
+  ASSERT_TRUE(Replace(**created, ExportingTo(wrong), 200ms));  // without metrics
+  EXPECT_TRUE(WaitFor([&] {
+    for (const ExporterCounts& counts : (*created)->Counts()) {
+      auto stopped = counts.losses.find("stopped");
+      if (stopped != counts.losses.end() && stopped->second == 6 && counts.failed == 6) return true;
+    }
+    return false;
+  }));
+  (*created)->Shutdown(std::chrono::steady_clock::now() + 5s);
+}
+
 // Nobody can say whether the receiver took them.
 TEST_F(LiveExportersTest, WhatAFormerReceiverMayHaveIsNotSentAgain) {
   testing::FakeReply silent;

@@ -585,5 +585,28 @@ TEST_F(PipelineLoopTest, ReplayOfTheRecordingGivesTheSameSpans) {
   }
 }
 
+// With rules that leave it out, the recording says so too.
+TEST_F(PipelineLoopTest, ReplayLeavesOutWhoWasLeftOut) {
+  traced_ = false;
+  options_.wall_offset_ns = RealtimeMinusMonotonicNs();
+  auto recording = RecordingWriter::Create(path_, {5, options_.wall_offset_ns});
+  ASSERT_TRUE(recording.has_value());
+  Create(std::move(*recording));
+  loop_->Start();
+  source_.Put(Data(ZT_DIRECTION_INGRESS, 0, kRequest));  // of a connection older than the agent
+  source_.Put(Data(ZT_DIRECTION_EGRESS, 0, kResponse));
+  ASSERT_TRUE(WaitFor([this] { return loop_->Snapshot().requests.filtered() == 1; }));
+  loop_->Stop();
+  EXPECT_EQ(spans(), 0u);
+  loop_.reset();
+  LedgerCounts total;
+  Status status = ReplayFile(
+      path_, options_.pipeline, [](std::vector<Span>&& spans) { EXPECT_TRUE(spans.empty()); },
+      [&](Pipeline& pipeline) { total = pipeline.ledger().Total(); });
+  ASSERT_TRUE(status.has_value()) << status.error().message;
+  EXPECT_EQ(total.seen, 1u);
+  EXPECT_EQ(total.filtered(), 1u);
+}
+
 }  // namespace
 }  // namespace zerotap

@@ -295,6 +295,16 @@ TEST(ConsoleOutputTest, StopEndsAStalledWrite) {
   stopper.join();
 }
 
+// The column is narrow, and both begin alike.
+TEST(ConsoleSpanTest, AClosedAndAResetConnectionAreToldApart) {
+  for (std::string_view how : {"closed", "reset"}) {
+    Span span = MakeSpan(1, MakeResource("cart"), "GET");
+    span.status = SpanStatus::kError;
+    span.attributes.Add(semconv::kErrorType, "connection_" + std::string(how));
+    EXPECT_EQ(MakeConsoleLine(span, 80).status, how);
+  }
+}
+
 TEST(FormatDurationTest, ThreeDigitsAndAUnit) {
   EXPECT_EQ(FormatSpanDuration(0), "0 µs");
   EXPECT_EQ(FormatSpanDuration(87'400), "87 µs");
@@ -335,7 +345,7 @@ TEST(RedSummaryTest, DeltasAddUpAndErrorsAreCounted) {
   EXPECT_EQ(rows[0].operation, "GET /a");
   EXPECT_EQ(rows[0].count, 200u);
   EXPECT_EQ(rows[0].errors, 20u);
-  EXPECT_NEAR(rows[0].p50_seconds, 0.005 * 100 / 160, 1e-9);
+  EXPECT_NEAR(rows[0].mean_seconds, 4 * 0.25 / 200, 1e-9);
   EXPECT_NEAR(rows[0].p95_seconds, 0.01 + 0.09 * 0.5, 1e-9);
   EXPECT_TRUE(summary.Take().empty());
 }
@@ -356,7 +366,41 @@ TEST(RedSummaryTest, CumulativeCountsBecomeDifferences) {
   metric.histograms[0].start_unix_ns += 5;  // began anew
   metric.histograms[0].bucket_counts = {3, 0, 0, 0, 0};
   summary.Add({&metric, 1});
-  EXPECT_EQ(summary.Take()[0].count, 3u);
+  rows = summary.Take();
+  EXPECT_EQ(rows[0].count, 3u);
+  EXPECT_NEAR(rows[0].mean_seconds, 0.25 / 3, 1e-9);
+  metric.histograms[0].bucket_counts = {5, 0, 0, 0, 0};
+  metric.histograms[0].sum = 0.254;
+  summary.Add({&metric, 1});
+  EXPECT_NEAR(summary.Take()[0].mean_seconds, 0.002, 1e-9) << "of the interval, not of all time";
+}
+
+// Requests on one host take microseconds, and the first bucket of the conventions ends at 5 ms.
+TEST(RedSummaryTest, TheFirstBucketDoesNotMakeFastRequestsSlow) {
+  RedSummary summary;
+  Metric metric =
+      HistogramMetric(MakeResource("cart"), {4, 0, 0, 0, 0}, false, Temporality::kCumulative);
+  metric.histograms[0].sum = 400e-6;
+  metric.histograms[0].min = 60e-6;
+  metric.histograms[0].max = 160e-6;
+  summary.Add({&metric, 1});
+  auto rows = summary.Take();
+  EXPECT_NEAR(rows[0].mean_seconds, 100e-6, 1e-12);
+  EXPECT_NEAR(rows[0].p95_seconds, 155e-6, 1e-12);
+}
+
+TEST(RedSummaryTest, TheLastBucketEndsAtTheSlowestRequest) {
+  RedSummary summary;
+  Metric metric =
+      HistogramMetric(MakeResource("cart"), {0, 0, 0, 0, 10}, false, Temporality::kDelta);
+  metric.histograms[0].min = 20;
+  metric.histograms[0].max = 40;
+  summary.Add({&metric, 1});
+  EXPECT_NEAR(summary.Take()[0].p95_seconds, 39, 1e-9);
+  metric.histograms[0].has_extremes = false;
+  metric.histograms[0].min = metric.histograms[0].max = 0;
+  summary.Add({&metric, 1});
+  EXPECT_NEAR(summary.Take()[0].p95_seconds, 1, 1e-9) << "its lower bound is all that is known";
 }
 
 // A resource that comes later must not be taken for one that is gone, by its address.
@@ -383,6 +427,8 @@ TEST(RedSummaryTest, ExponentialHistogramsMayLowerTheirScale) {
   point.positive_offset = -4;  // buckets -4..-1 at base sqrt(2)
   point.positive_counts = {1, 1, 1, 1};
   point.zero_count = 1;
+  point.min = 0;
+  point.max = 2;
   metric.exponential_histograms = {point};
   summary.Add({&metric, 1});
   EXPECT_EQ(summary.Take()[0].count, 5u);
@@ -392,7 +438,7 @@ TEST(RedSummaryTest, ExponentialHistogramsMayLowerTheirScale) {
   summary.Add({&metric, 1});
   auto rows = summary.Take();
   EXPECT_EQ(rows[0].count, 7u);
-  EXPECT_NEAR(rows[0].p50_seconds, 1.5, 1e-9);
+  EXPECT_NEAR(rows[0].p95_seconds, 1.95, 1e-9);
 }
 
 TEST(RedSummaryTest, IgnoresWhatIsNotARequestDuration) {
@@ -422,9 +468,9 @@ TEST(ConsoleMetricTest, GoldenTableEveryInterval) {
   exporter.Export(metrics);
   EXPECT_EQ(fixture.pipe.Read(),
             "LAST 10 s     SERVICE                 OPERATION                                       "
-            "    RATE    ERRORS      ~P50      ~P95\n"
+            "    RATE    ERRORS      MEAN      ~P95\n"
             "              cart                    ← GET /a                                        "
-            "  20.0/s    10.0 %   2.78 ms   55.0 ms\n");
+            "  20.0/s    10.0 %   5.00 ms   55.0 ms\n");
   fixture.now_ns += 10 * kSecond;
   exporter.Export({});
   EXPECT_EQ(fixture.pipe.Read(), "") << "no table without requests";

@@ -37,6 +37,7 @@ class PipelineChangeTest : public ::testing::Test {
   void Start(const PipelineOptions& options) {
     options_ = options;
     auto created = Pipeline::Create(options, control_, [this](uint32_t tgid) {
+      if (unknown_.contains(tgid)) return std::optional<TracedProcess>();
       TracedProcess process;
       process.tgid = tgid;
       process.traced = !excluded_.contains(tgid);
@@ -114,6 +115,7 @@ class PipelineChangeTest : public ::testing::Test {
   FakeControl control_;
   PipelineOptions options_;
   std::set<uint32_t> excluded_;
+  std::set<uint32_t> unknown_;
   bool renamed_ = false;
   uint64_t now_ns_ = kSecond;
   uint64_t next_id_ = 50000;
@@ -349,6 +351,39 @@ TEST_F(PipelineChangeTest, AProcessThatExportsMetricsGetsNoneOfOursButItsSpans) 
   std::vector<Metric> metrics;
   pipeline_->CollectMetrics(1, metrics);
   EXPECT_TRUE(metrics.empty());
+}
+
+// Rules that leave out who is gone unseen come and go.
+TEST_F(PipelineChangeTest, AnUnknownProcessIsLeftOutAndTakenInAsTheRulesSay) {
+  unknown_ = {100};
+  ConnectionEnd server = End(2, 100, ZT_ROLE_SERVER);
+  Feed(server.Opened(Now()));
+  Serve(server, Get("/traced"));
+  std::vector<Span> spans = SettledSpans();
+  ASSERT_EQ(spans.size(), 1u);
+  EXPECT_EQ(spans[0].resource->service_name, "unknown_service");
+  Feed(server.Read(Now(), Get("/in-flight")));
+
+  unknown_.clear();
+  excluded_ = {100};
+  Change(true);
+  EXPECT_EQ(control_.policies[100], ZT_PROCESS_IGNORE);
+  Feed(server.Send(Now(), kResponse));
+  EXPECT_TRUE(SettledSpans().empty());
+  EXPECT_EQ(Filtered(FilterReason::kRules), 1u);
+  EXPECT_EQ(Counts().seen, 2u);
+
+  unknown_ = {100};
+  excluded_.clear();
+  Change(true);
+  EXPECT_FALSE(control_.policies.contains(100)) << "no longer ignored by the kernel side";
+  ConnectionEnd next = End(3, 100, ZT_ROLE_SERVER, 40009);
+  Feed(next.Opened(Now()));
+  Serve(next, Get("/traced-again"));
+  spans = SettledSpans();
+  ASSERT_EQ(spans.size(), 1u);
+  EXPECT_EQ(spans[0].resource->service_name, "unknown_service");
+  EXPECT_EQ(Counts().seen, 3u);
 }
 
 TEST_F(PipelineChangeTest, ExportsThatNobodyTakesSilenceNobody) {

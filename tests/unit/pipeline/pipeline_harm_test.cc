@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
 
 #include "agent/pipeline/pipeline.h"
@@ -88,6 +89,17 @@ class PipelineHarmTest : public ::testing::Test {
     client.tid = tgid + 1;
     client.role = ZT_ROLE_CLIENT;
     return client;
+  }
+  void Exec(uint32_t tgid) {
+    Record exec = MakeRecord<zt_process_exec_event>(ZT_EVENT_PROCESS_EXEC, now_ += kMs);
+    exec.As<zt_process_exec_event>().tgid = tgid;
+    Feed(exec);
+  }
+  void Fork(uint32_t parent, uint32_t child) {
+    Record fork = MakeRecord<zt_process_fork_event>(ZT_EVENT_PROCESS_FORK, now_ += kMs);
+    fork.As<zt_process_fork_event>().parent_tgid = parent;
+    fork.As<zt_process_fork_event>().child_tgid = child;
+    Feed(fork);
   }
   // Two ends of one AF_UNIX connection.
   void OpenUnix(const ConnectionEnd& end, const ConnectionEnd& other) {
@@ -397,9 +409,7 @@ TEST_F(PipelineHarmTest, ANewProgramOfTheProcessIsWatchedInFull) {
   Feed(server_.Opened(1));
   Exchange("/a");
   pipeline_->SetHarmRung(kServer, HarmRung::kDetached);
-  Record exec = MakeRecord<zt_process_exec_event>(ZT_EVENT_PROCESS_EXEC, now_ += kMs);
-  exec.As<zt_process_exec_event>().tgid = kServer;
-  Feed(exec);
+  Exec(kServer);
   Exchange("/b");
   EXPECT_EQ(Paths(), (std::vector<std::string>{"/a", "/b"}));
   EXPECT_EQ(control_.policies[kServer], ZT_PROCESS_TRACE);
@@ -433,9 +443,53 @@ TEST_F(PipelineHarmTest, AUnixConnectionFromATimeUnwatchedNamesNoParentByItsPosi
     ASSERT_EQ(spans.size(), 2u) << by_rules;
     EXPECT_EQ(spans[0].parent_span_id.value, 0u) << by_rules;
     EXPECT_EQ(spans[1].parent_span_id.value, 0u) << by_rules;
-    Record exec = MakeRecord<zt_process_exec_event>(ZT_EVENT_PROCESS_EXEC, now_ += kMs);
-    exec.As<zt_process_exec_event>().tgid = kServer;
-    Feed(exec);
+    Fork(1, kServer);  // somebody else now
+  }
+}
+
+// Descriptors stay open.
+TEST_F(PipelineHarmTest, SoItIsForItsNextProgramAndForItsForks) {
+  constexpr uint32_t kChild = 250;
+  const std::vector<std::function<void()>> ways = {
+      [&] { Exec(kServer); },
+      [&] { Exec(kServer), Exec(kServer); },
+      [&] { Fork(kServer, kChild), server_.tgid = kChild; },
+      [&] { Fork(kServer, kChild), Exec(kChild), server_.tgid = kChild; },
+      [&] { Fork(1, kServer); },  // the number's next owner
+      [&] {  // as above, and its fork was not told of
+        Record exit = MakeRecord<zt_process_exit_event>(ZT_EVENT_PROCESS_EXIT, now_ += kMs);
+        exit.As<zt_process_exit_event>().tgid = kServer;
+        Feed(exit);
+        pipeline_->Advance(now_ += 20'000 * kMs);
+      }};
+  for (const bool by_rules : {false, true}) {
+    for (size_t way = 0; way < ways.size(); ++way) {
+      SCOPED_TRACE(std::to_string(way) + (by_rules ? " by rules" : ""));
+      server_.id += 2;
+      server_.tgid = kServer;
+      server_.sent = server_.received = 0;
+      ConnectionEnd client = ClientOf(300);
+      client.id += server_.id;
+      traced_ = !by_rules;
+      Feed(ConnectionEnd{.id = 700 + server_.id, .tgid = kServer}.Opened(now_ += kMs));
+      traced_ = true;
+      if (!by_rules) pipeline_->SetHarmRung(kServer, HarmRung::kDetached);
+      const bool ends_long_before = way == 5;
+      if (ends_long_before) Exec(kServer), ways[way]();
+      OpenUnix(client, server_);
+      Feed(client.Send(now_ += kMs, Request("/one")));
+      Feed(client.Read(now_ += kMs, kResponse));
+      now_ += 100 * kMs;
+      if (!ends_long_before) ways[way]();
+      OpenUnix(server_, client);
+      Exchange("/two");
+      const std::vector<Span> spans = SettledSpans();
+      ASSERT_EQ(spans.size(), 2u);
+      const bool exact = way >= 4;
+      EXPECT_EQ(spans[1].parent_span_id.value, exact ? spans[0].span_id.value : 0u);
+      Fork(1, kServer);
+      Fork(1, kChild);
+    }
   }
 }
 
@@ -518,9 +572,7 @@ TEST_F(PipelineHarmTest, AConnectionOutlivesTheDetachedProcess) {
     Feed(server_.Opened(now_ += kMs));
     pipeline_->SetHarmRung(kServer, HarmRung::kDetached);
     if (number_is_taken) {
-      Record fork = MakeRecord<zt_process_fork_event>(ZT_EVENT_PROCESS_FORK, now_ += kMs);
-      fork.As<zt_process_fork_event>().child_tgid = kServer;
-      Feed(fork);
+      Fork(1, kServer);
     } else {
       pipeline_->ForgetProcess(kServer);
       pipeline_->Advance(now_ += 20'000 * kMs);

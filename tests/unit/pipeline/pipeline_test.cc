@@ -100,6 +100,17 @@ TEST_F(PipelineTest, ServerRequestBecomesASpanAndAMetric) {
   EXPECT_NEAR(metrics[0].histograms[0].sum, 0.003, 1e-9);
 }
 
+TEST_F(PipelineTest, ATunnelsUrlIsItsAuthorityOnce) {
+  Start();
+  ConnectionEnd client = Client();
+  Feed(client.Opened(1 * kMs));
+  Feed(client.Send(2 * kMs, "CONNECT tunnel.example:443 HTTP/1.1\r\nHost: tunnel.example:443\r\n\r\n"));
+  Feed(client.Read(3 * kMs, "HTTP/1.1 200 OK\r\n\r\n"));
+  std::vector<Span> spans = Spans();
+  ASSERT_EQ(spans.size(), 1u);
+  EXPECT_EQ(spans[0].attributes.FindText(semconv::kUrlFull), "http://tunnel.example:443");
+}
+
 // A connection that is kept busy: pairing comes back without a pause, as soon as it is certain.
 TEST_F(PipelineTest, ALostRecordCostsAConnectionOnlyAFewOfItsRequests) {
   constexpr uint64_t kRequests = 60;
@@ -513,9 +524,10 @@ TEST_F(PipelineTest, AConnectionThatHoldsMuchGoesBeforeManyThatHoldLittle) {
   ConnectionEnd large = Server(2000);
   large.client_isn = 77;
   Feed(large.Opened(2));
-  const std::string head = "GET /" + std::string(30'000, 'x');  // a request that goes on
+  const std::string head = "GET / HTTP/1.1\r\nX-Long: " + std::string(30'000, 'x');  // a head that goes on
   Feed(large.Read(2, head));
   const size_t all = pipeline_->MemorySize();
+  EXPECT_GT(all, head.size());
   EXPECT_EQ(pipeline_->LimitMemory(all - 1), 1u);
   Feed(first.Send(20, kResponse));
   EXPECT_EQ(Spans().size(), 1u);

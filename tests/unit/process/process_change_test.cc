@@ -58,6 +58,57 @@ TEST_F(ProcessChangeTest, ProcessesThatAreGoneAreJudgedByWhatIsKnownOfThem) {
   EXPECT_EQ(table_->Resolve(100, 3)->resource->service_name, "shop");
 }
 
+// 300 was never there to be looked at.
+TEST_F(ProcessChangeTest, WhoIsGoneUnseenIsLeftOutByRulesThatCannotBeAsked) {
+  EXPECT_FALSE(table_->Resolve(300, 1)) << "without rules nobody is left out";
+  struct Case {
+    TargetOptions targets;
+    bool left_out;
+  };
+  const ProcessRule cart{.command_contains = "cart"};
+  const ProcessRule this_pid{.pid = 300};
+  const ProcessRule other_pid{.pid = 301};
+  const ProcessRule this_pid_and_more{.command_contains = "cart", .pid = 300};
+  const ProcessRule other_pid_and_more{.command_contains = "cart", .pid = 301};
+  const Case cases[] = {
+      {{.select = {cart}, .exclude = {}}, true},
+      {{.select = {cart, this_pid}, .exclude = {}}, false},
+      {{.select = {other_pid}, .exclude = {}}, true},
+      {{.select = {this_pid_and_more}, .exclude = {}}, true},
+      {{.select = {}, .exclude = {cart}}, true},
+      {{.select = {}, .exclude = {this_pid}}, true},
+      {{.select = {}, .exclude = {other_pid}}, false},
+      {{.select = {}, .exclude = {other_pid_and_more}}, false},
+      {{.select = {this_pid}, .exclude = {cart}}, true},
+  };
+  uint64_t now_ns = 2;
+  for (const Case& one : cases) {
+    SCOPED_TRACE(&one - cases);
+    options_.targets = one.targets;
+    ASSERT_TRUE(table_->Reconfigure(options_));
+    std::optional<ProcessIdentity> identity = table_->Resolve(300, now_ns++);
+    EXPECT_EQ(identity.has_value(), one.left_out);
+    if (!identity) continue;
+    EXPECT_FALSE(identity->traced);
+    EXPECT_EQ(identity->tgid, 300u);
+  }
+  options_.targets = {};
+  ASSERT_TRUE(table_->Reconfigure(options_));
+  EXPECT_FALSE(table_->Resolve(300, now_ns)) << "what was decided before is not remembered";
+}
+
+TEST_F(ProcessChangeTest, WhatAZombieRanNoExcludingRuleCanBeAsked) {
+  FakeProcess zombie;
+  zombie.pid = 300;
+  zombie.arguments = {};
+  root_.Add(zombie);
+  root_.Remove("/proc/300/exe");
+  EXPECT_TRUE(table_->Resolve(300, 1)->traced);
+  options_.targets.exclude = {{.command_contains = "cart"}};
+  ASSERT_TRUE(table_->Reconfigure(options_));
+  EXPECT_FALSE(table_->Resolve(300, 2)->traced);
+}
+
 TEST_F(ProcessChangeTest, ABadRuleChangesNothing) {
   options_.targets.exclude = {{.command = "("}};
   EXPECT_FALSE(table_->Reconfigure(options_));

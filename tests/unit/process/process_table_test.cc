@@ -221,6 +221,41 @@ TEST(ProcessTable, ForkOfAParentNeverAskedForIsReadFromTheParent) {
   EXPECT_EQ(NameOf(table->Resolve(101, 4)), "cart");
 }
 
+// sh -c '(cmd &)': nobody in between is left, and none of them became another program.
+TEST(ProcessTable, ForkOfAForkThatEndedIsWhatTheirAncestorIs) {
+  FakeRoot root;
+  root.Add(Python(100, "cart.py"));
+  auto table = Table(root);
+  table->OnFork(100, 101, 2);
+  table->OnFork(101, 102, 3);
+  table->OnExit(101, 4);
+  auto grandchild = table->Resolve(102, 5);
+  EXPECT_EQ(NameOf(grandchild), "cart");
+  EXPECT_EQ(grandchild->resource->pid, 102u);
+}
+
+TEST(ProcessTable, ForkOfAForkOfWhoBecameAnotherProgramIsUnknown) {
+  FakeRoot root;
+  root.Add(Python(100, "cart.py"));
+  auto table = Table(root);
+  table->OnFork(100, 101, 2);
+  table->OnFork(101, 102, 3);
+  table->OnExec(Exec(100, "/usr/bin/python3.11", FakeRoot::Joined({"python3", "cart.py"})), 4);
+  table->OnExit(101, 5);
+  EXPECT_FALSE(table->Resolve(102, 6));
+}
+
+TEST(ProcessTable, ForkOfAParentThatWasKnownBeforeItEnded) {
+  FakeRoot root;
+  root.Add(Python(100, "cart.py"));
+  auto table = Table(root);
+  table->OnFork(100, 101, 2);
+  EXPECT_EQ(NameOf(table->Resolve(100, 3)), "cart");
+  table->OnExit(100, 4);
+  root.Remove("/proc/100");
+  EXPECT_EQ(NameOf(table->Resolve(101, 5)), "cart");
+}
+
 TEST(ProcessTable, ParentThatBecameAnotherProgramSaysNothingOfItsChild) {
   FakeRoot root;
   root.Add(Python(100, "cart.py"));

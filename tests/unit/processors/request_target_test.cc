@@ -6,7 +6,7 @@ namespace zerotap {
 namespace {
 
 void ExpectSplit(std::string_view target, std::string_view path, std::string_view query) {
-  const RequestTarget split = SplitTarget(target);
+  const RequestTarget split = SplitTarget("GET", target);
   EXPECT_EQ(split.path, path) << target;
   EXPECT_EQ(split.query, query) << target;
 }
@@ -16,9 +16,14 @@ TEST(RequestTarget, AllForms) {
   ExpectSplit("/cart", "/cart", "");
   ExpectSplit("/cart?", "/cart", "");
   ExpectSplit("http://shop.example/cart?a=b", "/cart", "a=b");
-  ExpectSplit("shop.example:443", "shop.example:443", "");
   ExpectSplit("*", "*", "");
   ExpectSplit("", "", "");
+}
+
+TEST(RequestTarget, TheAuthorityOfATunnelIsNoPath) {
+  const RequestTarget split = SplitTarget("CONNECT", "shop.example:443");
+  EXPECT_EQ(split.path, "");
+  EXPECT_EQ(split.query, "");
 }
 
 TEST(RequestTarget, AUrlWithinATargetIsNoSchemeOfIts) {

@@ -49,6 +49,8 @@ TEST(UrlRedactor, MasksConfiguredKeysAndEverythingOnRequest) {
 TEST(UrlRedactor, BuildsUrlsWithoutCredentials) {
   EXPECT_EQ(Url("example.org:8080", "/a/b", "c=d"), "http://example.org:8080/a/b?c=d");
   EXPECT_EQ(Url("example.org", "/", ""), "http://example.org/");
+  EXPECT_EQ(Url("example.org:443", "", ""), "http://example.org:443") << "of CONNECT";
+  EXPECT_EQ(Url("example.org", "*", ""), "http://example.org") << "of OPTIONS *";
   EXPECT_EQ(Url("joe:pw@example.org", "/", "sig=x"), "http://REDACTED:REDACTED@example.org/?sig=REDACTED");
   EXPECT_EQ(Url("joe@example.org", "/", ""), "http://REDACTED:REDACTED@example.org/");
   EXPECT_EQ(Url("j:p@w@example.org", "/", ""), "http://REDACTED:REDACTED@example.org/");

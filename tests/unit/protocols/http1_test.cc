@@ -111,7 +111,7 @@ TEST(Http1FieldsTest, RequestBodyThatNeverEndedHasNoSize) {
 TEST(Http1FieldsTest, HostOfTheTargetComesBeforeTheHeader) {
   Conversation talk(Role::kServer);
   talk.Client("GET http://u:p@real.example:81/x HTTP/1.1\r\nHost: other\r\n\r\n").Server(kOk);
-  talk.Client("CONNECT tunnel.example:443 HTTP/1.1\r\n\r\n").Server("HTTP/1.1 200 OK\r\n\r\n");
+  talk.Client("CONNECT tunnel.example:443 HTTP/1.1\r\nHost: tunnel.example\r\n\r\n").Server("HTTP/1.1 200 OK\r\n\r\n");
   Outcome outcome = Observe(talk);
   ASSERT_THAT(outcome.exchanges, SizeIs(2));
   EXPECT_EQ(outcome.exchanges[0].host, "real.example:81");

@@ -270,6 +270,30 @@ std::vector<Scenario> Scenarios() {
          talk.Server(CopyDone() + Complete("START_REPLICATION") + Ready());
        },
        {"START_REPLICATION [START_REPLICATION SLOT s LOGICAL 0/0]"}},
+      // As pg_basebackup and a standby get them: results within results, before 14 without the command's own tag.
+      {"ReplicationCommandsOfSeveralResultsAreOneStatementEach",
+       [](Conversation& talk) {
+         talk.Client(Query("BASE_BACKUP ( LABEL 'x')"))
+             .Server(RowDescription() + Rows(1) + Complete("SELECT"))
+             .Server(RowDescription() + Rows(1) + Complete("SELECT"))
+             .Server(CopyOutResponse() + CopyData("tar") + CopyDone())
+             .Server(RowDescription() + Rows(1) + Complete("SELECT"))
+             .Server(Complete("BASE_BACKUP") + Ready());
+         talk.Client(Query("BASE_BACKUP LABEL 'x'"))
+             .Server(RowDescription() + Rows(1) + Complete("SELECT"))
+             .Server(CopyOutResponse() + CopyData("tar") + CopyDone())
+             .Server(RowDescription() + Rows(1) + Complete("SELECT") + Ready());
+         talk.Client(Query("START_REPLICATION 0/0")).Server(CopyBothResponse() + CopyData("w1"));
+         talk.Client(CopyDone()).Server(CopyDone() + Complete("START_STREAMING"));
+         talk.Server(Complete("START_REPLICATION") + Ready());
+         talk.Client(Query("BASE_BACKUP")).Server(RowDescription() + Rows(1) + Complete("SELECT"));
+         talk.Server(Error("57014") + Ready());
+         talk.Client(Query("SELECT 1"))
+             .Server(RowDescription() + Rows(1) + Complete("SELECT 1") + Ready());
+       },
+       {"BASE_BACKUP [BASE_BACKUP ( LABEL 'x')] returned=3", "BASE_BACKUP [BASE_BACKUP LABEL 'x'] returned=2",
+        "START_REPLICATION [START_REPLICATION 0/0]", "57014 [BASE_BACKUP]",
+        "SELECT 1 [SELECT 1] returned=1"}},
       {"CopyInWithTheExtendedProtocolAndAnEarlySync",
        [](Conversation& talk) {
          talk.Client(Statement("COPY t FROM STDIN") + Sync())

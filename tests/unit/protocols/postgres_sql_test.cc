@@ -98,6 +98,13 @@ TEST(PostgresSqlTest, TagsFitTheirStatements) {
   EXPECT_TRUE(TagFits("", "UPDATE 4"));
 }
 
+TEST(PostgresSqlTest, CommandsOfSeveralResults) {
+  EXPECT_EQ(CommandOfSeveralResults(" base_backup ( LABEL 'x')"), "BASE_BACKUP");
+  EXPECT_EQ(CommandOfSeveralResults("START_REPLICATION 0/0"), "START_REPLICATION");
+  for (std::string_view other : {"", "SELECT 1", "IDENTIFY_SYSTEM", "BASE_BACKUPS", "START TRANSACTION"})
+    EXPECT_EQ(CommandOfSeveralResults(other), "") << other;
+}
+
 TEST(PostgresSqlTest, EndsOfBlocks) {
   EXPECT_EQ(ClassifyBlockEnd("commit"), BlockEnd::kEnds);
   EXPECT_EQ(ClassifyBlockEnd("rollback work to savepoint s"), BlockEnd::kSavepoint);

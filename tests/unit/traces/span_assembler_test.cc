@@ -66,6 +66,35 @@ TEST(SpanAssembler, HttpClientHasFullUrlAndLegacyPeerName) {
   EXPECT_EQ(span.attributes.FindText(semconv::kNetPeerName), "shop");
 }
 
+TEST(SpanAssembler, ATargetThatNamesItsServerSaysThePortToo) {
+  for (Role role : {Role::kClient, Role::kServer}) {
+    HttpCase c(role, 200);
+    c.http.target = "http://shop.example/cart";
+    c.http.host = "shop.example";
+    EXPECT_EQ(IntOf(c.Build().attributes, semconv::kServerPort), 80);
+    c.http.target = "https://shop.example/cart";
+    EXPECT_EQ(IntOf(c.Build().attributes, semconv::kServerPort), 443);
+    c.http.host = "shop.example:8443";
+    EXPECT_EQ(IntOf(c.Build().attributes, semconv::kServerPort), 8443);
+    c.http.host = "shop.example";  // of which port is not said: the one that was connected to
+    c.http.target = "/go?to=http://a.example/";
+    EXPECT_EQ(IntOf(c.Build().attributes, semconv::kServerPort), role == Role::kClient ? 5555 : 8080);
+  }
+}
+
+TEST(SpanAssembler, ATunnelHasNoPath) {
+  HttpCase c(Role::kServer, 200);
+  c.http.method = "CONNECT";
+  c.http.host = c.http.target = "tunnel.example:443";
+  c.http.route = {};
+  c.texts = {};
+  Span span = c.Build();
+  EXPECT_EQ(span.name, "CONNECT");
+  EXPECT_FALSE(span.attributes.Has(semconv::kUrlPath));
+  EXPECT_EQ(span.attributes.FindText(semconv::kServerAddress), "tunnel.example");
+  EXPECT_EQ(IntOf(span.attributes, semconv::kServerPort), 443);
+}
+
 TEST(SpanAssembler, ClientErrorIsNoErrorOnTheServer) {
   EXPECT_EQ(HttpCase(Role::kServer, 404).Build().status, SpanStatus::kUnset);
   EXPECT_EQ(HttpCase(Role::kServer, 503).Build().status, SpanStatus::kError);

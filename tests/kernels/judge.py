@@ -425,9 +425,15 @@ def recursion_misses(results):
     return {name: count for name, count in misses.items() if count or name.startswith("tier_")}
 
 
-def conformance_counts(results, tier):
-    """How many rows of the conformance program are right, known to be out of sight, not to be had on this kernel, or wrong."""
-    rows = report_of(results, tier).get("rows")
-    if rows is None:
+def conformance_rows(results, tier):
+    """How many rows of the conformance program are right; and by name those that are known to be out of sight, that this kernel
+    cannot have, with the reason, and that are wrong."""
+    report = report_of(results, tier)
+    if "rows" not in report:
         return None
-    return {result: sum(row["result"] == result for row in rows) for result in ("ok", "blind", "absent", "FAIL")}
+    told = {"tier": report["tier"], "ok": sum(row["result"] == "ok" for row in report["rows"]), "blind": {}, "absent": {}, "FAIL": {}}
+    for row in report["rows"]:
+        if row["result"] != "ok":
+            why = "" if row["result"] == "blind" else row["detail"].removesuffix("; ")
+            told[row["result"]].setdefault(row["variant"], {"families": [], "why": why})["families"].append(row["family"])
+    return told

@@ -26,18 +26,54 @@ def record_of(planned, judge):
         rows.append({
             "guest": boot.name, "version": boot.version, "tier": tier, "form": form,
             "largest": max((p["instructions"] for p in programs if p["loaded"]), default=None),
-            "conformance": {key: judge.conformance_counts(boot.results, key) for key in ("auto", "b")},
+            "conformance": {key: judge.conformance_rows(boot.results, key) for key in ("auto", "b")},
             "misses": transfer_misses(boot, judge),
-            "lifecycle_misses": sum(count for name, count in judge.recursion_misses(boot.results).items() if not name.startswith("tier_")),
+            "lifecycle_misses": {name: count for name, count in judge.recursion_misses(boot.results).items() if not name.startswith("tier_")},
             "cases": boot.outcome})
     return sorted(rows, key=lambda row: ([int(n) for n in row["guest"].split()[0].split(".")], row["guest"]))
 
 
-def counts(numbers):
-    if not numbers:
+# Why a tier is blind for the rows that it is: of each tier they are one family.
+BLIND = {"a": "the bytes leave the socket without recvmsg", "b": "io_uring makes no call for a transfer"}
+
+
+def number_of(rows):
+    return sum(len(row["families"]) for row in rows.values())
+
+
+def counts(rows):
+    """How many rows are right, of all."""
+    if not rows:
         return "–"
-    text = f"{numbers['ok']} of {numbers['ok'] + numbers['FAIL']}"
-    return text + (f", {numbers['blind']} blind" if numbers["blind"] else "")
+    return f"{rows['ok']} of {rows['ok'] + sum(number_of(rows[result]) for result in ('blind', 'absent', 'FAIL'))}"
+
+
+def missing(rows):
+    """What there is to say of the others: which, and why."""
+    parts = []
+    reasons = [("blind", BLIND[rows["tier"]], rows["blind"])] if rows["blind"] else []
+    for what, result in (("absent", "absent"), ("not right", "FAIL")):
+        reasons += [(what, why, {name: row for name, row in rows[result].items() if row["why"] == why})
+                    for why in sorted({row["why"] for row in rows[result].values()})]
+    for what, why, those in reasons:
+        names = ", ".join(f"`{name}` ({', '.join(row['families'])})" for name, row in those.items())
+        parts.append(f"{number_of(those)} {what}, {why}: {names}")
+    return "; ".join(parts) or "none"
+
+
+def explain(rows):
+    """A line for each set of rows that are not right, with where that is so."""
+    where = {}
+    for row in rows:
+        for told in filter(None, row["conformance"].values()):
+            where.setdefault(missing(told), {}).setdefault(f"tier {told['tier'].upper()}", []).append(row["guest"])
+    return [f"- {'; '.join(f'{tier} on ' + ', '.join(guests) for tier, guests in places.items())}: {text}." for text, places in where.items()]
+
+
+def lifecycle(rows):
+    """The misses that are made up for: how many, where and of which program."""
+    those = [f"{count} of `{program}` on {row['guest']}" for row in rows for program, count in row["lifecycle_misses"].items()]
+    return f"{sum(sum(row['lifecycle_misses'].values()) for row in rows)}" + (f" ({', '.join(those)})" if those else "")
 
 
 def outcome(cases, names):
@@ -55,9 +91,9 @@ def render(rows):
         lines.append(f"| {row['guest']} | {row['version']} | {(row['tier'] or '–').upper()}, {row['form'] or '–'} | {largest} | "
                      f"{counts(row['conformance']['auto'])}; {counts(row['conformance']['b'])} | {outcome(row['cases'], ('spans', 'start-up log'))} | "
                      f"{outcome(row['cases'], ('restart',))} | {outcome(row['cases'], odd)} |")
-    lines.append("")
+    lines += ["", "Rows that are not among the right ones:", "", *explain(rows), ""]
     lines.append(f"Transfers that the kernel skipped (`recursion_misses`) in all of these runs: {sum(row['misses'] for row in rows)}. Beginnings and "
-                 f"ends of connections and processes, where skipping is made up for: {sum(row['lifecycle_misses'] for row in rows)}.")
+                 f"ends of connections and processes, where skipping is made up for: {lifecycle(rows)}.")
     return lines
 
 

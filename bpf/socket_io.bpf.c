@@ -97,16 +97,21 @@ __noinline int zt_on_messages(zt_u64 sk, zt_u64 what, zt_u64 array, zt_u64 count
 	return 0;
 }
 
+#define ZT_UNTIL(object, field)                                                                    \
+	(__builtin_offsetof(typeof(object), field) + sizeof((object).field))
+
 /* What one TCP_ZEROCOPY_RECEIVE gave: whole pages, mapped, and behind them a rest that was copied.
  * `value` and `size` are where the kernel has put its answer. */
 __noinline int zt_on_zerocopy(zt_u64 sk, zt_u64 what, zt_u64 value, zt_u64 size)
 {
 	struct user_zerocopy_receive got = {};
 	zt_u32 answered = 0;
-	bpf_probe_read_user(&answered, sizeof(answered), (void *)size);
+	bool fault = bpf_probe_read_user(&answered, sizeof(answered), (void *)size) ||
+		     bpf_probe_read_user(&got, ZT_UNTIL(got, mapped), (void *)value);
 	/* What is behind the answer is none of the kernel's. */
-	if (bpf_probe_read_user(&got, answered >= sizeof(got) ? sizeof(got) : answered,
-				(void *)value)) {
+	if (!fault && answered >= ZT_UNTIL(got, copied))
+		fault = bpf_probe_read_user(&got, ZT_UNTIL(got, copied), (void *)value);
+	if (fault) {
 		zt_count(ZT_COUNTER_PAYLOAD_FAULT);
 		return 0;
 	}
@@ -120,44 +125,59 @@ __noinline int zt_on_zerocopy(zt_u64 sk, zt_u64 what, zt_u64 value, zt_u64 size)
 	return 0;
 }
 
+/* The kind of a getsockopt; of the one that moves bytes the structure and its size become the
+ * arguments 1 and 2. */
+static __always_inline zt_u32 zt_use_option(struct zt_syscall *syscall, zt_u32 level, zt_u32 option,
+					    zt_u64 value, zt_u64 size)
+{
+	if (level != IPPROTO_TCP || option != TCP_ZEROCOPY_RECEIVE)
+		return ZT_CALL_OTHER;
+	syscall->argument[1] = value;
+	syscall->argument[2] = size;
+	return ZT_CALL_OPTION | ZT_CALL_INGRESS;
+}
+
 /*
  * A 32-bit caller: other numbers, other registers, other structures. The descriptor is the first
  * argument, or the first of those that socketcall points to. Of such a call the length is told; the
  * structure of TCP_ZEROCOPY_RECEIVE is the same, so of that one everything.
  */
 static __always_inline zt_u32 zt_use_compat_call(zt_u32 entry, struct pt_regs *registers,
-						 struct zt_syscall *syscall, zt_u64 *fifth,
-						 zt_u32 *message_flags)
+						 struct zt_syscall *syscall, zt_u32 *message_flags)
 {
 #if defined(__TARGET_ARCH_x86)
-	zt_u32 arguments[4] = {registers->bx, registers->cx, registers->dx, registers->si};
-	bool option = syscall->number == NR_COMPAT_GETSOCKOPT;
+	zt_u32 arguments[4] = {};
+	zt_u64 first = registers->bx;
 	if (!(entry & ~ZT_CALL_NATIVE))
 		return 0; /* what has this number for 64-bit callers */
-	*fifth = (zt_u32)registers->di;
 	if ((entry & ~ZT_CALL_NATIVE) == (ZT_CALL_COMPAT_SEND | ZT_CALL_COMPAT_RECEIVE)) {
-		zt_u32 call = arguments[0];
-		zt_u64 array = arguments[1];
+		zt_u32 call = first;
+		zt_u64 array = registers->cx & 0xffffffff;
 		/* send, sendto, sendmsg; recv, recvfrom, recvmsg; getsockopt */
 		bool sends = call == 9 || call == 11 || call == 16;
-		option = call == 15;
-		if (!sends && !option && call != 10 && call != 12 && call != 17)
+		if (!sends && call != 10 && call != 12 && call != 17 && call != 15)
 			return 0;
 		entry = sends ? ZT_CALL_COMPAT_SEND : ZT_CALL_COMPAT_RECEIVE;
 		bpf_probe_read_user(arguments, sizeof(arguments), (void *)array);
-		if (option)
-			bpf_probe_read_user(fifth, sizeof(zt_u32), (void *)(array + sizeof(arguments)));
-		else
-			*message_flags = call >= 16 ? arguments[2] : arguments[3];
+		first = arguments[0];
+		if (call == 15) {
+			syscall->argument[0] = first;
+			bpf_probe_read_user(arguments, sizeof(arguments[0]),
+					    (void *)(array + sizeof(arguments)));
+			return zt_use_option(syscall, arguments[1], arguments[2], arguments[3],
+					     arguments[0]);
+		}
+		*message_flags = call >= 16 ? arguments[2] : arguments[3];
+	} else if (syscall->number == NR_COMPAT_GETSOCKOPT) {
+		syscall->argument[0] = first;
+		return zt_use_option(syscall, registers->cx, registers->dx, registers->si,
+				     registers->di);
 	} else if (syscall->number == NR_COMPAT_RECVFROM) {
-		*message_flags = arguments[3];
+		*message_flags = syscall->argument[1]; /* esi */
 	} else if (syscall->number == NR_COMPAT_RECVMSG) {
-		*message_flags = arguments[2];
+		*message_flags = syscall->argument[2]; /* edx */
 	}
-	for (zt_u32 index = 0; index < 4; index++)
-		syscall->argument[index] = arguments[index];
-	if (option)
-		return ZT_CALL_OPTION | ZT_CALL_INGRESS;
+	syscall->argument[0] = first;
 	zt_count(ZT_COUNTER_COMPAT_CALL);
 	return entry & ZT_CALL_COMPAT_RECEIVE ? ZT_CALL_COMPAT | ZT_CALL_INGRESS : ZT_CALL_COMPAT;
 #else
@@ -180,19 +200,13 @@ static __always_inline int zt_on_exit(struct pt_regs *registers, long result)
 	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
 	zt_u32 kind = entry & ZT_CALL_NATIVE;
 	zt_u32 message_flags = 0;
-	zt_u64 fifth = 0;
 	if (BPF_CORE_READ(task, thread_info.ZT_COMPAT_FIELD) & ZT_COMPAT_BITS)
-		kind = zt_use_compat_call(entry, registers, &syscall, &fifth, &message_flags);
+		kind = zt_use_compat_call(entry, registers, &syscall, &message_flags);
+	else if (kind == (ZT_CALL_OPTION | ZT_CALL_INGRESS))
+		kind = zt_use_option(&syscall, syscall.argument[1], syscall.argument[2],
+				     syscall.argument[3], zt_fifth_argument(registers));
 	else
 		message_flags = zt_call_flags(kind, &syscall);
-	if (kind == (ZT_CALL_OPTION | ZT_CALL_INGRESS)) {
-		if ((zt_u32)syscall.argument[1] != IPPROTO_TCP ||
-		    (zt_u32)syscall.argument[2] != TCP_ZEROCOPY_RECEIVE)
-			return 0;
-		message_flags = MSG_DONTWAIT; /* it takes what is there */
-		if (!fifth)
-			fifth = zt_fifth_argument(registers);
-	}
 	if (!entry && result)
 		zt_count(ZT_COUNTER_UNSEEN_CALL);
 	if (!kind || (!result && !(kind & ZT_CALL_INGRESS)))
@@ -222,8 +236,8 @@ static __always_inline int zt_on_exit(struct pt_regs *registers, long result)
 		message_flags |= MSG_DONTWAIT;
 	if ((kind & 0xf) == ZT_CALL_OPTION)
 		return zt_on_zerocopy((zt_u64)sk,
-				      what | zt_what(ZT_CALL_BYTES, direction, flags, message_flags),
-				      syscall.argument[3], fifth);
+				      what | zt_what(ZT_CALL_BYTES, direction, flags, MSG_DONTWAIT),
+				      syscall.argument[1], syscall.argument[2]);
 	if ((kind & 0xf) != ZT_CALL_MESSAGES) {
 		zt_hand_over((zt_u64)sk, what | zt_what(kind, direction, flags, message_flags),
 			     result, syscall.argument[1], syscall.argument[2]);

@@ -6,17 +6,22 @@ import fnmatch
 import glob
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 import xml.etree.ElementTree
 
+from early_builds import EarlyBuilds
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PARTS = ("unit", "replay", "bpf", "layering", "guard", "sanitize", "fuzz", "tsan", "integration", "soak", "kernels")
-SOAK_MINUTES = 2  # tests/soak/run alone takes 5; CI has no more time
+SOAK_MINUTES = 5
 # Where threads meet: queue and log (base), the export threads, the ledger that they and the pipeline write, the agent's own
 # loop and health server.
 TSAN_TARGETS = ("base_test", "exporters_test", "pipeline_test", "app_test")
+# ThreadSanitizer's runtime of this age cannot place its shadow memory where newer kernels randomize further.
+FIXED_ADDRESSES = ("setarch", "-R")
 
 
 class Suite:
@@ -26,6 +31,7 @@ class Suite:
         self.passed = 0
         self.failed = []
         self.skipped = []  # (name, reason)
+        self.early = None
         with open(os.path.join(ROOT, "tests", "known-skips.txt")) as file:
             self.known_skips = [line.split("#")[0].strip() for line in file if line.split("#")[0].strip()]
 
@@ -46,14 +52,28 @@ class Suite:
             print("\n".join(result.stdout.decode(errors="replace").splitlines()[-80:]), flush=True)
         return result.returncode
 
+    def build_commands(self, preset, targets=(), prefix=()):
+        command = [*prefix, "cmake", "--build", "--preset", preset, "-j", str(self.jobs)]
+        return [["cmake", "--preset", preset], command + (["--target", *targets] if targets else [])]
+
+    def build_early(self):
+        """What integration needs to be installed, and the presets that come later."""
+        plan = {}
+        if self.wants("integration") and os.geteuid() == 0:
+            plan["programs"] = [[sys.executable, "tests/integration/prepare.py"]]
+        if self.wants("sanitize") or self.wants("fuzz"):
+            plan["fuzz"] = self.build_commands("fuzz")
+        if self.wants("tsan"):
+            plan["tsan"] = self.build_commands("tsan", TSAN_TARGETS, FIXED_ADDRESSES)
+        self.early = EarlyBuilds(plan)
+
     def build(self, preset, targets=(), prefix=()):
         """Configures and builds; a failure counts as one failed case. Building runs the tests once, to list them."""
         began = time.monotonic()
         self.say(f"build {preset}")
-        command = [*prefix, "cmake", "--build", "--preset", preset, "-j", str(self.jobs)]
-        if targets:
-            command += ["--target", *targets]
-        good = self.run(["cmake", "--preset", preset], quiet=True) == 0 and self.run(command, quiet=True) == 0
+        if self.early:
+            self.early.take(preset)
+        good = all(self.run(command, quiet=True) == 0 for command in self.build_commands(preset, targets, prefix))
         self.say(f"build {preset}: {'done' if good else 'FAILED'} in {time.monotonic() - began:.0f} s")
         if not good:
             self.failed.append(f"build of preset {preset}")
@@ -93,6 +113,7 @@ class Suite:
         targets = () if parts or self.wants("kernels") else ("zerotap", "soak_load")
         if not self.build("release", targets):
             return
+        self.build_early()
         if set(parts) == {"unit", "replay", "bpf", "layering", "guard"}:
             self.ctest("release", "build/release", [])
         else:
@@ -146,11 +167,9 @@ class Suite:
                     print("\n".join(output.splitlines()[-60:]), flush=True)
 
     def tsan(self):
-        # Its runtime of this age cannot place its shadow memory where newer kernels randomize further.
-        fixed_addresses = ("setarch", "-R")
-        if not self.wants("tsan") or not self.build("tsan", TSAN_TARGETS, fixed_addresses):
+        if not self.wants("tsan") or not self.build("tsan", TSAN_TARGETS, FIXED_ADDRESSES):
             return
-        self.ctest("tsan", "build/tsan", ["-L", "^unit", "-E", "_NOT_BUILT"], prefix=fixed_addresses,
+        self.ctest("tsan", "build/tsan", ["-L", "^unit", "-E", "_NOT_BUILT"], prefix=FIXED_ADDRESSES,
                    env={"TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1"})
 
     def integration(self):
@@ -160,6 +179,7 @@ class Suite:
         command = ["tests/integration/run"]
         command += ["--quick"] if self.arguments.quick else []
         command += ["--keep"] if self.arguments.keep else []
+        self.early.take("programs")
         self.program("integration", command)
 
     def program(self, part, command):
@@ -204,6 +224,7 @@ def main():
     parser.add_argument("--keep", action="store_true", help="leave the working folders of the integration tests")
     arguments = parser.parse_args()
     os.chdir(ROOT)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # what is built early ends too
     began = time.monotonic()
     suite = Suite(arguments)
     suite.release()

@@ -195,6 +195,11 @@ void ReadStability(Reader& reader, PipelineOptions& pipeline) {
   if (stable || both) pipeline.legacy_attributes = both;
 }
 
+void ReadKnownMethods(Reader& reader, PipelineOptions& pipeline) {
+  std::optional<std::string> text = reader.Get("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS");
+  if (text) pipeline.known_methods = SplitList(*text);
+}
+
 // Context is only read from requests, in the one format that has one meaning everywhere.
 void ReadPropagators(Reader& reader) {
   std::optional<std::string> text = reader.Get("OTEL_PROPAGATORS");
@@ -252,6 +257,7 @@ void ReadEnvironment(const Environment& environment, Config& config,
   ReadSampler(reader, config.pipeline);
   ReadStability(reader, config.pipeline);
   ReadPropagators(reader);
+  ReadKnownMethods(reader, config.pipeline);
   for (const char* name :
        {"OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT"}) {
     reader.Number(name, 1, 1'000'000, 1, config.pipeline.attribute_value_limit);

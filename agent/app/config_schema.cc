@@ -85,6 +85,7 @@ void VisitHttp(ConfigVisitor& visitor, PipelineOptions& pipeline) {
   visitor.TextList("routes", pipeline.routes.patterns);
   visitor.Count("max_routes_per_service", pipeline.routes.max_routes_per_service, 1, 100'000);
   visitor.Count("max_values_per_segment", pipeline.routes.max_values_per_segment, 1, 100'000);
+  visitor.TextList("known_methods", pipeline.known_methods);
   visitor.TextList("request_headers", pipeline.parser.request_headers);
   visitor.TextList("response_headers", pipeline.parser.response_headers);
   visitor.Bytes("max_head_size", pipeline.parser.max_head_bytes, 1 * kKiB, 1 * kMiB);

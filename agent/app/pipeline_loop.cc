@@ -23,7 +23,7 @@ constexpr int kTickMs = 5;
 constexpr uint64_t kTickNs = uint64_t{kTickMs} * 1'000'000;
 constexpr uint64_t kLastDrainNs = kSecond / 2;
 constexpr uint64_t kTrimNs = 10 * kSecond;
-constexpr size_t kFreedWorthTrimming = size_t{8} << 20;
+constexpr size_t kFreedWorthTrimming = size_t{4} << 20;
 constexpr uint64_t kWallRefreshNs = 10 * kSecond;
 // Ended processes stay known for longer than that.
 constexpr uint64_t kMeasuresNs = 5 * kSecond;

@@ -71,7 +71,7 @@ constexpr MetricDescriptor kWaitsUnwatched =
     Counter("zerotap.waits.unwatched", "{request}",
             "Requests whose thread was not looked at because too many others were open");
 constexpr MetricDescriptor kKernelRecords =
-    Counter("zerotap.kernel.records", "{record}", "Records written by the kernel side");
+    Counter("zerotap.kernel.records", "{record}", "Records of transfers that the kernel side wrote");
 constexpr MetricDescriptor kKernelIgnored =
     Counter("zerotap.kernel.ignored_events", "{event}",
             "Events on connections and of processes that are left out on purpose");

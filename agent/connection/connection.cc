@@ -117,6 +117,7 @@ void Connection::OnSkipped(uint32_t requests) {
   from_first_byte_ = false;
   if (state_ != State::kParsing) return;
   parser_->Abandon(DropReason::kHarmBudget);
+  if (parser_->StartAnew(DropReason::kHarmBudget)) return;
   parser_ = protocol_->make_parser(role_, /*from_first_byte=*/false, context_.options, *this);
 }
 

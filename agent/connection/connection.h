@@ -114,12 +114,15 @@ class Connection final : private StreamConsumer, private ExchangeSink {
   uint32_t answering_tid = 0;        // the thread that sent last since the latest request began
   uint32_t records_since_verdict = 0;
   uint32_t in_flight = 0;            // requests begun and not ended
-  uint32_t ledger_row = 0;           // of (ledger_tgid, protocol, role)
+  uint32_t ledger_row = 0;           // of ledger_tgid, _protocol and _role
   uint32_t ledger_tgid = 0;
+  const Protocol* ledger_protocol = nullptr;
   uint64_t begin_offset = ~0ull;     // of the latest request, to tell requests that share an offset apart
   uint32_t begin_ordinal = 0;
   bool left_out = false;             // ignored because rules say so
   bool suspended = false;            // ignored until Resume
+  bool ledger_row_known = false;
+  Role ledger_role = Role::kUnknown;
 
  private:
   struct Buffered {

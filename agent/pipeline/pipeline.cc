@@ -14,6 +14,7 @@ namespace {
 
 // Records of a process may still come shortly after its exit record (the close of its connections).
 constexpr uint64_t kExitedProcessKeepNs = 10'000'000'000;
+constexpr uint64_t kGiveBackEveryNs = 10'000'000'000;
 constexpr size_t kMaxUntoldExporters = 256;
 // What a program exports so soon after it was sent an export may be that one passed on. SDKs export
 // again after 5 seconds or so.
@@ -48,9 +49,12 @@ Pipeline::State::Process& Pipeline::State::ProcessOf(uint32_t tgid) {
 
 uint32_t Pipeline::State::LedgerRow(Connection& connection, const Protocol& protocol, Role role,
                                     uint32_t tgid) {
-  if (connection.ledger_tgid != tgid || tgid == 0) {
+  if (!connection.ledger_row_known || connection.ledger_tgid != tgid) {
     const Process& process = ProcessOf(tgid);
+    connection.ledger_row_known = true;
     connection.ledger_tgid = tgid;
+    connection.ledger_protocol = &protocol;
+    connection.ledger_role = role;
     const ResourcePtr& resource = process.identity.resource;
     connection.ledger_row =
         ledger.RowFor(resource ? std::string_view(resource->service_name) : "(not traced)", tgid,
@@ -85,6 +89,7 @@ void Pipeline::State::Drop(Connection& connection, WorkId work, DropReason reaso
     ledger.Filtered(row, FilterReason::kRules);
   } else {
     ledger.Dropped(row, reason);
+    if (reason == DropReason::kHarmBudget) CountUntimed(connection, 1);
   }
   waits.Drop(work);
   correlator.Drop(work);
@@ -94,6 +99,14 @@ void Pipeline::State::Count(Connection& connection, const Protocol& protocol, Ro
                             uint32_t tgid, uint64_t requests) {
   ledger.SeenAndDropped(LedgerRow(connection, protocol, role, tgid), DropReason::kHarmBudget,
                         requests);
+  CountUntimed(connection, requests);
+}
+
+void Pipeline::State::CountUntimed(const Connection& connection, uint64_t requests) {
+  if (connection.ledger_protocol == nullptr) return;
+  const std::string_view role = connection.ledger_role == Role::kClient ? "client" : "server";
+  untimed.Add(ProcessOf(connection.ledger_tgid).identity.resource, connection.ledger_protocol->name,
+              role, requests, UnixTime(now_ns));
 }
 
 void Pipeline::State::Decide(uint64_t connection_id, const zt_verdict& verdict) {
@@ -183,7 +196,7 @@ void Pipeline::State::End(Connection& connection, const Exchange& parsed, uint32
   facts.local_port = connection.local().port;
   facts.unix_path = connection.unix_path();
 
-  MetricSample sample = exchange.http != nullptr ? HttpMetricSample(exchange, facts)
+  MetricSample sample = exchange.http != nullptr ? HttpMetricSample(exchange, facts, assembler)
                                                  : DatabaseMetricSample(exchange, facts);
   if (sample.descriptor != nullptr && !own_metrics) {
     double seconds = static_cast<double>(exchange.end_ns - exchange.start_ns) * 1e-9;
@@ -338,6 +351,10 @@ void Pipeline::Advance(uint64_t now_ns) {
     state.unwatched_before.erase(tgid);
     if (state.EraseProcess(tgid)) state.control.ForgetProcess(tgid);
   }
+  if (state.now_ns >= state.next_give_back_ns) {
+    state.next_give_back_ns = state.now_ns + kGiveBackEveryNs;
+    state.spans.GiveBackUnused();
+  }
 }
 
 void Pipeline::Finish(uint64_t now_ns) {
@@ -357,6 +374,7 @@ void Pipeline::SetOnHandled(std::function<void(ByteSpan)> on_handled) {
 void Pipeline::CollectMetrics(uint64_t now_unix_ns, std::vector<Metric>& out) {
   state_->shards.Flush();
   state_->red.Collect(now_unix_ns, out);
+  state_->untimed.Collect(now_unix_ns, out);
 }
 
 void Pipeline::SetWallOffset(int64_t realtime_minus_monotonic_ns) {

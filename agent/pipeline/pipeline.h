@@ -50,7 +50,8 @@ struct PipelineOptions {
   size_t max_held_spans = 20000;          // waiting for the other end's context
   size_t max_held_bytes = size_t{16} << 20;
   uint64_t hold_ns = 200'000'000;         // for at most this long
-  size_t attribute_value_limit = 0;       // bytes of a text attribute, 0 = no limit
+  std::vector<std::string> known_methods;  // of HTTP, in place of the conventions' list; none: that list
+  size_t attribute_value_limit = 0;       // characters of a text attribute, 0 = no limit
   size_t attribute_count_limit = 128;     // of one span
   WaitOptions waits;                      // of slow requests; only with SetThreadReader
   size_t shards = 1;                      // parts that can parse at the same time, at most 16
@@ -113,8 +114,8 @@ class Pipeline {
 
   // Finished spans since the last call are appended to `out`.
   void TakeSpans(std::vector<Span>& out);
-  // Spans that nobody needs any more: the next ones are made in their memory, as far as there is use for it. `spent` is
-  // empty afterwards.
+  // Spans that nobody needs any more, emptied (Span::Reset): the next ones are made in their memory, as far as there is use
+  // for it. `spent` is empty afterwards.
   void Recycle(std::vector<Span>& spent);
   void CollectMetrics(uint64_t now_unix_ns, std::vector<Metric>& out);
 

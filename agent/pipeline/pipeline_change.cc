@@ -32,6 +32,7 @@ zt_process_policy PolicyOf(HarmRung rung) {
 void Pipeline::State::TakeAssemblerOptions() {
   assembler.legacy_attributes = options.legacy_attributes;
   assembler.attribute_value_limit = options.attribute_value_limit;
+  assembler.known_methods = options.known_methods;
 }
 
 void Pipeline::State::TakeHeaderList(std::vector<std::string>& list,
@@ -102,6 +103,7 @@ Status Pipeline::Reconfigure(const PipelineOptions& wanted, bool processes_chang
   state.redactor = UrlRedactor(options.redaction);
   options.legacy_attributes = wanted.legacy_attributes;
   options.attribute_value_limit = wanted.attribute_value_limit;
+  options.known_methods = wanted.known_methods;
   options.attribute_count_limit = wanted.attribute_count_limit;
   state.TakeAssemblerOptions();
   options.spans_enabled = wanted.spans_enabled;

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "agent/metrics/untimed_requests.h"
 #include "agent/pipeline/finished_spans.h"
 #include "agent/pipeline/pipeline.h"
 #include "agent/pipeline/shard_set.h"
@@ -39,6 +40,7 @@ struct Pipeline::State final : RequestBook, ProcessStandings {
         routes(std::move(route_normalizer)),
         redactor(options.redaction),
         red(options.red),
+        untimed(options.red),
         sql(std::in_place, kSqlCacheStatements, options.parser.max_query_bytes),
         protocols(EnabledProtocols(options.disabled_protocols)),
         shards(options, protocols, *this, ledger, *this),
@@ -71,7 +73,7 @@ struct Pipeline::State final : RequestBook, ProcessStandings {
   void Drop(Connection& connection, WorkId work, DropReason reason, bool by_rules) override;
   void Count(Connection& connection, const Protocol& protocol, Role role, uint32_t tgid,
              uint64_t requests) override;
-  void ForgetRow(Connection& connection) override { connection.ledger_tgid = 0; }
+  void ForgetRow(Connection& connection) override { connection.ledger_row_known = false; }
   void Decide(uint64_t connection_id, const zt_verdict& verdict) override;
 
   // ProcessStandings
@@ -99,6 +101,7 @@ struct Pipeline::State final : RequestBook, ProcessStandings {
   void Reidentify();
   void NoteOtlpExport(const Exchange& exchange);
   uint32_t LedgerRow(Connection& connection, const Protocol& protocol, Role role, uint32_t tgid);
+  void CountUntimed(const Connection& connection, uint64_t requests);
   void Enrich(Exchange& exchange, HttpFields& http, DatabaseFields& database,
               const Process& process);
   void BuildSpan(const Exchange& exchange, const ConnectionFacts& facts, const Process& process,
@@ -115,6 +118,7 @@ struct Pipeline::State final : RequestBook, ProcessStandings {
   RouteNormalizer routes;
   UrlRedactor redactor;
   RedAggregator red;
+  UntimedRequests untimed;
   std::optional<SqlCache> sql;
   std::vector<const Protocol*> protocols;
   AssemblerOptions assembler;
@@ -135,6 +139,7 @@ struct Pipeline::State final : RequestBook, ProcessStandings {
   PipelineStats stats;
   int64_t wall_offset_ns = 0;
   uint64_t now_ns = 0;
+  uint64_t next_give_back_ns = 0;
   std::string query_scratch, url_scratch;
   HttpTexts http_texts;
 };

@@ -23,6 +23,14 @@ std::string ExecutableOf(std::string_view filename, const std::vector<std::strin
   return is_script ? arguments[0] : std::string(filename);
 }
 
+// /proc/self/exe, and the same by number or of the thread: whoever begins itself anew (busybox, runc).
+bool IsOwnExecutable(std::string_view filename) {
+  constexpr std::string_view kFolder = "/proc/", kLink = "/exe";
+  if (filename.substr(0, kFolder.size()) != kFolder || filename.size() <= kLink.size()) return false;
+  return filename.substr(filename.size() - kLink.size()) == kLink &&
+         std::count(filename.begin(), filename.end(), '/') == 3;
+}
+
 }  // namespace
 
 Result<ProcessTable::NameRules> ProcessTable::CompileNames(
@@ -127,6 +135,10 @@ bool ProcessTable::OnExec(const ProcessExec& exec, uint64_t now_ns) {
   facts->comm = ToUtf8(UntilNul(exec.comm), 64);
   facts->arguments = SplitArguments(exec.arguments);
   facts->executable = ExecutableOf(ToUtf8(UntilNul(exec.filename)), facts->arguments);
+  if (IsOwnExecutable(facts->executable)) {
+    std::string before = ExecutableBefore(exec, now_ns);
+    if (!before.empty()) facts->executable = std::move(before);
+  }
   facts->cgroup_id = exec.cgroup_id;
   facts->start_boot_ns = exec.start_boot_ns;
   if (exec.start_boot_ns != 0 && reader_.boot_unix_ns() != 0) {
@@ -151,6 +163,19 @@ bool ProcessTable::OnExec(const ProcessExec& exec, uint64_t now_ns) {
   entry.facts = std::make_shared<const ProcessFacts>(std::move(*living));
   ++stats_.resolved_early;
   return was_known;
+}
+
+// What a process ran before this exec: its own or, since it is a fork, its parent's. Empty: unknown.
+std::string ProcessTable::ExecutableBefore(const ProcessExec& exec, uint64_t now_ns) {
+  for (uint32_t tgid : {exec.tgid, exec.parent_tgid}) {
+    auto known = entries_.find(tgid);
+    if (known == entries_.end() || known->second.exited_ns != 0) continue;
+    if (known->second.facts != nullptr && !known->second.facts->executable.empty())
+      return known->second.facts->executable;
+  }
+  if (!MayReadEarly(now_ns)) return "";
+  std::optional<ProcessFacts> parent = reader_.Read(exec.parent_tgid);
+  return parent ? parent->executable : "";
 }
 
 bool ProcessTable::MayReadEarly(uint64_t now_ns) {

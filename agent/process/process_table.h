@@ -129,6 +129,7 @@ class ProcessTable {
   bool IsStillTheSame(uint32_t tgid, const Entry& entry) const;
   bool IsSameStart(uint64_t a, uint64_t b) const;
   bool MayReadEarly(uint64_t now_ns);
+  std::string ExecutableBefore(const ProcessExec& exec, uint64_t now_ns);
   std::optional<ProcessFacts> FactsOfGone(const Entry& entry, int depth);
   CommandName CommandOf(const ProcessFacts& facts, const BinaryFacts& binary,
                         const RootDirectory& files, int depth);

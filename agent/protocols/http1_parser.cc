@@ -111,6 +111,17 @@ void Http1Parser::OnClose(EndReason reason, uint64_t time_ns) {
 
 void Http1Parser::Abandon(DropReason reason) { DropAll(reason); }
 
+// A new one would take the first request for one that finds nothing outstanding.
+bool Http1Parser::StartAnew(DropReason reason) {
+  if (!pipelined_ || status_ != ParseStatus::kOk) return false;
+  MissRequests(reason, 0);
+  MissResponses(reason);
+  paired_ = false;
+  spoke_last_ = Spoke::kNobody;
+  fresh_ = true;
+  return true;
+}
+
 size_t Http1Parser::MemorySize() const {
   return sizeof(*this) + request_.head.MemorySize() + response_.head.MemorySize() +
          pending_.MemorySize() + (overflow_ ? overflow_->capacity() : 0);

@@ -33,6 +33,7 @@ class Http1Parser final : public Parser {
   void OnEnd(Direction direction, EndReason reason, uint64_t time_ns) override;
   void OnClose(EndReason reason, uint64_t time_ns) override;
   void Abandon(DropReason reason) override;
+  bool StartAnew(DropReason reason) override;
   size_t MemorySize() const override;
 
  private:

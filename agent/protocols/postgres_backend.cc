@@ -20,11 +20,10 @@ std::string_view TextBody(std::string_view body) {
 // as the tag from PostgreSQL 14 on, before it none. No SELECT of SQL is without its row count.
 bool IsResultWithin(std::string_view statement, bool truncated, std::string_view tag,
                     bool tag_cut) {
-  std::string_view command = CommandOfSeveralResults(statement);
-  if (!command.empty()) return tag != command;
-  if (!truncated) return false;
-  if (tag_cut && BeginsLikeCommandOfSeveralResults(statement)) return true;
-  return tag == "SELECT" || tag == "START_STREAMING";
+  const bool bare = tag == "SELECT" || tag == "START_STREAMING";
+  if (!bare && !tag_cut) return false;
+  if (!CommandOfSeveralResults(statement).empty()) return true;
+  return truncated && (bare || BeginsLikeCommandOfSeveralResults(statement));
 }
 
 bool EndsStatement(char type) {

@@ -66,6 +66,9 @@ class Parser {
   virtual void OnClose(EndReason reason, uint64_t time_ns) = 0;
   // zerotap gives this connection up: every request in flight is dropped with the reason.
   virtual void Abandon(DropReason reason) = 0;
+  // So much passed unseen that it goes on as one that joins in the middle. False: a new one is to be made, this one knows
+  // nothing of its client that a new one should. Requests that it does not take up are dropped with the reason.
+  virtual bool StartAnew(DropReason) { return false; }
   // Bytes of state held, for memory budgets.
   virtual size_t MemorySize() const = 0;
 };

@@ -108,6 +108,8 @@ inline constexpr std::string_view kTcpConnectDuration = "zerotap.tcp.connect.dur
 inline constexpr std::string_view kTcpRoundTrip = "zerotap.tcp.rtt";
 inline constexpr std::string_view kTcpRetransmits = "zerotap.tcp.retransmits";
 inline constexpr std::string_view kTcpConnections = "zerotap.tcp.connections";
+inline constexpr std::string_view kRequestsUntimed = "zerotap.requests.untimed";
+inline constexpr std::string_view kRole = "zerotap.role";
 inline constexpr std::string_view kSyscallName = "syscall.name";
 inline constexpr std::string_view kOverflow = "otel.metric.overflow";
 

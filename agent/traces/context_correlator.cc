@@ -12,6 +12,8 @@ namespace {
 constexpr uint64_t kHopSlackNs = 1'000'000;
 constexpr size_t kMaxThreads = 16384;
 constexpr size_t kMaxSpareHeld = 256;
+constexpr size_t kMinKeptWorks = 1024;
+constexpr uint64_t kGiveBackEveryNs = 1'000'000'000;
 // A trace state is at most this long by the specification; more is not kept.
 constexpr size_t kMaxKeptTraceState = 512;
 
@@ -31,6 +33,7 @@ uint32_t ContextCorrelator::Allocate() {
   if (free_.empty()) {
     index = static_cast<uint32_t>(works_.size());
     works_.emplace_back();
+    works_.back().generation = first_generation_;
   } else {
     index = free_.back();
     free_.pop_back();
@@ -49,6 +52,7 @@ void ContextCorrelator::FreeIfDone(uint32_t index) {
   trace_state.swap(work.context.trace_state);
   work = Work{};
   work.generation = generation == 0 ? 1 : generation;
+  latest_generation_ = std::max(latest_generation_, work.generation);
   if (trace_state.capacity() <= kMaxKeptTraceState) {
     trace_state.clear();
     work.context.trace_state.swap(trace_state);  // for its memory
@@ -270,6 +274,7 @@ uint32_t ContextCorrelator::ServedByThread(uint32_t tid, uint32_t tgid) const {
   if (found == threads_.end()) return kNone;
   const Thread& thread = found->second;
   if (thread.unreliable || thread.unanswered != 1 || thread.current == kNone) return kNone;
+  if (thread.current >= works_.size()) return kNone;
   // A thread's number may come again in another process while the request is still open.
   return works_[thread.current].tgid == tgid ? thread.current : kNone;
 }
@@ -320,6 +325,7 @@ void ContextCorrelator::Advance(uint64_t now_ns) {
   while (!deadlines_.empty() && deadlines_.front().due_ns <= now_ns_) {
     Deadline due = deadlines_.front();
     deadlines_.pop_front();
+    if (due.index >= works_.size()) continue;
     Work& work = works_[due.index];
     if (!work.live || work.generation != due.generation) continue;
     if (work.waits_for_hop) {
@@ -333,6 +339,22 @@ void ContextCorrelator::Advance(uint64_t now_ns) {
       hops_.erase(work.hop_key);
       FreeIfDone(due.index);
     }
+  }
+  GiveBackUnused();
+}
+
+// What a burst needed: the places behind the last one in use, when few of all are.
+void ContextCorrelator::GiveBackUnused() {
+  if (now_ns_ < next_give_back_ns_) return;
+  next_give_back_ns_ = now_ns_ + kGiveBackEveryNs;
+  if (works_.size() <= kMinKeptWorks || live_works_ > works_.size() / 4) return;
+  while (works_.size() > kMinKeptWorks && !works_.back().live) works_.pop_back();
+  works_.shrink_to_fit();
+  first_generation_ = latest_generation_ + 1 == 0 ? 1 : latest_generation_ + 1;
+  // The first ones are used first, so that those behind become free.
+  std::vector<uint32_t>().swap(free_);
+  for (size_t index = works_.size(); index-- > 0;) {
+    if (!works_[index].live) free_.push_back(static_cast<uint32_t>(index));
   }
 }
 

@@ -105,6 +105,8 @@ class ContextCorrelator {
   size_t held_bytes() const { return held_bytes_; }
   uint64_t unresolved_parents() const { return unresolved_parents_; }
   size_t live_works() const { return live_works_; }
+  // Places for requests that are kept, used or not.
+  size_t kept_works() const { return works_.size(); }
 
  private:
   static constexpr uint32_t kNone = ~0u;
@@ -154,6 +156,7 @@ class ContextCorrelator {
   };
 
   uint32_t Allocate();
+  void GiveBackUnused();
   void FreeIfDone(uint32_t index);
   uint32_t IndexOf(WorkId id) const;
   void BeginServer(uint32_t index, const WorkOrigin& origin, const RequestStart& start);
@@ -172,6 +175,9 @@ class ContextCorrelator {
   const Release release_;
   std::deque<Work> works_;
   std::vector<uint32_t> free_;
+  uint32_t latest_generation_ = 0;  // of a work that is no more
+  uint32_t first_generation_ = 1;   // of a new place: later than that of one that had its number
+  uint64_t next_give_back_ns_ = 0;
   std::vector<std::unique_ptr<Span>> spare_held_;  // moved out of, for the next one that is held
   HopTable hops_;         // client requests
   HopTable hop_waiters_;  // server requests that wait for one of them

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "agent/telemetry/semconv.h"
+#include "agent/traces/attribute_text.h"
 #include "agent/traces/span_assembler.h"
 
 namespace zerotap {
@@ -48,7 +49,7 @@ void AssembleDatabaseSpan(const Exchange& exchange, const ConnectionFacts& facts
   const std::string_view tag = TagWords(database.command_tag);
   const std::string_view operation = database.operation.empty() ? tag : database.operation;
   auto cut = [&options](std::string_view text) {
-    return options.attribute_value_limit == 0 ? text : text.substr(0, options.attribute_value_limit);
+    return CutText(text, options.attribute_value_limit);
   };
 
   span.kind = is_server ? SpanKind::kServer : SpanKind::kClient;

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "agent/telemetry/semconv.h"
+#include "agent/traces/attribute_text.h"
 #include "agent/traces/span_assembler.h"
 
 namespace zerotap {
@@ -27,8 +28,12 @@ constexpr MetricDescriptor kClientDuration = {semconv::kHttpClientRequestDuratio
                                               true,
                                               kHttpBounds};
 
-bool IsKnownMethod(std::string_view method) {
-  return std::find(kKnownMethods.begin(), kKnownMethods.end(), method) != kKnownMethods.end();
+bool IsKnownMethod(std::string_view method, const AssemblerOptions& options) {
+  if (options.known_methods.empty()) {
+    return std::find(kKnownMethods.begin(), kKnownMethods.end(), method) != kKnownMethods.end();
+  }
+  return std::find(options.known_methods.begin(), options.known_methods.end(), method) !=
+         options.known_methods.end();
 }
 
 // Status codes have three digits; texts for them live for ever so that metrics can borrow them.
@@ -121,12 +126,12 @@ void AssembleHttpSpan(const Exchange& exchange, const HttpTexts& texts,
                       const ConnectionFacts& facts, const AssemblerOptions& options, Span& span) {
   const HttpFields& http = *exchange.http;
   const bool is_server = exchange.role == Role::kServer;
-  const bool known = IsKnownMethod(http.method);
+  const bool known = IsKnownMethod(http.method, options);
   const std::string_view method = known ? http.method : std::string_view("_OTHER");
   const std::string_view error = ErrorType(exchange);
   const Server server = ServerOf(exchange, facts);
   auto cut = [&options](std::string_view text) {
-    return options.attribute_value_limit == 0 ? text : text.substr(0, options.attribute_value_limit);
+    return CutText(text, options.attribute_value_limit);
   };
 
   span.kind = is_server ? SpanKind::kServer : SpanKind::kClient;
@@ -190,13 +195,14 @@ void AssembleHttpSpan(const Exchange& exchange, const HttpTexts& texts,
   if (exchange.incomplete) out.Add(semconv::kCaptureIncomplete, true);
 }
 
-MetricSample HttpMetricSample(const Exchange& exchange, const ConnectionFacts& facts) {
+MetricSample HttpMetricSample(const Exchange& exchange, const ConnectionFacts& facts,
+                              const AssemblerOptions& options) {
   const HttpFields& http = *exchange.http;
   MetricSample sample;
   const bool is_server = exchange.role == Role::kServer;
   sample.descriptor = is_server ? &kServerDuration : &kClientDuration;
   sample.Add(semconv::kHttpRequestMethod,
-             IsKnownMethod(http.method) ? http.method : std::string_view("_OTHER"));
+             IsKnownMethod(http.method, options) ? http.method : std::string_view("_OTHER"));
   if (is_server) {
     sample.Add(semconv::kUrlScheme, http.scheme);
     if (!http.route.empty()) sample.Add(semconv::kHttpRoute, http.route);

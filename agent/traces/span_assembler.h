@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -32,7 +33,8 @@ struct HttpTexts {
 
 struct AssemblerOptions {
   bool legacy_attributes = true;
-  size_t attribute_value_limit = 0;  // bytes of a text value, 0 = no limit
+  size_t attribute_value_limit = 0;  // characters of a text value, 0 = no limit
+  std::span<const std::string> known_methods;  // of HTTP; none: those of the conventions. Borrowed
 };
 
 // The attributes of one recording into a RED histogram; borrows from the exchange and the facts.
@@ -56,7 +58,8 @@ void AssembleHttpSpan(const Exchange& exchange, const HttpTexts& texts, const Co
 void AssembleDatabaseSpan(const Exchange& exchange, const ConnectionFacts& facts,
                           const AssemblerOptions& options, Span& span);
 
-MetricSample HttpMetricSample(const Exchange& exchange, const ConnectionFacts& facts);
+MetricSample HttpMetricSample(const Exchange& exchange, const ConnectionFacts& facts,
+                              const AssemblerOptions& options);
 MetricSample DatabaseMetricSample(const Exchange& exchange, const ConnectionFacts& facts);
 
 }  // namespace zerotap

@@ -272,19 +272,14 @@ static __always_inline void zt_emit_few(const struct zt_call *call,
 static __noinline int zt_emit_few_segments(const struct zt_call *call,
 					   struct zt_connection *connection)
 {
-	if (call->head <= ZT_PAYLOAD_SMALL)
-		zt_emit_few(call, connection, ZT_PAYLOAD_SMALL);
-	else
-		zt_emit_few(call, connection, ZT_PAYLOAD_MEDIUM);
+	zt_emit_few(call, connection, ZT_PAYLOAD_MEDIUM);
 	return 0;
 }
 
 /* The usual case: everything is wanted. Small records keep the ring's memory in the caches. */
 static __noinline int zt_emit_whole(const struct zt_call *call, struct zt_connection *connection)
 {
-	if (call->head <= ZT_PAYLOAD_TINY)
-		zt_emit_plain(call, connection, ZT_PAYLOAD_TINY, false);
-	else if (call->head <= ZT_PAYLOAD_SMALL)
+	if (call->head <= ZT_PAYLOAD_SMALL)
 		zt_emit_plain(call, connection, ZT_PAYLOAD_SMALL, false);
 	else if (call->head <= ZT_PAYLOAD_MEDIUM)
 		zt_emit_plain(call, connection, ZT_PAYLOAD_MEDIUM, false);
@@ -443,8 +438,15 @@ static __always_inline void zt_emit_data(struct zt_call *call, struct zt_connect
 	}
 	call->piece = call->length - call->skip;
 	zt_forget_values(call);
-	if (call->segments && call->segments <= ZT_FEW_SEGMENTS && !call->tail && !call->skip &&
-	    call->head <= ZT_PAYLOAD_MEDIUM)
+	bool whole = !(call->tail | call->skip);
+	/* The most usual are in here: a call of another function costs as much as what it does. */
+	if (whole && !call->segments && call->head <= ZT_PAYLOAD_TINY)
+		zt_emit_plain(call, connection, ZT_PAYLOAD_TINY, false);
+	else if (whole && !call->segments && call->head <= ZT_PAYLOAD_SMALL)
+		zt_emit_plain(call, connection, ZT_PAYLOAD_SMALL, false);
+	else if (whole && call->segments - 1 < ZT_FEW_SEGMENTS && call->head <= ZT_PAYLOAD_SMALL)
+		zt_emit_few(call, connection, ZT_PAYLOAD_SMALL);
+	else if (whole && call->segments - 1 < ZT_FEW_SEGMENTS && call->head <= ZT_PAYLOAD_MEDIUM)
 		zt_emit_few_segments(call, connection);
 	else if (call->segments)
 		zt_emit_segments(call, connection);

@@ -513,13 +513,20 @@ __noinline int zt_transfer(zt_u64 socket_address, zt_u64 what, zt_u64 sizes, zt_
 }
 
 /* Makes the state of a socket that no hook has seen before this transfer. */
-__noinline int zt_meet(zt_u64 socket_address, zt_u64 what, zt_u64 sizes)
+static __always_inline void zt_make_state(zt_u64 socket_address, zt_u64 what, zt_u64 sizes)
 {
 	struct sock *sk = (struct sock *)socket_address;
 	zt_u64 inode = zt_socket_inode(BPF_CORE_READ(sk, sk_socket));
 	bool peek = what >> 16 & ZT_DATA_PEEK;
-	return zt_create(socket_address, inode, bpf_ktime_get_ns(), what >> 8 & 1,
-			 peek ? 0 : (zt_u32)sizes);
+	zt_create(socket_address, inode, bpf_ktime_get_ns(), what >> 8 & 1,
+		  peek ? 0 : (zt_u32)sizes);
+}
+
+/* In a frame of its own, so that its callers' are not larger by it. */
+__noinline int zt_meet(zt_u64 socket_address, zt_u64 what, zt_u64 sizes)
+{
+	zt_make_state(socket_address, what, sizes);
+	return 0;
 }
 
 /* The state is made out here and not inside zt_transfer: kernels before 6.16 allow the frames of all
@@ -550,7 +557,7 @@ static __always_inline void zt_transfer_of(struct task_struct *task, zt_u64 sock
 	zt_take_call(&call, socket_address, what, length);
 	struct zt_connection *connection = zt_find_wanted(&call, what & ZT_WHAT_OWN_PROCESS);
 	if (!connection && call.unknown) {
-		zt_meet(socket_address, what, length);
+		zt_make_state(socket_address, what, length);
 		connection = zt_find_wanted(&call, what & ZT_WHAT_OWN_PROCESS);
 	}
 	if (!connection)

@@ -234,6 +234,7 @@ class PipelineStage final : public Stage {
       failed_bodies_ += size == 0 || part.encoded < part.consumed ? 1 : 0;
       body_bytes += size;
     }
+    for (Span& span : taken_) span.Reset();
     pipeline_->Recycle(taken_);
   }
 

@@ -66,7 +66,7 @@ def pack(image, programs=None, files=None):
                        stdin=subprocess.DEVNULL)
 
 
-def boot(kernel, image, folder, cases, smp="2", append="", memory=1536, timeout=170):
+def boot(kernel, image, folder, cases, smp="2", append="", memory=1536, timeout=240):
     """One run. Its console is in `folder`/console, what the cases left in `folder`/results. Returns an error or None."""
     os.makedirs(folder, exist_ok=True)
     packed = os.path.join(folder, "results.tar.gz")

@@ -143,6 +143,11 @@ inline std::string Done(std::string_view tag) {
   return ParseComplete() + BindComplete() + NoData() + Complete(tag);
 }
 
+// The answer to a simple query.
+inline std::string SelectAnswer(int rows = 1) {
+  return RowDescription() + Rows(rows) + Complete("SELECT " + std::to_string(rows)) + Ready();
+}
+
 // A session that has logged in as app on shop.
 inline Conversation LoggedIn(Role role) {
   Conversation talk(role);

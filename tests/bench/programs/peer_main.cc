@@ -30,6 +30,7 @@
 
 #include "agent/base/unique_fd.h"
 #include "tests/bench/programs/exchange_load.h"
+#include "tests/bench/programs/listener.h"
 #include "tests/bench/programs/receiver.h"
 
 namespace zerotap::bench {
@@ -43,16 +44,9 @@ int Fail(const std::string& what) {
 class EchoServer {
  public:
   int Run(uint16_t port) {
-    UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
-    int one = 1;
-    ::setsockopt(listener.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(port);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0)
-      return Fail("bind");
-    if (::listen(listener.get(), 1024) != 0) return Fail("listen");
+    const UniqueFd listener = ListenOnLoopback(port, SOCK_STREAM | SOCK_NONBLOCK, 1024);
+    if (!listener) return Fail("listen");
+    const int one = 1;
     epoll_.Reset(::epoll_create1(0));
     Watch(listener.get(), EPOLLIN, EPOLL_CTL_ADD);
     epoll_event events[64];

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "agent/base/unique_fd.h"
+#include "tests/bench/programs/listener.h"
 
 namespace zerotap::bench {
 namespace {
@@ -76,15 +77,8 @@ void Serve(UniqueFd connection) {
 }  // namespace
 
 int RunReceiver(uint16_t port) {
-  UniqueFd listener(::socket(AF_INET, SOCK_STREAM, 0));
-  int one = 1;
-  ::setsockopt(listener.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 ||
-      ::listen(listener.get(), 64) != 0) {
+  const UniqueFd listener = ListenOnLoopback(port, SOCK_STREAM, 64);
+  if (!listener) {
     std::perror("bench_peer: receive");
     return 1;
   }

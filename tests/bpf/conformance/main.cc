@@ -21,7 +21,7 @@ namespace zerotap::conformance {
 namespace {
 
 constexpr char kUsage[] =
-    "usage: conformance [--tier a|b|auto] [--rings N] [--json FILE|-] [--only TEXT] [--list]\n"
+    "usage: conformance [--tier a|b|auto] [--rings N] [--json FILE|-] [--only TEXT[,TEXT]...] [--list]\n"
     "Prints one line for each row: ok|blind|absent|FAIL, variant, family, detail.\n"
     "Exit status: 0 no FAIL, 1 some, 2 it could not be run, 3 it hung.\n";
 // Guests are many times slower than any host.
@@ -55,6 +55,16 @@ constexpr BlindRow kBlindRows[] = {
     {CaptureTier::kB, "io_uring_waiting", kAll},
     {CaptureTier::kB, "io_uring_polled", kAll},
 };
+
+// Whether its name contains one of the texts that are asked for.
+bool IsWanted(const Variant& variant, const std::string& only) {
+  const std::string name = variant.name;
+  for (size_t begin = 0, end = 0; end != std::string::npos; begin = end + 1) {
+    end = only.find(',', begin);
+    if (name.find(only.substr(begin, end - begin)) != std::string::npos) return true;
+  }
+  return false;
+}
 
 bool IsBlind(CaptureTier tier, const Variant& variant, Family family) {
   for (const BlindRow& row : kBlindRows) {
@@ -297,7 +307,7 @@ int Run(const Arguments& arguments) {
   for (const Variant& variant : AllVariants()) {
     for (Family family : {Family::kTcp4, Family::kTcp6, Family::kUnix}) {
       if ((variant.families & static_cast<unsigned>(family)) == 0) continue;
-      if (std::string(variant.name).find(arguments.only) == std::string::npos) continue;
+      if (!IsWanted(variant, arguments.only)) continue;
       report.Add(RunRow(variant, family, **witness));
     }
   }

@@ -65,6 +65,14 @@ TEST_F(ConfigTest, EmptyVariablesCountAsUnset) {
   EXPECT_THAT(warnings_, IsEmpty());
 }
 
+TEST_F(ConfigTest, KnownMethods) {
+  EXPECT_THAT(Good("").pipeline.known_methods, IsEmpty());
+  EXPECT_THAT(Good("http: {known_methods: [GET]}", {{"OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS", "GET, PURGE"}})
+                  .pipeline.known_methods,
+              ElementsAre("GET", "PURGE"));
+  EXPECT_THAT(Good("http: {known_methods: [BAN]}").pipeline.known_methods, ElementsAre("BAN"));
+}
+
 struct IgnoredVariable {
   const char* name;
   const char* value;

@@ -149,6 +149,7 @@ class PipelineAllocationTest : public ::testing::Test {
   void HandOver() {
     const size_t before = testing::g_mallocs;
     pipeline_->Advance(now_);
+    for (Span& span : exported_) span.Reset();
     pipeline_->Recycle(exported_);
     pipeline_->TakeSpans(exported_);
     allocations_ += testing::g_mallocs - before;

@@ -6,30 +6,19 @@
 
 #include "agent/pipeline/pipeline.h"
 #include "agent/telemetry/semconv.h"
+#include "tests/support/pipeline_fixture.h"
 #include "tests/support/record_builder.h"
 
 namespace zerotap {
 namespace {
 
 using testing::ConnectionEnd;
+using testing::KeptControl;
 using testing::Record;
 
 constexpr uint64_t kMs = 1'000'000;
 constexpr uint64_t kSecond = 1000 * kMs;
 constexpr std::string_view kResponse = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-
-class FakeControl : public CaptureControl {
- public:
-  void SetVerdict(uint64_t connection_id, const zt_verdict& verdict) override {
-    modes[connection_id] = verdict.mode;
-  }
-  void SetProcessPolicy(uint32_t tgid, zt_process_policy policy) override {
-    policies[tgid] = policy;
-  }
-  void ForgetProcess(uint32_t tgid) override { policies.erase(tgid); }
-  std::map<uint64_t, uint8_t> modes;
-  std::map<uint32_t, zt_process_policy> policies;
-};
 
 class PipelineChangeTest : public ::testing::Test {
  protected:
@@ -38,14 +27,8 @@ class PipelineChangeTest : public ::testing::Test {
     options_ = options;
     auto created = Pipeline::Create(options, control_, [this](uint32_t tgid) {
       if (unknown_.contains(tgid)) return std::optional<TracedProcess>();
-      TracedProcess process;
-      process.tgid = tgid;
-      process.traced = !excluded_.contains(tgid);
-      auto resource = std::make_shared<Resource>();
-      resource->service_name = (renamed_ ? "renamed-" : "service-") + std::to_string(tgid);
-      resource->pid = tgid;
-      process.resource = resource;
-      return std::optional(process);
+      return std::optional(testing::NamedProcess(tgid, !excluded_.contains(tgid),
+                                                 renamed_ ? "renamed-" : "service-"));
     });
     ASSERT_TRUE(created) << created.error().message;
     pipeline_ = std::move(*created);
@@ -112,7 +95,7 @@ class PipelineChangeTest : public ::testing::Test {
     Feed(out.Closed(Now()));
   }
 
-  FakeControl control_;
+  KeptControl control_;
   PipelineOptions options_;
   std::set<uint32_t> excluded_;
   std::set<uint32_t> unknown_;
@@ -153,6 +136,20 @@ TEST_F(PipelineChangeTest, TheLimitOfAttributesIsTaken) {
   std::vector<Span> spans = SettledSpans();
   ASSERT_EQ(spans.size(), 1u);
   EXPECT_EQ(spans[0].attributes.size(), 3u);
+}
+
+TEST_F(PipelineChangeTest, KnownMethodsAreTaken) {
+  ConnectionEnd server = End(2, 200, ZT_ROLE_SERVER);
+  Feed(server.Opened(Now()));
+  for (const bool known : {false, true, false}) {
+    options_.known_methods.clear();
+    if (known) options_.known_methods.push_back("PURGE");
+    Change();
+    Serve(server, "PURGE /cart HTTP/1.1\r\nHost: shop\r\n\r\n");
+    std::vector<Span> spans = SettledSpans();
+    ASSERT_EQ(spans.size(), 1u);
+    EXPECT_EQ(spans[0].name, known ? "PURGE /cart" : "HTTP /cart");
+  }
 }
 
 TEST_F(PipelineChangeTest, CapturedHeadersOfARequestInFlightOutliveTheirList) {
@@ -221,7 +218,7 @@ TEST_F(PipelineChangeTest, AnExcludedProcessIsFilteredAndComesBack) {
   excluded_.clear();
   Change(true);
   EXPECT_FALSE(control_.policies.contains(200));
-  EXPECT_EQ(control_.modes[2], ZT_VERDICT_DETECT);
+  EXPECT_EQ(control_.verdicts[2].mode, ZT_VERDICT_DETECT);
   for (int i = 0; i < 3; ++i) Serve(server, Get("/again"));
   EXPECT_EQ(SettledSpans().size(), 3u);
   EXPECT_EQ(Counts().seen, 5u);
@@ -250,7 +247,7 @@ TEST_F(PipelineChangeTest, PortsThatAreLeftOutComeBack) {
   Feed(other.Opened(Now()));
   options_.exclude_ports = {80};
   Change();
-  EXPECT_EQ(control_.modes[2], ZT_VERDICT_IGNORE);
+  EXPECT_EQ(control_.verdicts[2].mode, ZT_VERDICT_IGNORE);
   Serve(server, Get("/a"));
   Serve(other, Get("/b"));
   EXPECT_EQ(SettledSpans().size(), 1u);
@@ -268,9 +265,9 @@ TEST_F(PipelineChangeTest, TrafficThatIsNoProtocolStaysIgnored) {
     Feed(server.Read(Now(), "\x01\x02 nothing that is known\n"));
     Feed(server.Send(Now(), "\x03\x04 nor this\n"));
   }
-  ASSERT_EQ(control_.modes[2], ZT_VERDICT_IGNORE);
+  ASSERT_EQ(control_.verdicts[2].mode, ZT_VERDICT_IGNORE);
   Change(true);
-  EXPECT_EQ(control_.modes[2], ZT_VERDICT_IGNORE);
+  EXPECT_EQ(control_.verdicts[2].mode, ZT_VERDICT_IGNORE);
 }
 
 TEST_F(PipelineChangeTest, ABadChangeChangesNothing) {

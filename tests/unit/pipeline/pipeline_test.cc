@@ -5,12 +5,14 @@
 #include <map>
 
 #include "agent/telemetry/semconv.h"
+#include "tests/support/pipeline_fixture.h"
 #include "tests/support/record_builder.h"
 
 namespace zerotap {
 namespace {
 
 using testing::ConnectionEnd;
+using testing::KeptControl;
 using testing::MakeRecord;
 using testing::Record;
 
@@ -18,33 +20,13 @@ constexpr uint64_t kMs = 1'000'000;
 constexpr std::string_view kRequest = "GET /cart/17 HTTP/1.1\r\nHost: shop\r\n\r\n";
 constexpr std::string_view kResponse = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-class FakeControl : public CaptureControl {
- public:
-  void SetVerdict(uint64_t connection_id, const zt_verdict& verdict) override {
-    verdicts[connection_id] = verdict;
-    ++verdicts_set;
-  }
-  void SetProcessPolicy(uint32_t tgid, zt_process_policy policy) override { policies[tgid] = policy; }
-  void ForgetProcess(uint32_t tgid) override { policies.erase(tgid); }
-  std::map<uint64_t, zt_verdict> verdicts;
-  std::map<uint32_t, zt_process_policy> policies;
-  int verdicts_set = 0;
-};
-
 class PipelineTest : public ::testing::Test {
  protected:
   void Start(PipelineOptions options = {}) {
     auto created = Pipeline::Create(options, control_, [this](uint32_t tgid) {
       ++resolved_;
       if (unknown_.contains(tgid)) return std::optional<TracedProcess>();
-      TracedProcess process;
-      process.tgid = tgid;
-      process.traced = !excluded_.contains(tgid);
-      auto resource = std::make_shared<Resource>();
-      resource->service_name = "service-" + std::to_string(tgid);
-      resource->pid = tgid;
-      process.resource = resource;
-      return std::optional(process);
+      return std::optional(testing::NamedProcess(tgid, !excluded_.contains(tgid)));
     });
     ASSERT_TRUE(created) << created.error().message;
     pipeline_ = std::move(*created);
@@ -71,7 +53,7 @@ class PipelineTest : public ::testing::Test {
     return end;
   }
 
-  FakeControl control_;
+  KeptControl control_;
   std::map<uint32_t, bool> unknown_, excluded_;
   int resolved_ = 0;
   std::unique_ptr<Pipeline> pipeline_;

@@ -109,6 +109,33 @@ TEST(ProcessTable, GoneScriptIsShownByItsInterpreter) {
   EXPECT_EQ(TextOf(identity, "process.executable.name"), "python3");
 }
 
+TEST(ProcessTable, GoneProcessThatBeganItselfAnewIsTheProgramBefore) {
+  FakeRoot root;
+  FakeProcess shell;
+  shell.pid = 100;
+  shell.executable = "/bin/busybox";
+  shell.arguments = {"sh"};
+  root.Add(shell);
+  auto table = Table(root);
+  // Its parent is there to be asked; is known; and it was itself another program meanwhile.
+  ProcessExec again = Exec(101, "/proc/self/exe", FakeRoot::Joined({"wget", "x"}));
+  again.parent_tgid = 100;
+  table->OnExec(again, 1);
+  table->OnExit(101, 2);
+  EXPECT_EQ(TextOf(table->Resolve(101, 3), "process.executable.path"), "/bin/busybox");
+  table->OnFork(101, 102, 4);
+  table->OnExec(Exec(102, "/usr/bin/runc", FakeRoot::Joined({"runc", "run"})), 5);
+  table->OnExec(Exec(102, "/proc/102/exe", FakeRoot::Joined({"runc", "init"})), 6);
+  EXPECT_EQ(TextOf(table->Resolve(102, 7), "process.executable.path"), "/usr/bin/runc");
+  // Another's link, or a parent that is gone: the name as it was given.
+  table->OnExec(Exec(103, "/proc/self/root/bin/exe", FakeRoot::Joined({"exe"})), 8);
+  EXPECT_EQ(TextOf(table->Resolve(103, 9), "process.executable.path"), "/proc/self/root/bin/exe");
+  again = Exec(104, "/proc/self/exe", FakeRoot::Joined({"wget", "x"}));
+  again.parent_tgid = 999;
+  table->OnExec(again, 10);
+  EXPECT_EQ(TextOf(table->Resolve(104, 11), "process.executable.path"), "/proc/self/exe");
+}
+
 TEST(ProcessTable, LivingProcessBeatsItsExecRecord) {
   FakeRoot root;
   auto table = Table(root);

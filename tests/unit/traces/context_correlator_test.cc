@@ -50,6 +50,27 @@ struct Case {
   }
 };
 
+TEST(ContextCorrelator, PlacesOfABurstAreGivenBackAndOldIdsStayUnknown) {
+  Case c;
+  std::vector<WorkId> burst;
+  for (uint64_t i = 0; i < 10'000; ++i) burst.push_back(c.Server(i + 1, 0, 0, 10 + i, 5, false));
+  EXPECT_GE(c.correlator.kept_works(), burst.size());
+  for (size_t i = 1; i < burst.size(); ++i) c.correlator.End(burst[i], 20'000);
+  c.correlator.Advance(10'000 * kMs);
+  EXPECT_LE(c.correlator.kept_works(), 1024u);
+  EXPECT_EQ(c.correlator.live_works(), 1u);
+  EXPECT_NE(c.correlator.Find(burst[0]), nullptr);
+  for (size_t i = 1; i < burst.size(); ++i) ASSERT_EQ(c.correlator.Find(burst[i]), nullptr);
+  // The places are made anew: who still has an old id must not find what is there now.
+  std::vector<WorkId> later;
+  for (uint64_t i = 0; i < 10'000; ++i) later.push_back(c.Server(i + 1, 0, 1, 30'000 + i, 5, false));
+  for (size_t i = 1; i < burst.size(); ++i) ASSERT_EQ(c.correlator.Find(burst[i]), nullptr);
+  for (WorkId id : later) ASSERT_NE(c.correlator.Find(id), nullptr);
+  c.correlator.End(burst[0], 40'000);
+  for (WorkId id : later) c.correlator.End(id, 40'000);
+  EXPECT_EQ(c.correlator.live_works(), 0u);
+}
+
 TEST(ContextCorrelator, RequestFromElsewhereIsARoot) {
   Case c;
   WorkContext context = c.At(c.Server(1, 0, 0, 10, 5));
@@ -254,19 +275,23 @@ TEST(ContextCorrelator, AClientEndThatNeverComesLeavesARoot) {
   EXPECT_FALSE(context.parent_span_id.valid());
 }
 
+// What waits for the other end of its connection.
+WorkId BeginHeld(ContextCorrelator& correlator, uint64_t offset) {
+  WorkOrigin origin;
+  origin.role = Role::kServer;
+  origin.connection_id = 2;
+  origin.peer_connection_id = 1;
+  RequestStart start;
+  start.request_offset = offset;
+  return correlator.Begin(origin, start);
+}
+
 TEST(ContextCorrelator, HeldSpansAreBounded) {
   Case c;
   ContextCorrelator bounded({1, 200 * kMs, 2}, [](const TraceId&, std::optional<bool>) { return true; },
                             [](Span&&, bool) {});
   for (uint64_t i = 0; i < 3; ++i) {
-    WorkOrigin origin;
-    origin.role = Role::kServer;
-    origin.connection_id = 2;
-    origin.peer_connection_id = 1;
-    RequestStart start;
-    start.request_offset = i;
-    WorkId id = bounded.Begin(origin, start);
-    EXPECT_EQ(bounded.EndHeld(id, 1, Span{}), i < 2);
+    EXPECT_EQ(bounded.EndHeld(BeginHeld(bounded, i), 1, Span{}), i < 2);
   }
   bounded.Advance(1000 * kMs);
   EXPECT_EQ(bounded.live_works(), 0u);
@@ -276,15 +301,9 @@ TEST(ContextCorrelator, HeldSpansAreBoundedInBytesToo) {
   ContextCorrelator bounded({1, 200 * kMs, 1000, 25'000},
                             [](const TraceId&, std::optional<bool>) { return true; }, [](Span&&, bool) {});
   for (uint64_t i = 0; i < 4; ++i) {
-    WorkOrigin origin;
-    origin.role = Role::kServer;
-    origin.connection_id = 2;
-    origin.peer_connection_id = 1;
-    RequestStart start;
-    start.request_offset = i;
     Span span;
     span.name = std::string(10'000, 'n');
-    EXPECT_EQ(bounded.EndHeld(bounded.Begin(origin, start), 1, std::move(span)), i < 2);
+    EXPECT_EQ(bounded.EndHeld(BeginHeld(bounded, i), 1, std::move(span)), i < 2);
   }
   EXPECT_GT(bounded.held_bytes(), 20'000u);
   EXPECT_LE(bounded.held_bytes(), 25'000u);

@@ -95,6 +95,18 @@ TEST(SpanAssembler, ATunnelHasNoPath) {
   EXPECT_EQ(IntOf(span.attributes, semconv::kServerPort), 443);
 }
 
+TEST(SpanAssembler, TheLimitOfTextsCountsCharacters) {
+  HttpCase c(Role::kServer, 200);
+  c.options.attribute_value_limit = 5;
+  c.texts.path = "/caf\xc3\xa9\xc3\xa9";
+  c.http.user_agent = "\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac";  // five of three bytes
+  Span span = c.Build();
+  EXPECT_EQ(span.attributes.FindText(semconv::kUrlPath), "/caf\xc3\xa9");
+  EXPECT_EQ(span.attributes.FindText(semconv::kUserAgentOriginal), c.http.user_agent);
+  c.texts.path = "\x80\x80\xe2\xe2\x82/\xc3";  // of what is none, each byte or beginning of one counts
+  EXPECT_EQ(c.Build().attributes.FindText(semconv::kUrlPath), "\x80\x80\xe2\xe2\x82/");
+}
+
 TEST(SpanAssembler, ClientErrorIsNoErrorOnTheServer) {
   EXPECT_EQ(HttpCase(Role::kServer, 404).Build().status, SpanStatus::kUnset);
   EXPECT_EQ(HttpCase(Role::kServer, 503).Build().status, SpanStatus::kError);
@@ -116,6 +128,18 @@ TEST(SpanAssembler, UnknownMethodDoesNotReachTheName) {
   EXPECT_EQ(span.name, "HTTP /cart/{id}");
   EXPECT_EQ(span.attributes.FindText(semconv::kHttpRequestMethod), "_OTHER");
   EXPECT_EQ(span.attributes.FindText(semconv::kHttpRequestMethodOriginal), "BREW");
+}
+
+TEST(SpanAssembler, AConfiguredListOfMethodsTakesThePlaceOfTheConventions) {
+  const std::string methods[] = {"PURGE", "POST"};
+  for (const auto& [method, name] : {std::pair("PURGE", "PURGE"), std::pair("GET", "HTTP"), std::pair("purge", "HTTP")}) {
+    HttpCase c(Role::kClient, 200);
+    c.options.known_methods = methods;
+    c.http.method = method;
+    EXPECT_EQ(c.Build().name, name);
+    const MetricSample sample = HttpMetricSample(c.exchange, c.facts, c.options);
+    EXPECT_EQ(std::get<std::string_view>(sample.attributes[0].value), std::string_view(name) == "HTTP" ? "_OTHER" : name);
+  }
 }
 
 TEST(SpanAssembler, StableOnlyLeavesTheLegacySetOut) {
@@ -204,7 +228,7 @@ TEST(SpanAssembler, MetricsAreForClientsOfDatabasesAndBothEndsOfHttp) {
   EXPECT_EQ(DatabaseMetricSample(client.exchange, client.facts).descriptor->name,
             semconv::kDbClientOperationDuration);
   HttpCase http(Role::kServer, 500);
-  MetricSample sample = HttpMetricSample(http.exchange, http.facts);
+  MetricSample sample = HttpMetricSample(http.exchange, http.facts, http.options);
   EXPECT_EQ(sample.descriptor->name, semconv::kHttpServerRequestDuration);
   EXPECT_EQ(sample.descriptor->bounds.size(), 14u);
 }

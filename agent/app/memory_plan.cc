@@ -198,10 +198,10 @@ MachineFacts ReadMachineFacts(const std::string& root) {
   return facts;
 }
 
-// What shards do not take part in is about half of the work, so many of them are of no use.
+// What shards do not take part in is more than half of the work: two hardly pay for the copies, and many are of no use.
 uint64_t PipelineShards(const Config& config) {
   if (config.shards != 0) return config.shards;
-  return config.memory.cpus <= 8 ? 1 : config.memory.cpus <= 16 ? 2 : 4;
+  return config.memory.cpus <= 16 ? 1 : 4;
 }
 
 uint64_t KernelMemory(const Config& config) {

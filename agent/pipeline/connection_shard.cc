@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "agent/events/event.h"
-
 namespace zerotap {
 namespace {
 
@@ -25,18 +23,6 @@ ConnectionShard::ConnectionShard(const PipelineOptions& options, size_t max_conn
       book_(book),
       tracker_(TrackerOptions{.max_connections = max_connections}, protocols, options.parser,
                *this) {}
-
-void ConnectionShard::Handle(const Event& event) {
-  if (event.data != nullptr) {
-    OnData(*event.data, event.head, event.tail);
-  } else if (event.opened != nullptr) {
-    OnOpened(*event.opened);
-  } else if (event.shutdown != nullptr) {
-    tracker_.OnShutdown(*event.shutdown);
-  } else if (event.closed != nullptr) {
-    OnClosed(*event.closed);
-  }
-}
 
 void ConnectionShard::SendVerdict(const Connection& connection, zt_verdict_mode mode,
                                   uint8_t egress_kib, uint8_t ingress_kib, uint8_t edge_bytes) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "agent/connection/connection_tracker.h"
+#include "agent/events/event.h"
 #include "agent/pipeline/pipeline.h"
 #include "agent/pipeline/request_book.h"
 
@@ -30,7 +31,17 @@ class ConnectionShard final : private RequestListener {
                   Ledger& ledger, RequestBook& book);
 
   // A record of a connection.
-  void Handle(const Event& event);
+  void Handle(const Event& event) {
+    if (event.data != nullptr) {
+      OnData(*event.data, event.head, event.tail);
+    } else if (event.opened != nullptr) {
+      OnOpened(*event.opened);
+    } else if (event.shutdown != nullptr) {
+      tracker_.OnShutdown(*event.shutdown);
+    } else if (event.closed != nullptr) {
+      OnClosed(*event.closed);
+    }
+  }
 
   // Rules over processes or ports have changed. `somebody_came_back`: a process is traced that was not.
   void Reconsider(bool somebody_came_back);

@@ -27,7 +27,7 @@ class ShardSet {
 
   // A record of a connection. With several shards its outcome may have to wait for Flush.
   void Handle(const Event& event, ByteSpan bytes) {
-    if (lanes_.empty()) {
+    if (only_) {
       only_->Handle(event);
       if (on_handled_) on_handled_(bytes);
     } else {

@@ -138,13 +138,21 @@ void ShardSet::RunLane(Lane& lane) {
   }
 }
 
+// Of what was gathered.
+size_t ShardSet::Handled() const {
+  size_t records = 0;
+  for (const std::unique_ptr<Lane>& lane : lanes_) records += lane->handled;
+  return records;
+}
+
 void ShardSet::RunLanes(size_t left) {
   const auto busy = std::count_if(lanes_.begin(), lanes_.end(), [](const auto& lane) {
     return lane->handled < lane->records.size();
   });
   if (options_.run_shards && left >= kWorthSharing && busy > 1) {
-    shared_records_ += left;
+    const size_t before = Handled();
     options_.run_shards(lanes_.size(), [this](size_t i) { RunLane(*lanes_[i]); });
+    shared_records_ += Handled() - before;
     return;
   }
   for (const std::unique_ptr<Lane>& lane : lanes_) RunLane(*lane);

@@ -81,6 +81,7 @@ class ShardSet {
   uint32_t LaneOfNew(const zt_connection_opened_event& opened);
   bool IsKnown(uint32_t tgid);
   void HandleQueued();
+  size_t Handled() const;
   void RunLanes(size_t left);
   void RunLane(Lane& lane);
   void Bury(Lane& lane);

@@ -64,12 +64,19 @@ struct Server {
   uint16_t port = 0;
 };
 
-// The port that a target of the absolute form (as proxies get it) means when it says none.
+bool BeginsWithScheme(std::string_view target, std::string_view lower) {
+  return target.size() >= lower.size() &&
+         std::equal(lower.begin(), lower.end(), target.begin(), [](char wanted, char c) {
+           return wanted == (c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c);
+         });
+}
+
+// The port that a target of the absolute form (as proxies get it) means when it says none. 0: there
+// is no such target, or nobody knows.
 uint16_t ImpliedPort(std::string_view target) {
-  if (target.empty() || target.front() == '/') return 0;
-  size_t end = target.find("://");
-  if (end == std::string_view::npos || end > target.find('/')) return 0;
-  return (target[end - 1] | 0x20) == 's' ? 443 : 80;
+  if (BeginsWithScheme(target, "http://") || BeginsWithScheme(target, "ws://")) return 80;
+  if (BeginsWithScheme(target, "https://") || BeginsWithScheme(target, "wss://")) return 443;
+  return 0;
 }
 
 // The name the client used where it is known, never the peer's address when a name is.

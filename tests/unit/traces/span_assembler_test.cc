@@ -72,13 +72,18 @@ TEST(SpanAssembler, ATargetThatNamesItsServerSaysThePortToo) {
     c.http.target = "http://shop.example/cart";
     c.http.host = "shop.example";
     EXPECT_EQ(IntOf(c.Build().attributes, semconv::kServerPort), 80);
-    c.http.target = "https://shop.example/cart";
+    c.http.target = "ws://shop.example/cart";
+    EXPECT_EQ(IntOf(c.Build().attributes, semconv::kServerPort), 80);
+    c.http.target = "HTTPS://shop.example/cart";
     EXPECT_EQ(IntOf(c.Build().attributes, semconv::kServerPort), 443);
     c.http.host = "shop.example:8443";
     EXPECT_EQ(IntOf(c.Build().attributes, semconv::kServerPort), 8443);
     c.http.host = "shop.example";  // of which port is not said: the one that was connected to
-    c.http.target = "/go?to=http://a.example/";
-    EXPECT_EQ(IntOf(c.Build().attributes, semconv::kServerPort), role == Role::kClient ? 5555 : 8080);
+    for (const char* target : {"/go?to=http://a.example/", "ftp://shop.example/cart"}) {
+      c.http.target = target;
+      EXPECT_EQ(IntOf(c.Build().attributes, semconv::kServerPort),
+                role == Role::kClient ? 5555 : 8080);
+    }
   }
 }
 

@@ -24,6 +24,7 @@ using NamedValue = std::pair<std::string, std::string>;
 struct MemoryConfig {
   uint64_t limit_bytes = 0;  // until LoadConfig 0: nobody has set it
   uint64_t cpus = 1;         // that the host can have
+  uint64_t online_cpus = 1;  // of these, that it has
   uint64_t connection_bytes = 64 * 1024 * 1024;  // state of connections and parsers
   uint64_t metric_queue_points = 32768;          // per exporter
   uint64_t max_processes = 8192;
@@ -130,7 +131,8 @@ struct Config {
 // What caps depend on besides the settings.
 struct MachineFacts {
   uint64_t control_group_bytes = 0;  // that zerotap's control group may use; 0: any amount
-  unsigned cpus = 1;                 // that the host can have
+  unsigned cpus = 1;                 // that the host can have: a virtual one often many more than it has
+  unsigned online_cpus = 1;          // that it has
 };
 
 // What the command line says; it wins over everything else.

@@ -145,6 +145,22 @@ uint64_t LeastOf(const std::string& base, std::string path, const char* file) {
   }
 }
 
+// Of a list as "0-3,8". 0: it says nothing.
+unsigned CpusOf(std::string_view list) {
+  unsigned cpus = 0;
+  while (!list.empty()) {
+    const size_t comma = std::min(list.find(','), list.size());
+    const std::string_view range = TrimSpace(list.substr(0, comma));
+    list.remove_prefix(std::min(comma + 1, list.size()));
+    const size_t dash = range.find('-');
+    const std::optional<uint64_t> first = ParseUnsigned(range.substr(0, dash));
+    const std::optional<uint64_t> last =
+        dash == std::string_view::npos ? first : ParseUnsigned(range.substr(dash + 1));
+    if (first && last && *first <= *last) cpus += static_cast<unsigned>(*last - *first + 1);
+  }
+  return cpus;
+}
+
 }  // namespace
 
 uint64_t SendingExporters(const std::vector<std::string>& names) {
@@ -195,13 +211,15 @@ MachineFacts ReadMachineFacts(const std::string& root) {
   const std::optional<uint64_t> number =
       ParseUnsigned(TrimSpace(std::string_view(possible).substr(last == std::string::npos ? 0 : last + 1)));
   facts.cpus = number ? static_cast<unsigned>(*number) + 1 : std::max(1u, std::thread::hardware_concurrency());
+  facts.online_cpus = CpusOf(ReadText(root + "sys/devices/system/cpu/online"));
+  if (facts.online_cpus == 0) facts.online_cpus = std::max(1u, std::thread::hardware_concurrency());
   return facts;
 }
 
 // What shards do not take part in is more than half of the work: two hardly pay for the copies, and many are of no use.
 uint64_t PipelineShards(const Config& config) {
   if (config.shards != 0) return config.shards;
-  return config.memory.cpus <= 16 ? 1 : 4;
+  return config.memory.online_cpus <= 16 ? 1 : 4;
 }
 
 uint64_t KernelMemory(const Config& config) {
@@ -235,6 +253,7 @@ Status ApplyMemoryLimit(const MachineFacts& machine, const ConfigOrigins& origin
                         std::vector<std::string>& warnings) {
   const auto is_set = [&origins](std::string_view key) { return origins.count(std::string(key)) != 0; };
   config.memory.cpus = std::max(1u, machine.cpus);
+  config.memory.online_cpus = std::max(1u, machine.online_cpus);
   const bool chosen = config.memory.limit_bytes != 0;
   if (!chosen) {
     // The rest of a group is for what is counted there besides: file pages, sockets.

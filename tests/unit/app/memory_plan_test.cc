@@ -45,7 +45,7 @@ TEST(MemoryPlanTest, TheWorstCasesOfAllPartsFitIntoEveryLimitThatIsTaken) {
           config.syscalls.enabled = syscalls;
           config.metrics.histogram = histogram;
           config.memory.limit_bytes = limit * kMiB;
-          if (!Apply(config, {"memory.limit"}, {0, cpus})) continue;
+          if (!Apply(config, {"memory.limit"}, {0, cpus, cpus})) continue;
           ++taken;
           EXPECT_LE(PlanMemory(config).total(), limit * kMiB)
               << limit << " MiB, " << cpus << " CPUs: " << PlanMemory(config).Text();
@@ -185,6 +185,10 @@ TEST_F(ControlGroupTest, TheMachineIsRead) {
   EXPECT_EQ(ReadMachineFacts(root_).cpus, 128u);
   Write("sys/devices/system/cpu/possible", "0\n");
   EXPECT_EQ(ReadMachineFacts(root_).cpus, 1u);
+  for (const auto& [list, cpus] : {std::pair("0-3\n", 4u), {"0\n", 1u}, {"0-1,4,8-11\n", 7u}}) {
+    Write("sys/devices/system/cpu/online", list);
+    EXPECT_EQ(ReadMachineFacts(root_).online_cpus, cpus) << list;
+  }
   EXPECT_EQ(ReadMachineFacts(root_).control_group_bytes, 0u);
 }
 

@@ -36,6 +36,8 @@ constexpr uint64_t kSyscallStarts = 65536;
 constexpr uint64_t kListedProcesses = 65536;
 constexpr uint64_t kSmallMapsBytes = 2 * kMiB;
 constexpr uint64_t kMeasureBytes = 104;
+// A connection's place in the table that says in which shard it is.
+constexpr uint64_t kShardPlaceBytes = 48;
 
 // What the parts that can be of any size get of what is left, in hundredths.
 constexpr uint64_t kConnectionsShare = 30;
@@ -51,10 +53,11 @@ uint64_t SeriesBytes(const Config& config) {
   return config.metrics.histogram == "exponential" ? kExponentialSeriesBytes : kSeriesBytes;
 }
 
-// The records that are gathered with what says where they are, and what the shards say of them.
+// The records that are gathered with what says where they are, what the shards say of them, and in which one a connection is.
 uint64_t ShardBytes(const Config& config) {
   const uint64_t shards = PipelineShards(config);
-  return shards == 1 ? 0 : 2 * ShardSet::kBatchBytes + shards * ShardSet::kLaneBytes;
+  if (shards == 1) return 0;
+  return 2 * ShardSet::kBatchBytes + shards * ShardSet::kLaneBytes + config.capture.max_connections * kShardPlaceBytes;
 }
 
 uint64_t MapBytes(const Config& config) {

@@ -53,11 +53,13 @@ uint64_t SeriesBytes(const Config& config) {
   return config.metrics.histogram == "exponential" ? kExponentialSeriesBytes : kSeriesBytes;
 }
 
-// The records that are gathered with what says where they are, what the shards say of them, and in which one a connection is.
+// The records that are gathered with what says where they are, what the shards say of them, and in
+// which one a connection is.
 uint64_t ShardBytes(const Config& config) {
   const uint64_t shards = PipelineShards(config);
   if (shards == 1) return 0;
-  return 2 * ShardSet::kBatchBytes + shards * ShardSet::kLaneBytes + config.capture.max_connections * kShardPlaceBytes;
+  return 2 * ShardSet::kBatchBytes + shards * ShardSet::kLaneBytes +
+         config.capture.max_connections * kShardPlaceBytes;
 }
 
 uint64_t MapBytes(const Config& config) {

@@ -170,8 +170,10 @@ static __always_inline zt_u32 zt_use_compat_call(zt_u32 entry, struct pt_regs *r
 		*message_flags = call >= 16 ? arguments[2] : arguments[3];
 	} else if (syscall->number == NR_COMPAT_GETSOCKOPT) {
 		syscall->argument[0] = first;
-		return zt_use_option(syscall, registers->cx, registers->dx, registers->si,
-				     registers->di);
+		/* Of the registers the kernel takes the lower halves, whatever a 64-bit caller has
+		 * in the others. */
+		return zt_use_option(syscall, registers->cx, registers->dx, (zt_u32)registers->si,
+				     (zt_u32)registers->di);
 	} else if (syscall->number == NR_COMPAT_RECVFROM) {
 		*message_flags = syscall->argument[1]; /* esi */
 	} else if (syscall->number == NR_COMPAT_RECVMSG) {

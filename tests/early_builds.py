@@ -1,7 +1,8 @@
 """Builds presets, and what else takes commands to have, beforehand: while parts run that mostly wait.
 
 On CPU time that nobody else wants (SCHED_IDLE), so that these parts measure what they would measure alone. A preset that is not
-done when it is needed is finished at the usual priority.
+done when it is needed is finished at the usual priority, where that may be given back (CAP_SYS_NICE); else it stays idle, which
+costs nothing while nobody else wants the CPU.
 """
 
 import atexit

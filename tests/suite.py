@@ -45,12 +45,29 @@ class Suite:
 
     def run(self, command, quiet=False, **options):
         """Exit status of a command; with `quiet` its output is shown only when it fails."""
-        if not quiet:
-            return subprocess.run(command, stdin=subprocess.DEVNULL, **options).returncode
-        result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
-        if result.returncode != 0:
-            print("\n".join(result.stdout.decode(errors="replace").splitlines()[-80:]), flush=True)
-        return result.returncode
+        if quiet:
+            options.update(stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, **options) as process:
+            try:
+                output, _ = process.communicate()
+            except BaseException as end:
+                self.give_up(process, asked=isinstance(end, KeyboardInterrupt))
+                raise
+        if quiet and process.returncode != 0:
+            print("\n".join(output.decode(errors="replace").splitlines()[-80:]), flush=True)
+        return process.returncode
+
+    def give_up(self, process, asked):
+        """Ends a command, which has time to end what it started: agents and servers that would stay. `asked`: by Ctrl-C, of
+        which the terminal told it too."""
+        for sign in (None if asked else signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
+            if sign is not None:
+                process.send_signal(sign)
+            try:
+                process.wait(60)
+                return
+            except subprocess.TimeoutExpired:
+                pass
 
     def build_commands(self, preset, targets=(), prefix=()):
         command = [*prefix, "cmake", "--build", "--preset", preset, "-j", str(self.jobs)]

@@ -256,7 +256,7 @@ static __always_inline bool zt_peer_is_own(struct sock *sk, struct zt_connection
 }
 
 /*
- * State for a socket that no hook has seen before. `direction` and `length` are the transfer in
+ * State for a socket that no hook has seen before. `direction` and `length` are all of the call in
  * hand (2 and 0 if none): if nothing but it has passed, the connection is seen from its start.
  */
 __weak __noinline int zt_create(zt_u64 key, zt_u64 inode, zt_u64 now, zt_u64 direction,

@@ -519,7 +519,7 @@ static __always_inline void zt_make_state(zt_u64 socket_address, zt_u64 what, zt
 	zt_u64 inode = zt_socket_inode(BPF_CORE_READ(sk, sk_socket));
 	bool peek = what >> 16 & ZT_DATA_PEEK;
 	zt_create(socket_address, inode, bpf_ktime_get_ns(), what >> 8 & 1,
-		  peek ? 0 : (zt_u32)sizes);
+		  peek ? 0 : (zt_u32)sizes + (sizes >> 32));
 }
 
 /* In a frame of its own, so that its callers' are not larger by it. */

@@ -53,12 +53,16 @@ uint64_t SeriesBytes(const Config& config) {
   return config.metrics.histogram == "exponential" ? kExponentialSeriesBytes : kSeriesBytes;
 }
 
-// The records that are gathered with what says where they are, what the shards say of them, and in
-// which one a connection is.
+// What a thread that parses keeps for the requests to come (protocols/http1_pending.cc).
+constexpr uint64_t kSpareRequestsBytes = 512 * 9 * kKiB;
+
+// The records that are gathered with what says where they are, what the shards say of them, in which
+// one a connection is, and what the threads keep that there are besides.
 uint64_t ShardBytes(const Config& config) {
   const uint64_t shards = PipelineShards(config);
   if (shards == 1) return 0;
   return 2 * ShardSet::kBatchBytes + shards * ShardSet::kLaneBytes +
+         (shards - 1) * kSpareRequestsBytes +
          config.capture.max_connections * kShardPlaceBytes;
 }
 

@@ -23,6 +23,7 @@ void UntimedRequests::Add(const ResourcePtr& resource, std::string_view protocol
     found = series_.try_emplace(Key(counted, protocol, role)).first;
     Series& made = found->second;
     if (made.start_unix_ns == 0) {
+      made.number = ++made_;
       made.start_unix_ns = last_collection_ != 0 ? last_collection_ : now_unix_ns;
     }
   }
@@ -32,13 +33,21 @@ void UntimedRequests::Add(const ResourcePtr& resource, std::string_view protocol
 
 void UntimedRequests::Collect(uint64_t now_unix_ns, std::vector<Metric>& out) {
   const bool delta = options_.temporality == Temporality::kDelta;
+  std::vector<std::map<Key, Series>::iterator> in_order;
   for (auto entry = series_.begin(); entry != series_.end();) {
     Series& series = entry->second;
     series.idle = series.touched ? 0 : series.idle + 1;
     if (series.idle >= std::max<uint32_t>(options_.idle_collections, 1)) {
       entry = series_.erase(entry);
-      continue;
+    } else {
+      in_order.push_back(entry++);
     }
+  }
+  std::sort(in_order.begin(), in_order.end(), [](const auto& a, const auto& b) {
+    return a->second.number < b->second.number;
+  });
+  for (auto entry : in_order) {
+    Series& series = entry->second;
     if (series.touched || !delta) {
       const auto& [resource, protocol, role] = entry->first;
       Metric& metric = out.emplace_back();
@@ -57,7 +66,6 @@ void UntimedRequests::Collect(uint64_t now_unix_ns, std::vector<Metric>& out) {
       series.start_unix_ns = now_unix_ns;
     }
     series.touched = false;
-    ++entry;
   }
   last_collection_ = now_unix_ns;
 }

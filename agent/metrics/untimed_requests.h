@@ -30,6 +30,7 @@ class UntimedRequests {
  private:
   using Key = std::tuple<ResourcePtr, std::string_view, std::string_view>;
   struct Series {
+    uint64_t number = 0;  // by which they are told: of two runs over one recording the same
     uint64_t count = 0;
     uint64_t start_unix_ns = 0;
     uint32_t idle = 0;  // collections without a new one
@@ -39,6 +40,7 @@ class UntimedRequests {
   const RedOptions options_;
   GatheredResources gathered_;
   std::map<Key, Series> series_;
+  uint64_t made_ = 0;  // series
   uint64_t last_collection_ = 0;
 };
 

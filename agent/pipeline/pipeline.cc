@@ -104,9 +104,12 @@ void Pipeline::State::Count(Connection& connection, const Protocol& protocol, Ro
 
 void Pipeline::State::CountUntimed(const Connection& connection, uint64_t requests) {
   if (connection.ledger_protocol == nullptr) return;
+  const Process& process = ProcessOf(connection.ledger_tgid);
+  // Of a program that exports metrics of its own no durations are recorded either.
+  if (options.exclude_otel_instrumented && process.own_metrics) return;
   const std::string_view role = connection.ledger_role == Role::kClient ? "client" : "server";
-  untimed.Add(ProcessOf(connection.ledger_tgid).identity.resource, connection.ledger_protocol->name,
-              role, requests, UnixTime(now_ns));
+  untimed.Add(process.identity.resource, connection.ledger_protocol->name, role, requests,
+              UnixTime(now_ns));
 }
 
 void Pipeline::State::Decide(uint64_t connection_id, const zt_verdict& verdict) {

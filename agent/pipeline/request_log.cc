@@ -8,6 +8,16 @@ namespace {
 
 constexpr size_t kFirstTextBytes = size_t{128} << 10;
 
+// One record may hold very many requests: what it needed is not kept for the next ones.
+template <typename T>
+void Empty(std::vector<T>& of) {
+  if (of.capacity() * sizeof(T) > RequestLog::kFullBytes) {
+    of = std::vector<T>();
+  } else {
+    of.clear();
+  }
+}
+
 }  // namespace
 
 RequestLog::RequestLog()
@@ -180,9 +190,9 @@ void RequestLog::DeliverAll(RequestBook& book) {
 
 void RequestLog::Clear() {
   if (entries_.empty()) return;
-  entries_.clear();
-  begins_.clear();
-  ends_.clear();
+  Empty(entries_);
+  Empty(begins_);
+  Empty(ends_);
   next_ = 0;
   bytes_ = 0;
   texts_.release();

@@ -308,27 +308,9 @@ class OlderInPieces(Case):
     def test_the_first_batch_that_is_seen_counts(self):
         postgres = Postgres(self.workspace)
         postgres.create_database("pieces")
-        program = self.workspace.file("pieces.js")
         gate = self.workspace.file("pieces-gate")
-        with open(program, "w") as file:
-            file.write(f"""
-const fs = require('fs');
-const {{Client}} = require('{os.path.join(prepare.NODE_FOLDER, "node_modules", "pg")}');
-async function main() {{
-  const client = new Client({{host: '127.0.0.1', port: {postgres.port}, database: 'pieces', user: 'postgres'}});
-  await client.connect();
-  client.connection.stream.cork = client.connection.stream.uncork = () => {{}};
-  const go = (i) => client.query('SELECT name FROM items WHERE id = $1', [i]);
-  await go(1);
-  fs.writeFileSync('{gate}.ready', '');
-  while (!fs.existsSync('{gate}')) await new Promise((resolve) => setTimeout(resolve, 10));
-  for (let i = 1; i <= 3; i++) await go(i);
-  await new Promise((resolve) => setTimeout(resolve, 1000));
-  await client.end();
-}}
-main();
-""")
-        process = self.workspace.start(["node", program], "pieces")
+        command = ["node", os.path.join(prepare.NODE_FOLDER, "pieces.js"), str(postgres.port), gate]
+        process = self.workspace.start(command, "pieces")
         wait_until(lambda: os.path.exists(gate + ".ready"), "no connection")
         agent = Agent(self.workspace)
         open(gate, "w").close()

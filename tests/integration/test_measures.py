@@ -73,7 +73,8 @@ class Syscalls(Case):
             self.assertGreaterEqual(ours, theirs - 1e-3 * len(strace[key]) - 0.05 * theirs, f"{key}: {ours} s, strace {theirs} s")
         for key, least in {("poll", None): 20 * 0.015, ("clock_nanosleep", None): 10 * 0.025,
                            ("futex", "ETIMEDOUT"): 4 * 0.2}.items():
-            self.assertGreaterEqual(seen[key]["sum"], least)
+            # They sleep until an instant that they compute before the call, and strace stops them in between.
+            self.assertGreaterEqual(seen[key]["sum"], 0.9 * least)
             self.assertLess(seen[key]["sum"], 1.5 * least)
 
     def test_who_is_excluded_has_no_metric(self):
@@ -189,15 +190,20 @@ class Tcp(Case):
     """In a network namespace of its own, whose counters have nothing but this test in them."""
 
     @classmethod
+    def command_inside(cls, *command):
+        """Not by ip(8), which also wants to mount, and cannot where / is no mount point (chroot)."""
+        return ["nsenter", f"--net=/run/netns/{cls.namespace}", "--", *command]
+
+    @classmethod
     def setUpClass(cls):
         super().setUpClass()
         cls.namespace = f"zerotap-test-{os.getpid()}"
         run(["ip", "netns", "add", cls.namespace])
         cls.addClassCleanup(run, ["ip", "netns", "del", cls.namespace])
-        run(["ip", "-n", cls.namespace, "link", "set", "lo", "mtu", "1500", "up"])
+        run(cls.command_inside("ip", "link", "set", "lo", "mtu", "1500", "up"))
 
     def inside(self, *command):
-        return run(["ip", "netns", "exec", self.namespace, *command])
+        return run(self.command_inside(*command))
 
     def nstat(self, name):
         line, = [l for l in self.inside("nstat", "-asz", name).splitlines() if l.startswith(name)]
@@ -205,7 +211,7 @@ class Tcp(Case):
 
     def start_inside(self, name, *arguments, **options):
         # exec keeps the process id
-        command = ["ip", "netns", "exec", self.namespace, SYSTEM_PYTHON, os.path.join(APPS, "tcp_app.py"), name, *arguments]
+        command = self.command_inside(SYSTEM_PYTHON, os.path.join(APPS, "tcp_app.py"), name, *arguments)
         return self.workspace.start(command, name, **options)
 
     def tell(self, client, *words):

@@ -118,7 +118,8 @@ TEST(ProcessTable, GoneProcessThatBeganItselfAnewIsTheProgramBefore) {
   root.Add(shell);
   auto table = Table(root);
   // Its parent is there to be asked; is known; and it was itself another program meanwhile.
-  ProcessExec again = Exec(101, "/proc/self/exe", FakeRoot::Joined({"wget", "x"}));
+  const std::string wget = FakeRoot::Joined({"wget", "x"});
+  ProcessExec again = Exec(101, "/proc/self/exe", wget);
   again.parent_tgid = 100;
   table->OnExec(again, 1);
   table->OnExit(101, 2);
@@ -130,7 +131,7 @@ TEST(ProcessTable, GoneProcessThatBeganItselfAnewIsTheProgramBefore) {
   // Another's link, or a parent that is gone: the name as it was given.
   table->OnExec(Exec(103, "/proc/self/root/bin/exe", FakeRoot::Joined({"exe"})), 8);
   EXPECT_EQ(TextOf(table->Resolve(103, 9), "process.executable.path"), "/proc/self/root/bin/exe");
-  again = Exec(104, "/proc/self/exe", FakeRoot::Joined({"wget", "x"}));
+  again = Exec(104, "/proc/self/exe", wget);
   again.parent_tgid = 999;
   table->OnExec(again, 10);
   EXPECT_EQ(TextOf(table->Resolve(104, 11), "process.executable.path"), "/proc/self/exe");

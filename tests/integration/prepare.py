@@ -96,7 +96,7 @@ def node(script, *arguments):
 
 def prepare_node():
     os.makedirs(CACHE, exist_ok=True)
-    _once("node", [os.path.join(APPS, "node", n) for n in ("driver.js", "server.js", "package-lock.json")], _node)
+    _once("node", [os.path.join(APPS, "node", n) for n in ("driver.js", "pieces.js", "server.js", "package-lock.json")], _node)
 
 
 def prepare():

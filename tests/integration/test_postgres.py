@@ -309,7 +309,7 @@ class OlderInPieces(Case):
         postgres = Postgres(self.workspace)
         postgres.create_database("pieces")
         gate = self.workspace.file("pieces-gate")
-        command = ["node", os.path.join(prepare.NODE_FOLDER, "pieces.js"), str(postgres.port), gate]
+        command = prepare.node("pieces.js", str(postgres.port), gate)
         process = self.workspace.start(command, "pieces")
         wait_until(lambda: os.path.exists(gate + ".ready"), "no connection")
         agent = Agent(self.workspace)

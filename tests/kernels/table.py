@@ -92,7 +92,7 @@ def render(rows):
                      f"{counts(row['conformance']['auto'])}; {counts(row['conformance']['b'])} | {outcome(row['cases'], ('spans', 'start-up log'))} | "
                      f"{outcome(row['cases'], ('restart',))} | {outcome(row['cases'], odd)} |")
     lines += ["", "Rows that are not among the right ones:", "", *explain(rows), ""]
-    lines.append(f"Transfers that the kernel skipped (`recursion_misses`) in all of these runs: {sum(row['misses'] for row in rows)}. Beginnings and "
+    lines.append(f"Transfers that the kernel skipped (`recursion_misses`) in these runs, but for the one of 7.0 and later without tracefs, where it may and zerotap says so: {sum(row['misses'] for row in rows)}. Beginnings and "
                  f"ends of connections and processes, where skipping is made up for: {lifecycle(rows)}.")
     return lines
 

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -13,6 +14,7 @@
 #include <span>
 #include <sstream>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "agent/pipeline/ledger.h"
@@ -36,6 +38,21 @@ inline std::vector<std::string> Scenarios(std::string_view extension = ".capture
   }
   std::sort(found.begin(), found.end());
   return found;
+}
+
+// As the name of a test: its folder and its own.
+inline std::string ScenarioName(const ::testing::TestParamInfo<std::string>& scenario) {
+  const std::filesystem::path path(scenario.param);
+  std::string name = path.parent_path().filename().string() + "_" + path.stem().string();
+  std::replace_if(name.begin(), name.end(), [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }, '_');
+  return name;
+}
+
+// Spans come out as they end, and those that wait for their parents later.
+inline void SortByStart(std::vector<Span>& spans) {
+  std::sort(spans.begin(), spans.end(), [](const Span& a, const Span& b) {
+    return std::tie(a.start_unix_ns, a.span_id.value) < std::tie(b.start_unix_ns, b.span_id.value);
+  });
 }
 
 // The spans are those of <scenario>.spans.json, byte for byte; or become them, with ZEROTAP_UPDATE_GOLDEN.

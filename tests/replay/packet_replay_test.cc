@@ -73,9 +73,7 @@ Outcome Play(const Packets& packets) {
   // Exporting is not part of a replay: what came out is what is in flight for the ledger.
   EXPECT_EQ(outcome.ledger.in_flight(), outcome.spans.size());
   EXPECT_EQ(tracker.held_bytes(), 0u);
-  std::sort(outcome.spans.begin(), outcome.spans.end(), [](const Span& a, const Span& b) {
-    return std::tie(a.start_unix_ns, a.span_id.value) < std::tie(b.start_unix_ns, b.span_id.value);
-  });
+  SortByStart(outcome.spans);
   return outcome;
 }
 

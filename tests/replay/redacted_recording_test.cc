@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cctype>
 #include <cstring>
-#include <filesystem>
 
 #include "agent/pipeline/replay.h"
 #include "agent/redaction/record_redactor.h"
@@ -13,8 +12,6 @@
 
 namespace zerotap {
 namespace {
-
-namespace fs = std::filesystem;
 
 // Words of the protocols and of SQL, as they may stand in any recording of anybody.
 const std::set<std::string> kPublicWords = {
@@ -61,9 +58,7 @@ Outcome Play(const RecordingHeader& header, const std::vector<RecordedItem>& ite
       },
       [&outcome](Pipeline& pipeline) { outcome.ledger = pipeline.ledger().Total(); });
   EXPECT_TRUE(status) << status.error().message;
-  std::sort(outcome.spans.begin(), outcome.spans.end(), [](const Span& a, const Span& b) {
-    return std::tie(a.start_unix_ns, a.span_id.value) < std::tie(b.start_unix_ns, b.span_id.value);
-  });
+  SortByStart(outcome.spans);
   return outcome;
 }
 
@@ -153,12 +148,7 @@ TEST_P(Redaction, WithoutPayloadThereIsNothing) {
   EXPECT_EQ(Play(recording_.header, items).spans.size(), 0u);
 }
 
-INSTANTIATE_TEST_SUITE_P(Captures, Redaction, ::testing::ValuesIn(Scenarios()), [](const auto& capture) {
-  fs::path path(capture.param);
-  std::string name = path.parent_path().filename().string() + "_" + path.stem().string();
-  std::replace_if(name.begin(), name.end(), [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }, '_');
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(Captures, Redaction, ::testing::ValuesIn(Scenarios()), ScenarioName);
 
 }  // namespace
 }  // namespace zerotap

@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <filesystem>
 #include <random>
 #include <set>
 
@@ -19,8 +18,6 @@
 
 namespace zerotap {
 namespace {
-
-namespace fs = std::filesystem;
 
 Outcome Play(const RecordingHeader& header, const std::vector<RecordedItem>& items) {
   Outcome outcome;
@@ -33,9 +30,7 @@ Outcome Play(const RecordingHeader& header, const std::vector<RecordedItem>& ite
   EXPECT_TRUE(status) << status.error().message;
   // Exporting is not part of a replay: what came out is what is in flight for the ledger.
   EXPECT_EQ(outcome.ledger.in_flight(), outcome.spans.size());
-  std::sort(outcome.spans.begin(), outcome.spans.end(), [](const Span& a, const Span& b) {
-    return std::tie(a.start_unix_ns, a.span_id.value) < std::tie(b.start_unix_ns, b.span_id.value);
-  });
+  SortByStart(outcome.spans);
   return outcome;
 }
 
@@ -178,13 +173,7 @@ TEST(ReplayJoinedLate, NodePostgresLosesNothingOfWhatBeginsAfterwards) {
   EXPECT_EQ(compared, 41u);
 }
 
-INSTANTIATE_TEST_SUITE_P(Captures, Replay, ::testing::ValuesIn(Scenarios()),
-                         [](const auto& capture) {
-                           fs::path path(capture.param);
-                           std::string name = path.parent_path().filename().string() + "_" + path.stem().string();
-                           std::replace_if(name.begin(), name.end(), [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }, '_');
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(Captures, Replay, ::testing::ValuesIn(Scenarios()), ScenarioName);
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Replay);
 
 }  // namespace

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <filesystem>
 #include <random>
 #include <set>
 #include <tuple>
@@ -16,7 +15,6 @@
 namespace zerotap {
 namespace {
 
-namespace fs = std::filesystem;
 using Items = std::vector<RecordedItem>;
 
 struct Everything {
@@ -74,9 +72,7 @@ Everything Play(const RecordingHeader& header, const Items& items, size_t shards
         all.shared_records = stats.shared_records;
       });
   EXPECT_TRUE(status) << status.error().message;
-  std::sort(spans.begin(), spans.end(), [](const Span& a, const Span& b) {
-    return std::tie(a.start_unix_ns, a.span_id.value) < std::tie(b.start_unix_ns, b.span_id.value);
-  });
+  SortByStart(spans);
   all.spans = Json(spans);
   return all;
 }
@@ -167,13 +163,7 @@ TEST_P(ShardReplay, IsTheSameInThreads) {
   EXPECT_EQ(runs > 0, four.shared_records > 0);
 }
 
-INSTANTIATE_TEST_SUITE_P(Captures, ShardReplay, ::testing::ValuesIn(Scenarios()),
-                         [](const auto& capture) {
-                           fs::path path(capture.param);
-                           std::string name = path.parent_path().filename().string() + "_" + path.stem().string();
-                           std::replace_if(name.begin(), name.end(), [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }, '_');
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(Captures, ShardReplay, ::testing::ValuesIn(Scenarios()), ScenarioName);
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(ShardReplay);
 
 }  // namespace

@@ -421,6 +421,14 @@ class Case(unittest.TestCase):
         self.assertEqual(child.trace_id, parent.trace_id, f"\n{child}\n{parent}")
         self.assertEqual(child.parent, parent.span_id, f"\n{child}\n{parent}")
 
+    def expect_pairs(self, agent, pid, count):
+        """So many client spans of a process, each with the server span of the other end; gives both."""
+        clients = agent.expect(lambda s: s.pid == pid and s.kind == CLIENT, count)
+        ids = {s.span_id for s in clients}
+        servers = agent.expect(lambda s: s.kind == SERVER and s.parent in ids, count, settle=0)
+        self.assert_pairs(servers, clients)
+        return clients, servers
+
     def assert_pairs(self, servers, clients):
         """Every server span is the child of exactly one client span and the other way round; gives the pairs."""
         by_id = {c.span_id: c for c in clients}

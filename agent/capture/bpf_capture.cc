@@ -199,10 +199,10 @@ Result<std::unique_ptr<BpfCapture>> BpfCapture::Create(const CaptureOptions& opt
 
   std::unique_ptr<BpfCapture> capture(new BpfCapture(std::move(state)));
   capture->state_->excludes_self = options.exclude_self;
-  double bare_ns = 0;
+  CallTimes bare;
   if (options.exclude_self) {
     capture->SetProcessPolicy(static_cast<uint32_t>(::getpid()), ZT_PROCESS_SELF);
-    bare_ns = SocketCallNs();
+    bare = MeasureSocketCall();
   }
   if (Status status = AttachProbes(capture->state_->probes); !status) {
     return tl::unexpected(status.error());
@@ -210,11 +210,11 @@ Result<std::unique_ptr<BpfCapture>> BpfCapture::Create(const CaptureOptions& opt
   if (options.exclude_self) {
     EventPrices& prices = capture->state_->prices;
     // zerotap's own connections are left out at the same place as other ignored ones.
-    prices.ignored_ns = std::max(0.0, SocketCallNs() - bare_ns);
+    prices.ignored_ns = AddedNs(bare, MeasureSocketCall());
     uint64_t* slot = capture->state_->policy_slots.As<uint64_t>() + zt_policy_slot(::getpid());
     const uint64_t word = zt_policy_word(static_cast<uint32_t>(::getpid()), ZT_PROCESS_IGNORE);
     const uint64_t own = __atomic_exchange_n(slot, word, __ATOMIC_ACQ_REL);
-    prices.detached_ns = std::clamp(SocketCallNs() - bare_ns, 0.0, prices.ignored_ns);
+    prices.detached_ns = std::min(AddedNs(bare, MeasureSocketCall()), prices.ignored_ns);
     __atomic_store_n(slot, own, __ATOMIC_RELEASE);
   }
   if (Status status = SeedSockets(capture->state_->probes); !status) {

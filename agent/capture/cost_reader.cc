@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 
 #include "agent/base/clock.h"
 #include "agent/base/unique_fd.h"
@@ -45,24 +46,50 @@ void CostReader::Take(std::vector<ProcessCost>& out) {
   }
 }
 
-double SocketCallNs() {
+namespace {
+
+// A dependent chain of shifts, which neither the compiler nor the processor can shorten.
+uint64_t WorkNs() {
+  constexpr int kSteps = 6000;
+  static std::atomic<uint64_t> result;
+  const uint64_t begin = MonotonicNs();
+  uint64_t value = begin | 1;
+  for (int i = 0; i < kSteps; ++i) {
+    value ^= value << 13;
+    value ^= value >> 7;
+    value ^= value << 17;
+  }
+  result.store(value, std::memory_order_relaxed);
+  return MonotonicNs() - begin;
+}
+
+}  // namespace
+
+CallTimes MeasureSocketCall() {
   constexpr int kRuns = 24;
-  constexpr int kPairsPerRun = 32;
+  constexpr int kCallsPerRun = 64;
   int fds[2] = {-1, -1};
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) return 0;
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) return {};
   const UniqueFd first(fds[0]);
   const UniqueFd second(fds[1]);
-  uint64_t best = ~uint64_t{0};
   char byte = 0;
+  if (::send(first.get(), &byte, 1, MSG_DONTWAIT) != 1) return {};
+  uint64_t calls = ~uint64_t{0};
+  uint64_t work = ~uint64_t{0};
   for (int run = 0; run < kRuns; ++run) {
     const uint64_t begin = MonotonicNs();
-    for (int i = 0; i < kPairsPerRun; ++i) {
-      if (::send(first.get(), &byte, 1, MSG_DONTWAIT) != 1) return 0;
-      if (::recv(second.get(), &byte, 1, MSG_DONTWAIT) != 1) return 0;
+    for (int i = 0; i < kCallsPerRun; ++i) {
+      if (::recv(second.get(), &byte, 1, MSG_DONTWAIT | MSG_PEEK) != 1) return {};
     }
-    best = std::min(best, MonotonicNs() - begin);
+    calls = std::min(calls, MonotonicNs() - begin);
+    work = std::min(work, WorkNs());
   }
-  return static_cast<double>(best) / (2 * kPairsPerRun);
+  return {static_cast<double>(calls) / kCallsPerRun, static_cast<double>(work)};
+}
+
+double AddedNs(const CallTimes& before, const CallTimes& now) {
+  const double pace = before.work_ns > 0 ? now.work_ns / before.work_ns : 1;
+  return std::max(kLeastEventNs, now.call_ns - before.call_ns * pace);
 }
 
 }  // namespace zerotap

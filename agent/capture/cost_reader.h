@@ -33,8 +33,18 @@ class CostReader {
   std::array<Seen, ZT_COST_SLOTS> seen_{};
 };
 
-// Nanoseconds of a send or receive of one byte by this process: the best of several short runs, so that other work of the
-// machine does not count. 0 when there is no socket to be had.
-double SocketCallNs();
+// A socket call of this process and work that no hook sees, measured in turn: what changes in both is the machine's pace.
+struct CallTimes {
+  double call_ns = 0;  // a look (MSG_PEEK) at one byte, which allocates nothing; 0 when there is no socket to be had
+  double work_ns = 0;  // a fixed amount of arithmetic
+};
+
+// The best of several short runs, so that other work of the machine does not count; about 1 ms.
+CallTimes MeasureSocketCall();
+
+// What a call takes more than before, at today's pace. Not less than kLeastEventNs: entering a program and leaving it.
+double AddedNs(const CallTimes& before, const CallTimes& now);
+
+constexpr double kLeastEventNs = 20;
 
 }  // namespace zerotap

@@ -14,12 +14,32 @@
 #include "agent/capture/blind_spots.h"
 #include "agent/capture/bpf_capture.h"
 #include "agent/capture/btf_file.h"
+#include "agent/capture/cost_reader.h"
 #include "agent/capture/feature_probes.h"
 #include "agent/capture/probe_loader.h"
 #include "agent/capture/syscall_table.h"
 
 namespace zerotap {
 namespace {
+
+TEST(AddedNsTest, IsWhatTheCallTakesMoreAtThePaceOfNow) {
+  EXPECT_DOUBLE_EQ(AddedNs({400, 9000}, {500, 9000}), 100);
+  // The machine became slower by half, or faster by as much: that is no price.
+  EXPECT_DOUBLE_EQ(AddedNs({400, 9000}, {750, 13500}), 150);
+  EXPECT_DOUBLE_EQ(AddedNs({400, 9000}, {300, 4500}), 100);
+}
+
+TEST(AddedNsTest, IsNeverLessThanEnteringAProgram) {
+  EXPECT_DOUBLE_EQ(AddedNs({400, 9000}, {400, 9000}), kLeastEventNs);
+  EXPECT_DOUBLE_EQ(AddedNs({400, 9000}, {300, 9000}), kLeastEventNs);
+  EXPECT_DOUBLE_EQ(AddedNs({}, {}), kLeastEventNs);
+}
+
+TEST(MeasureSocketCallTest, MeasuresBoth) {
+  const CallTimes times = MeasureSocketCall();
+  EXPECT_GT(times.call_ns, 0);
+  EXPECT_GT(times.work_ns, 0);
+}
 
 TEST(RingBytesTest, ArePowersOfTwoAndWholePages) {
   const size_t page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));

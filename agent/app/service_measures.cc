@@ -76,9 +76,9 @@ void ServiceMeasures::AddSyscall(const ResourcePtr& resource, const MeasureDelta
                                  uint64_t now_unix_ns) {
   const std::string name = SyscallName(delta.key.what);
   const std::string error = delta.key.error != 0 ? ErrnoName(delta.key.error) : std::string();
-  const std::array<Attribute, 2> attributes = {
-      Attribute{semconv::kSyscallName, std::string_view(name)},
-      Attribute{semconv::kErrorType, std::string_view(error)}};
+  const std::array<MetricAttribute, 2> attributes = {
+      MetricAttribute{semconv::kSyscallName, std::string_view(name)},
+      MetricAttribute{semconv::kErrorType, std::string_view(error)}};
   histograms_.RecordBuckets(resource, kSyscallDuration,
                             std::span(attributes).first(delta.key.error != 0 ? 2 : 1), delta.counts,
                             static_cast<double>(delta.sum) * 1e-9, now_unix_ns);
@@ -87,8 +87,8 @@ void ServiceMeasures::AddSyscall(const ResourcePtr& resource, const MeasureDelta
 void ServiceMeasures::AddTcp(const ResourcePtr& resource, const MeasureDelta& delta,
                              uint64_t now_unix_ns) {
   const std::string error = delta.key.error != 0 ? ErrnoName(delta.key.error) : std::string();
-  const Attribute attribute{semconv::kErrorType, std::string_view(error)};
-  const std::span<const Attribute> attributes(&attribute, delta.key.error != 0 ? 1 : 0);
+  const MetricAttribute attribute{semconv::kErrorType, std::string_view(error)};
+  const std::span<const MetricAttribute> attributes(&attribute, delta.key.error != 0 ? 1 : 0);
   const double seconds = static_cast<double>(delta.sum) * 1e-9;
   const bool too_many = connections_.size() >= options_.max_series_per_metric && !connections_.contains(resource.get());
   const ResourcePtr& counted = too_many ? gathered_.Of(*resource) : resource;

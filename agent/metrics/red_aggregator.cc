@@ -19,32 +19,17 @@ namespace {
 // series.
 struct StoredAttribute {
   std::string_view key;
-  uint8_t type;  // index in AttributeValue
+  uint8_t type;  // index in MetricAttribute::value
   uint32_t text_offset;
   uint32_t text_size;
   int64_t number;
 };
 
 constexpr uint8_t kTextType = 0;
-constexpr uint8_t kIntType = 1;
-constexpr uint8_t kDoubleType = 2;
-constexpr uint8_t kBoolType = 3;
-constexpr uint8_t kListType = 4;
 
-int64_t NumberOf(const AttributeValue& value) {
-  switch (value.index()) {
-    case kIntType:
-      return *std::get_if<int64_t>(&value);
-    case kDoubleType: {
-      int64_t bits;
-      std::memcpy(&bits, std::get_if<double>(&value), sizeof(bits));
-      return bits;
-    }
-    case kBoolType:
-      return *std::get_if<bool>(&value) ? 1 : 0;
-    default:
-      return 0;
-  }
+int64_t NumberOf(const MetricAttribute& attribute) {
+  const int64_t* number = std::get_if<int64_t>(&attribute.value);
+  return number == nullptr ? 0 : *number;
 }
 
 struct Series {
@@ -70,7 +55,7 @@ struct Series {
   bool touched = false;
 
   bool Matches(uint64_t other_hash, const Resource* other_resource,
-               const MetricDescriptor& other_descriptor, std::span<const Attribute> others,
+               const MetricDescriptor& other_descriptor, std::span<const MetricAttribute> others,
                bool other_overflow) const {
     if (hash != other_hash || resource.get() != other_resource ||
         descriptor != &other_descriptor || overflow != other_overflow ||
@@ -79,7 +64,7 @@ struct Series {
     }
     for (size_t i = 0; i < others.size(); ++i) {
       const StoredAttribute& mine = identity[i];
-      const Attribute& other = others[i];
+      const MetricAttribute& other = others[i];
       if (mine.type != other.value.index()) return false;
       if (mine.key.data() != other.key.data() || mine.key.size() != other.key.size()) {
         if (mine.key != other.key) return false;
@@ -87,7 +72,7 @@ struct Series {
       if (mine.type == kTextType) {
         std::string_view text = *std::get_if<std::string_view>(&other.value);
         if (text != std::string_view(texts).substr(mine.text_offset, mine.text_size)) return false;
-      } else if (mine.number != NumberOf(other.value)) {
+      } else if (mine.number != NumberOf(other)) {
         return false;
       }
     }
@@ -105,19 +90,25 @@ struct Series {
   }
 };
 
+// One multiplication a word and a good mix at the end: it is taken for each request.
 uint64_t HashOf(const Resource* resource, const MetricDescriptor& descriptor,
-                std::span<const Attribute> attributes, bool overflow) {
-  uint64_t hash = CombineHash(reinterpret_cast<uintptr_t>(resource),
-                              reinterpret_cast<uintptr_t>(&descriptor) + (overflow ? 1 : 0));
-  for (const Attribute& attribute : attributes) {
+                std::span<const MetricAttribute> attributes, bool overflow) {
+  uint64_t hash = reinterpret_cast<uintptr_t>(resource);
+  const auto add = [&hash](uint64_t word) {
+    hash = (hash ^ word) * 0x9E3779B97F4A7C15ull;
+    hash ^= hash >> 32;
+  };
+  add(reinterpret_cast<uintptr_t>(&descriptor) + (overflow ? 1 : 0));
+  for (const MetricAttribute& attribute : attributes) {
     if (const auto* text = std::get_if<std::string_view>(&attribute.value)) {
-      hash = HashText(*text, hash + attribute.key.size());
+      add(attribute.key.size() << 32 | text->size());
+      ForEachWord(*text, add);
     } else {
-      hash = CombineHash(hash + attribute.key.size(),
-                         static_cast<uint64_t>(NumberOf(attribute.value)));
+      add(attribute.key.size());
+      add(static_cast<uint64_t>(NumberOf(attribute)));
     }
   }
-  return hash;
+  return MixHash(hash);
 }
 
 // Durations can't be anything else; what is must not poison the sum, and must be counted.
@@ -144,7 +135,7 @@ struct RedAggregator::State {
   uint64_t last_collection = 0;  // 0: none yet; then where the first interval began
 
   Series* Find(uint64_t hash, const Resource* resource, const MetricDescriptor& descriptor,
-               std::span<const Attribute> attributes, bool overflow) {
+               std::span<const MetricAttribute> attributes, bool overflow) {
     size_t mask = table.size() - 1;
     for (size_t slot = hash & mask; table[slot] != 0; slot = (slot + 1) & mask) {
       Series& candidate = *series[table[slot] - 1];
@@ -182,7 +173,7 @@ struct RedAggregator::State {
   }
 
   Series& Create(uint64_t hash, const ResourcePtr& resource, const MetricDescriptor& descriptor,
-                 std::span<const Attribute> attributes, bool overflow) {
+                 std::span<const MetricAttribute> attributes, bool overflow) {
     auto created = std::make_unique<Series>();
     created->hash = hash;
     created->resource = resource;
@@ -190,20 +181,16 @@ struct RedAggregator::State {
     created->overflow = overflow;
     created->start_unix_ns = last_collection;
     created->identity.reserve(attributes.size());
-    for (const Attribute& attribute : attributes) {
+    for (const MetricAttribute& attribute : attributes) {
       StoredAttribute stored{attribute.key, static_cast<uint8_t>(attribute.value.index()), 0, 0,
-                             NumberOf(attribute.value)};
+                             NumberOf(attribute)};
       if (const auto* text = std::get_if<std::string_view>(&attribute.value)) {
         stored.text_offset = static_cast<uint32_t>(created->texts.size());
         stored.text_size = static_cast<uint32_t>(text->size());
         created->texts.append(*text);
         created->attributes.Add(attribute.key, *text);
-      } else if (stored.type == kIntType) {
-        created->attributes.Add(attribute.key, stored.number);
-      } else if (stored.type == kBoolType) {
-        created->attributes.Add(attribute.key, stored.number != 0);
       } else {
-        created->attributes.Add(attribute.key, *std::get_if<double>(&attribute.value));
+        created->attributes.Add(attribute.key, stored.number);
       }
       created->identity.push_back(stored);
     }
@@ -221,20 +208,15 @@ struct RedAggregator::State {
   }
 
   Series& SeriesFor(const ResourcePtr& resource, const MetricDescriptor& descriptor,
-                    std::span<const Attribute> attributes) {
-    bool list = false;  // out of contract; as an identity it has no place
-    for (const Attribute& attribute : attributes) list |= attribute.value.index() == kListType;
-    if (!list) {
-      uint64_t hash = HashOf(resource.get(), descriptor, attributes, false);
-      Series* found = Find(hash, resource.get(), descriptor, attributes, false);
-      if (found != nullptr) return *found;
-      if (CountOf(&descriptor).series < options.max_series_per_metric) {
-        ++CountOf(&descriptor).series;
-        return Create(hash, resource, descriptor, attributes, false);
-      }
+                    std::span<const MetricAttribute> attributes) {
+    uint64_t hash = HashOf(resource.get(), descriptor, attributes, false);
+    if (Series* found = Find(hash, resource.get(), descriptor, attributes, false)) return *found;
+    if (CountOf(&descriptor).series < options.max_series_per_metric) {
+      ++CountOf(&descriptor).series;
+      return Create(hash, resource, descriptor, attributes, false);
     }
     ++overflowed;
-    uint64_t hash = HashOf(resource.get(), descriptor, {}, true);
+    hash = HashOf(resource.get(), descriptor, {}, true);
     if (Series* found = Find(hash, resource.get(), descriptor, {}, true)) return *found;
     if (CountOf(&descriptor).overflow < MaxOverflow()) {
       ++CountOf(&descriptor).overflow;
@@ -265,7 +247,7 @@ RedAggregator::RedAggregator(RedOptions options) : state_(std::make_unique<State
 RedAggregator::~RedAggregator() = default;
 
 void RedAggregator::Record(const ResourcePtr& resource, const MetricDescriptor& descriptor,
-                           std::span<const Attribute> attributes, double value,
+                           std::span<const MetricAttribute> attributes, double value,
                            uint64_t now_unix_ns, const Exemplar* exemplar) {
   if (state_->last_collection == 0) state_->last_collection = now_unix_ns;
   Series& series = state_->SeriesFor(resource, descriptor, attributes);
@@ -295,7 +277,7 @@ void RedAggregator::Record(const ResourcePtr& resource, const MetricDescriptor& 
 }
 
 void RedAggregator::RecordBuckets(const ResourcePtr& resource, const MetricDescriptor& descriptor,
-                                  std::span<const Attribute> attributes,
+                                  std::span<const MetricAttribute> attributes,
                                   std::span<const uint64_t> counts, double sum,
                                   uint64_t now_unix_ns) {
   if (state_->last_collection == 0) state_->last_collection = now_unix_ns;

@@ -30,12 +30,12 @@ class RedAggregator {
   // `attributes`: values are borrowed and string or int, keys are static (semconv.h), always given in the same order.
   // `descriptor` must be static. `exemplar`: null when not sampled.
   void Record(const ResourcePtr& resource, const MetricDescriptor& descriptor,
-              std::span<const Attribute> attributes, double value, uint64_t now_unix_ns,
+              std::span<const MetricAttribute> attributes, double value, uint64_t now_unix_ns,
               const Exemplar* exemplar);
 
   // What was counted elsewhere into the descriptor's bounds (bounds + 1 numbers); `descriptor.counted_elsewhere` is set.
   void RecordBuckets(const ResourcePtr& resource, const MetricDescriptor& descriptor,
-                     std::span<const Attribute> attributes, std::span<const uint64_t> counts,
+                     std::span<const MetricAttribute> attributes, std::span<const uint64_t> counts,
                      double sum, uint64_t now_unix_ns);
 
   // Appends one Metric per (resource, descriptor) that has points to report. Delta: resets; cumulative: keeps.

@@ -208,7 +208,7 @@ void Pipeline::State::End(Connection& connection, const Exchange& parsed, uint32
     bool has_exemplar = options.spans_enabled && !context->transparent && context->resolved &&
                         context->sampled;
     red.Record(process.identity.resource, *sample.descriptor,
-               std::span<const Attribute>(sample.attributes.data(), sample.count), seconds, unix_ns,
+               std::span<const MetricAttribute>(sample.attributes.data(), sample.count), seconds, unix_ns,
                has_exemplar ? &exemplar : nullptr);
   }
   if (context->transparent && !context->shed) {

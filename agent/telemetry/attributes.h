@@ -24,6 +24,12 @@ struct Attribute {
   AttributeValue value;
 };
 
+// Of a metric point: borrowed, and cheap to put together, since each request does.
+struct MetricAttribute {
+  std::string_view key;
+  std::variant<std::string_view, int64_t> value;
+};
+
 class AttributeSet {
  public:
   void Add(std::string_view key, std::string_view value) {

@@ -40,9 +40,14 @@ struct AssemblerOptions {
 // The attributes of one recording into a RED histogram; borrows from the exchange and the facts.
 struct MetricSample {
   const MetricDescriptor* descriptor = nullptr;  // null: this exchange is in no metric
-  std::array<Attribute, 10> attributes;
+  std::array<MetricAttribute, 10> attributes;
   size_t count = 0;
-  void Add(std::string_view key, AttributeValue value) { attributes[count++] = {key, std::move(value)}; }
+  template <typename Value>  // std::string_view or int64_t
+  void Add(std::string_view key, Value value) {
+    MetricAttribute& attribute = attributes[count++];
+    attribute.key = key;
+    attribute.value.template emplace<Value>(value);
+  }
 };
 
 // Host and port of an authority ("example.com:8080", "[::1]:80"); port 0 when it has none.

@@ -43,7 +43,7 @@ class RedAggregatorTest : public testing::Test {
  protected:
   void Use(RedOptions options) { red_ = std::make_unique<RedAggregator>(options); }
   void Record(double value, std::string_view route = "/a", uint64_t now = 0, const Exemplar* exemplar = nullptr) {
-    Attribute attributes[] = {{semconv::kHttpRoute, route}, {semconv::kHttpResponseStatusCode, int64_t{200}}};
+    MetricAttribute attributes[] = {{semconv::kHttpRoute, route}, {semconv::kHttpResponseStatusCode, int64_t{200}}};
     red_->Record(resource_, kServer, attributes, value, now == 0 ? ++now_ : now, exemplar);
   }
   std::vector<Metric> Collect(uint64_t now) {
@@ -82,7 +82,7 @@ TEST_F(RedAggregatorTest, OneMetricPerResourceAndDescriptorOnePointPerAttributes
   ResourcePtr other = MakeResource("cart");
   Record(1, "/a");
   Record(1, "/b");
-  Attribute attributes[] = {{semconv::kHttpRoute, std::string_view("/a")}};
+  MetricAttribute attributes[] = {{semconv::kHttpRoute, std::string_view("/a")}};
   red_->Record(other, kServer, attributes, 1, ++now_, nullptr);
   red_->Record(other, kClient, attributes, 1, ++now_, nullptr);
   std::vector<Metric> metrics = Collect(2000);
@@ -96,8 +96,8 @@ TEST_F(RedAggregatorTest, OneMetricPerResourceAndDescriptorOnePointPerAttributes
 }
 
 TEST_F(RedAggregatorTest, AttributesThatDifferInTypeKeyOrValueAreOtherSeries) {
-  auto record = [this](Attribute attribute) {
-    red_->Record(resource_, kServer, std::span<const Attribute>(&attribute, 1), 1, ++now_, nullptr);
+  auto record = [this](MetricAttribute attribute) {
+    red_->Record(resource_, kServer, std::span<const MetricAttribute>(&attribute, 1), 1, ++now_, nullptr);
   };
   record({"a", std::string_view("1")});
   record({"a", int64_t{1}});
@@ -341,7 +341,7 @@ TEST_F(RedAggregatorTest, BucketsCountedElsewhereAreAddedUpAndHaveNoExtremes) {
   RedOptions options;
   options.exponential = true;  // does not apply to them
   Use(options);
-  const Attribute attributes[] = {{semconv::kErrorType, std::string_view("EIO")}};
+  const MetricAttribute attributes[] = {{semconv::kErrorType, std::string_view("EIO")}};
   const uint64_t first[] = {3, 0, 1, 2};
   const uint64_t second[] = {0, 5, 0, 0};
   red_->RecordBuckets(resource_, kCounted, attributes, first, 4.5, 10);

@@ -142,6 +142,7 @@ bool Pipeline::State::EraseProcess(uint32_t tgid) {
   auto found = processes.find(tgid);
   if (found == processes.end()) return false;
   const bool detached = found->second.rung == HarmRung::kDetached;
+  latest_process = nullptr;
   processes.erase(found);
   if (detached) shards.Resume(tgid);
   return true;

@@ -127,6 +127,7 @@ struct Pipeline::State final : RequestBook, ProcessStandings {
   ContextCorrelator correlator;
   WaitTracker waits;
   std::unordered_map<uint32_t, Process> processes;
+  Process* latest_process = nullptr;  // that was asked for; null after one was removed
   // Process::was_unwatched of those that have no connection as the program that they are now.
   std::unordered_set<uint32_t> unwatched_before;
   bool unwatched_unknown = false;  // there were too many to remember: it may be anybody

@@ -146,16 +146,19 @@ void ReadTransferEncoding(std::string_view value, FramingFields& framing) {
   }
 }
 
-bool ReadFramingField(std::string_view name, std::string_view value, FramingFields& framing) {
-  if (name.size() == 14 && EqualsLower(name, "content-length")) {
+constexpr std::string_view kContentLength = "content-length";
+constexpr std::string_view kTransferEncoding = "transfer-encoding";
+
+bool MayFrame(std::string_view name) {
+  return name.size() == kContentLength.size() || name.size() == kTransferEncoding.size();
+}
+
+void ReadFramingField(std::string_view name, std::string_view value, FramingFields& framing) {
+  if (EqualsLower(name, kContentLength)) {
     ReadContentLength(value, framing);
-    return true;
-  }
-  if (name.size() == 17 && EqualsLower(name, "transfer-encoding")) {
+  } else if (EqualsLower(name, kTransferEncoding)) {
     ReadTransferEncoding(value, framing);
-    return true;
   }
-  return false;
 }
 
 void TakeFirst(std::string_view& field, std::string_view value) {
@@ -218,7 +221,7 @@ void CaptureField(std::string_view name, std::string_view value, const HeaderCap
 }
 
 // One pass over the lines of a head. `on_start_line(line)` may refuse; `on_field(name, value)` gets
-// every field.
+// every field, the value with the space around it.
 template <typename OnStartLine, typename OnField>
 HeadResult WalkHead(std::string_view text, size_t& size, OnStartLine on_start_line,
                     OnField on_field) {
@@ -252,7 +255,7 @@ HeadResult WalkHead(std::string_view text, size_t& size, OnStartLine on_start_li
     if (colon == nullptr || colon >= line.data() + line.size() || IsBlank(line.front())) continue;
     std::string_view name(line.data(), static_cast<size_t>(colon - line.data()));
     while (!name.empty() && IsBlank(name.back())) name.remove_suffix(1);
-    on_field(name, Trim(line.substr(static_cast<size_t>(colon - line.data()) + 1)));
+    on_field(name, line.substr(static_cast<size_t>(colon - line.data()) + 1));
   }
 }
 
@@ -338,7 +341,8 @@ HeadResult ParseRequestHead(std::string_view text, HeaderCapture capture, Reques
   const bool capturing = !capture.wanted.empty();
   return WalkHead(
       text, head.size, [&](std::string_view line) { return ParseRequestLine(line, head); },
-      [&](std::string_view name, std::string_view value) {
+      [&](std::string_view name, std::string_view raw) {
+        const std::string_view value = Trim(raw);
         ReadRequestField(name, value, head);
         if (capturing) CaptureField(name, value, capture);
       });
@@ -349,7 +353,9 @@ HeadResult ParseResponseHead(std::string_view text, HeaderCapture capture, Respo
   const bool capturing = !capture.wanted.empty();
   return WalkHead(
       text, head.size, [&](std::string_view line) { return ParseStatusLine(line, head); },
-      [&](std::string_view name, std::string_view value) {
+      [&](std::string_view name, std::string_view raw) {
+        if (!capturing && !MayFrame(name)) return;
+        const std::string_view value = Trim(raw);
         ReadFramingField(name, value, head.framing);
         if (capturing) CaptureField(name, value, capture);
       });
@@ -381,8 +387,10 @@ std::string JoinFieldValues(std::string_view head_text, std::string_view lower_c
   size_t size = 0;
   WalkHead(
       head_text, size, [](std::string_view) { return true; },
-      [&](std::string_view name, std::string_view value) {
-        if (!EqualsLower(name, lower_case_name) || value.empty()) return;
+      [&](std::string_view name, std::string_view raw) {
+        if (!EqualsLower(name, lower_case_name)) return;
+        const std::string_view value = Trim(raw);
+        if (value.empty()) return;
         if (joined.size() + 1 + value.size() > max_bytes) return;
         if (!joined.empty()) joined += ',';
         joined += value;
@@ -452,7 +460,7 @@ void HeadAssembler::EndLine() {
     excess_ = true;
     std::string_view line = std::string_view(text_).substr(line_start_);
     std::string_view name = Trim(line.substr(0, line.find(':')));
-    bool frames = EqualsLower(name, "content-length") || EqualsLower(name, "transfer-encoding");
+    bool frames = EqualsLower(name, kContentLength) || EqualsLower(name, kTransferEncoding);
     if (!frames || excess_lines_ >= kMaxExcessLines) {
       text_.resize(line_start_);
     } else {

@@ -4,6 +4,7 @@
 
 #include <set>
 #include <string>
+#include <vector>
 
 #include "agent/base/clock.h"
 #include "agent/base/hash.h"
@@ -28,6 +29,23 @@ TEST(Hash, PairsOfSmallNumbersDoNotMeet) {
     for (uint64_t b = 0; b < 512; ++b) seen.insert(CombineHash(a, b));
   }
   EXPECT_EQ(seen.size(), 512u * 512u);
+}
+
+TEST(Hash, OfATextIsThatOfItsWordsByteByByte) {
+  std::string text;
+  for (size_t size = 0; size < 40; ++size) {
+    std::vector<uint64_t> expected(size / 8 + 1, 0);
+    for (size_t i = 0; i < size; ++i) {
+      expected[i / 8] |= static_cast<uint64_t>(static_cast<unsigned char>(text[i])) << (8 * (i % 8));
+    }
+    // At the end of what may be read.
+    const std::vector<char> copy(text.begin(), text.end());
+    std::vector<uint64_t> words;
+    ForEachWord({copy.data(), copy.size()}, [&words](uint64_t word) { words.push_back(word); });
+    EXPECT_EQ(words, expected) << size;
+    text.push_back(static_cast<char>(0x81 + 7 * size));
+  }
+  EXPECT_EQ(HashText("abcdefghijk"), 0x2CB46E3BE08FF388ull);
 }
 
 TEST(Hash, TextsDifferByContentLengthAndSeed) {

@@ -7,6 +7,7 @@
 
 #include "agent/base/hash.h"
 #include "agent/protocols/http1.h"
+#include "agent/protocols/http1_head.h"
 #include "tests/support/parser_harness.h"
 
 namespace zerotap {
@@ -43,6 +44,43 @@ TEST(Http1DetectTest, PrefixesAreUndecided) {
           << whole.substr(0, size);
     }
     EXPECT_EQ(DetectEgress(whole).match, Match::kYes) << whole;
+  }
+}
+
+TEST(Http1DetectTest, AControlCharacterAnywhereInATargetIsNoRequest) {
+  for (size_t size = 1; size <= 50; ++size) {
+    for (size_t at = 1; at < size; ++at) {
+      for (int c = 0; c <= 0xFF; ++c) {
+        if (c == '\n' || c == '\r' || c == ' ') continue;  // these end the line or the target
+        std::string target(size, 'a');
+        target[0] = '/';
+        target[at] = static_cast<char>(c);
+        const bool control = (c < 0x20 && c != '\t') || c == 0x7F;
+        RequestHead head;
+        const bool is_request = ParseRequestLine("GET " + target + " HTTP/1.1", head);
+        ASSERT_EQ(is_request, !control) << size << " " << at << " " << c;
+        if (is_request && c != '\t') ASSERT_EQ(head.target, target);
+      }
+    }
+  }
+}
+
+TEST(Http1DetectTest, AFieldsColonIsFoundAtAnyDistance) {
+  const std::vector<std::string> wanted;
+  std::vector<HeaderField> fields;
+  for (size_t name = 1; name < 40; ++name) {
+    for (size_t value = 0; value < 40; ++value) {
+      // A line without a colon, before one with it, is no field.
+      const std::string text = "HTTP/1.1 200 OK\r\n" + std::string(name, 'n') + "\r\n" +
+                               std::string(name, 'x') + ":" + std::string(value, ' ') +
+                               "\r\ncontent-length:" + std::string(value, ' ') + "17\r\n\r\n";
+      const std::vector<char> copy(text.begin(), text.end());  // nothing may be read behind it
+      ResponseHead head;
+      ASSERT_EQ(ParseResponseHead({copy.data(), copy.size()}, {wanted, fields}, head), HeadResult::kComplete);
+      ASSERT_EQ(head.size, text.size());
+      ASSERT_TRUE(head.framing.has_length);
+      ASSERT_EQ(head.framing.length, 17u);
+    }
   }
 }
 

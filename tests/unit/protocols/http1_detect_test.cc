@@ -59,7 +59,9 @@ TEST(Http1DetectTest, AControlCharacterAnywhereInATargetIsNoRequest) {
         RequestHead head;
         const bool is_request = ParseRequestLine("GET " + target + " HTTP/1.1", head);
         ASSERT_EQ(is_request, !control) << size << " " << at << " " << c;
-        if (is_request && c != '\t') ASSERT_EQ(head.target, target);
+        if (is_request && c != '\t') {
+          ASSERT_EQ(head.target, target);
+        }
       }
     }
   }

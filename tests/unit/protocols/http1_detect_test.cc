@@ -57,7 +57,8 @@ TEST(Http1DetectTest, AControlCharacterAnywhereInATargetIsNoRequest) {
         target[at] = static_cast<char>(c);
         const bool control = (c < 0x20 && c != '\t') || c == 0x7F;
         RequestHead head;
-        const bool is_request = ParseRequestLine("GET " + target + " HTTP/1.1", head);
+        const std::string line = "GET " + target + " HTTP/1.1";
+        const bool is_request = ParseRequestLine(line, head);
         ASSERT_EQ(is_request, !control) << size << " " << at << " " << c;
         if (is_request && c != '\t') {
           ASSERT_EQ(head.target, target);

@@ -1,11 +1,16 @@
 // Borrowed bytes and a reader over them that never reads past the end.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <span>
 #include <string_view>
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 namespace zerotap {
 
@@ -16,6 +21,19 @@ inline std::string_view AsText(ByteSpan bytes) {
 }
 inline ByteSpan AsBytes(std::string_view text) {
   return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
+}
+
+// std::memchr for a byte that is near or a text that is short: the call takes longer than the search. Null: not there.
+inline const char* FindNear(const char* from, const char* end, char wanted) {
+#ifdef __SSE2__
+  const __m128i pattern = _mm_set1_epi8(wanted);
+  for (; end - from >= 16; from += 16) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+    const auto equal = static_cast<unsigned>(_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, pattern)));
+    if (equal != 0) return from + std::countr_zero(equal);
+  }
+#endif
+  return from == end ? nullptr : static_cast<const char*>(std::memchr(from, wanted, static_cast<size_t>(end - from)));
 }
 
 // Sequential big-endian reader. After a read past the end `ok()` is false for ever and reads give zeros.

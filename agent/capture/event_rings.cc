@@ -75,9 +75,21 @@ bool EventRings::HandOut(Ring& ring, const Handler& handler) {
       handed_out = true;
     }
   }
-  ring.position += SpaceOf(word);
-  __atomic_store_n(ring.memory.consumed, ring.position, __ATOMIC_RELEASE);
+  MoveOn(ring, SpaceOf(word));
   return handed_out;
+}
+
+// Each hook reads how far we are: that word would go to and fro between the CPUs for each record.
+void EventRings::MoveOn(Ring& ring, uint64_t space) {
+  constexpr uint32_t kRecordsPerWord = 16;
+  ring.position += space;
+  if (++ring.unsaid >= kRecordsPerWord) TellKernel(ring);
+}
+
+void EventRings::TellKernel(Ring& ring) {
+  if (ring.unsaid == 0) return;
+  ring.unsaid = 0;
+  __atomic_store_n(ring.memory.consumed, ring.position, __ATOMIC_RELEASE);
 }
 
 size_t EventRings::TakeInTurn(Ring& ring, size_t max_records, const Handler& handler) {
@@ -113,14 +125,19 @@ uint64_t EventRings::FindHead(Ring& ring) {
       ring.head_ns = header.time_ns;
       return kForever;
     }
-    ring.position += SpaceOf(word);
-    __atomic_store_n(ring.memory.consumed, ring.position, __ATOMIC_RELEASE);
+    MoveOn(ring, SpaceOf(word));
   }
   return kForever;
 }
 
 size_t EventRings::Take(uint64_t now_ns, size_t max_records, const Handler& handler) {
-  if (rings_.size() == 1) return TakeInTurn(rings_.front(), max_records, handler);
+  const size_t taken = rings_.size() == 1 ? TakeInTurn(rings_.front(), max_records, handler)
+                                          : TakeMerged(now_ns, max_records, handler);
+  for (Ring& ring : rings_) TellKernel(ring);
+  return taken;
+}
+
+size_t EventRings::TakeMerged(uint64_t now_ns, size_t max_records, const Handler& handler) {
   uint64_t until_ns = now_ns > kClockSlackNs ? now_ns - kClockSlackNs : 0;
   for (Ring& ring : rings_) Look(ring, until_ns);
   for (Ring& ring : rings_) until_ns = std::min(until_ns, FindHead(ring));

@@ -47,6 +47,7 @@ class EventRings {
   struct Ring {
     RingMemory memory;
     uint64_t position = 0;    // of the next record
+    uint32_t unsaid = 0;      // records behind which the kernel side does not know us yet
     uint64_t limit = 0;       // what was written at the latest look
     uint64_t looked_ns = 0;   // when that was
     uint64_t horizon_ns = 0;  // what is at `position` or behind it was written later than this
@@ -55,11 +56,14 @@ class EventRings {
   };
 
   size_t TakeInTurn(Ring& ring, size_t max_records, const Handler& handler);
+  size_t TakeMerged(uint64_t now_ns, size_t max_records, const Handler& handler);
   void Look(Ring& ring, uint64_t now_ns);
   // Looks at the next record below the limit. Gives until which time the other rings may go on:
   // what follows from a record that is not complete, or from one behind it, must wait for it.
   uint64_t FindHead(Ring& ring);
   bool HandOut(Ring& ring, const Handler& handler);
+  void MoveOn(Ring& ring, uint64_t space);
+  void TellKernel(Ring& ring);
   // The record of that length, in one piece: one that goes on at the ring's beginning is copied.
   const std::byte* RecordAt(const RingMemory& memory, uint64_t position, size_t length);
 

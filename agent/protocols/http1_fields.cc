@@ -96,6 +96,7 @@ B3Ids ReadB3(std::string_view b3, std::string_view x_trace_id, std::string_view 
 }
 
 std::string_view TargetAuthority(std::string_view target) {
+  if (target.starts_with('/')) return {};
   size_t scheme = target.find("://");
   if (scheme == std::string_view::npos || scheme == 0 || scheme > 16) return {};
   // A "://" inside a path or a query does not make an absolute form.

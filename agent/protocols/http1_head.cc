@@ -2,10 +2,11 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cstring>
 #include <iterator>
 #include <utility>
+
+#include "agent/base/bytes.h"
 
 #ifdef __SSE2__
 #include <emmintrin.h>
@@ -65,19 +66,6 @@ bool EqualsIgnoreCase(std::string_view text, std::string_view lower) {
 bool StartsTarget(char c) {
   return c == '/' || c == '*' || c == '[' || c == '.' || c == '_' || c == '?' || IsAlpha(c) ||
          IsDigit(c);
-}
-
-// std::memchr for a byte that is near, as they are in heads: a call takes longer than the search.
-const char* FindNear(const char* from, const char* end, char wanted) {
-#ifdef __SSE2__
-  const __m128i pattern = _mm_set1_epi8(wanted);
-  for (; end - from >= 16; from += 16) {
-    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
-    const auto equal = static_cast<unsigned>(_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, pattern)));
-    if (equal != 0) return from + std::countr_zero(equal);
-  }
-#endif
-  return static_cast<const char*>(std::memchr(from, wanted, static_cast<size_t>(end - from)));
 }
 
 // A control character other than a tab.

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "agent/base/bytes.h"
 #include "agent/protocols/http1_fields.h"
 #include "agent/protocols/otlp_export.h"
 
@@ -60,7 +61,7 @@ StoredFields::Piece StoredFields::Add(std::string_view value, size_t max_bytes) 
   value = value.substr(0, max_bytes);
   Piece piece{static_cast<uint32_t>(text_.size()), static_cast<uint32_t>(value.size())};
   text_.append(value);
-  if (value.find('\n') == std::string_view::npos) return piece;
+  if (FindNear(value.data(), value.data() + value.size(), '\n') == nullptr) return piece;
   // A folded value is one line.
   for (size_t i = piece.offset; i < text_.size(); ++i) {
     if (text_[i] == '\r' || text_[i] == '\n') text_[i] = ' ';

@@ -117,8 +117,9 @@ void ContextCorrelator::BeginServer(uint32_t index, const WorkOrigin& origin,
     work.waits_for_hop = true;
     hop_waiters_[work.hop_key] = index;
     deadlines_.push_back({now_ns_ + options_.hold_ns, index, work.generation});
-  } else if (JoinsHop(index, client->second)) {
-    WaitFor(index, client->second);
+  } else if (const uint32_t outer = client->second; JoinsHop(index, outer)) {
+    WaitFor(index, outer);
+    LeaveHopTable(outer);
   } else {
     ResolveAsRootOrCarried(index);
   }
@@ -149,9 +150,19 @@ void ContextCorrelator::BeginClient(uint32_t index, const WorkOrigin& origin,
   works_[server].waits_for_hop = false;
   if (JoinsHop(server, index)) {
     WaitFor(server, index);
+    LeaveHopTable(index);
   } else {
     ResolveAsRootOrCarried(server);
   }
+}
+
+// A request has one other end: who was found needs not be looked for, and is not kept for longer than its answer takes.
+void ContextCorrelator::LeaveHopTable(uint32_t index) {
+  Work& work = works_[index];
+  if (!work.in_hop_table) return;
+  work.in_hop_table = false;
+  hops_.erase(work.hop_key);
+  FreeIfDone(index);
 }
 
 // Positions of AF_UNIX streams that are older than the agent are counted from where we came in, so
@@ -335,9 +346,7 @@ void ContextCorrelator::Advance(uint64_t now_ns) {
       ++unresolved_parents_;
       ResolveAsRootOrCarried(due.index);
     } else if (work.in_hop_table && work.ended) {
-      work.in_hop_table = false;
-      hops_.erase(work.hop_key);
-      FreeIfDone(due.index);
+      LeaveHopTable(due.index);
     }
   }
   GiveBackUnused();

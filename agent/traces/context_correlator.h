@@ -167,6 +167,7 @@ class ContextCorrelator {
   bool JoinsHop(uint32_t server, uint32_t client) const;
   void InheritFrom(uint32_t index, uint32_t parent, bool remote);
   void WaitFor(uint32_t index, uint32_t parent);
+  void LeaveHopTable(uint32_t index);
   void ResolveAsRootOrCarried(uint32_t index);
   void Resolved(uint32_t index);
 

@@ -116,6 +116,35 @@ TEST(ContextCorrelator, ClientEndMayBecomeKnownLater) {
   EXPECT_EQ(c.correlator.held_spans(), 0u);
 }
 
+TEST(ContextCorrelator, WhoHasMetItsOtherEndIsKeptNoLongerThanItsAnswerTakes) {
+  for (bool server_first : {false, true}) {
+    Case c;
+    WorkId server = server_first ? c.Server(2, 1, 100, 20, 6) : 0;
+    WorkId client = c.Client(1, 2, 100, 10, 5);
+    if (!server_first) server = c.Server(2, 1, 100, 20, 6);
+    const WorkContext outer = c.At(client);
+    EXPECT_EQ(c.At(server).parent_span_id, outer.span_id);
+    c.correlator.End(server, 30);
+    EXPECT_EQ(c.correlator.live_works(), 1u);
+    c.correlator.End(client, 40);
+    EXPECT_EQ(c.correlator.live_works(), 0u);
+    EXPECT_EQ(c.correlator.Find(client), nullptr);
+  }
+}
+
+TEST(ContextCorrelator, WhoHasNotMetItsOtherEndWaitsForIt) {
+  Case c;
+  WorkId client = c.Client(1, 2, 100, 10, 5);
+  const WorkContext outer = c.At(client);
+  c.correlator.End(client, 40);
+  EXPECT_EQ(c.correlator.live_works(), 1u);
+  WorkId server = c.Server(2, 1, 100, 20, 6);  // told of late
+  EXPECT_EQ(c.At(server).parent_span_id, outer.span_id);
+  EXPECT_EQ(c.correlator.live_works(), 1u) << "the server's";
+  c.correlator.End(server, 30);
+  EXPECT_EQ(c.correlator.live_works(), 0u);
+}
+
 TEST(ContextCorrelator, WaitingEndsAndGivesARoot) {
   Case c;
   WorkId server = c.Server(2, 1, 100, 20, 6);

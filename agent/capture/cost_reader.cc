@@ -88,6 +88,7 @@ CallTimes MeasureSocketCall() {
 }
 
 double AddedNs(const CallTimes& before, const CallTimes& now) {
+  if (before.call_ns == 0 || now.call_ns == 0) return kLeastEventNs;  // not measured
   const double pace = before.work_ns > 0 ? now.work_ns / before.work_ns : 1;
   return std::max(kLeastEventNs, now.call_ns - before.call_ns * pace);
 }

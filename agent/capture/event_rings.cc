@@ -54,6 +54,7 @@ void EventRings::Add(const RingMemory& memory) {
   ring.memory = memory;
   ring.position = Load(memory.consumed);
   ring.limit = ring.position;
+  ring.told = ring.position;
   rings_.push_back(ring);
 }
 
@@ -79,16 +80,17 @@ bool EventRings::HandOut(Ring& ring, const Handler& handler) {
   return handed_out;
 }
 
-// Each hook reads how far we are: that word would go to and fro between the CPUs for each record.
+// Each hook reads how far we are: that word would go to and fro between the CPUs for each record. What is withheld is little
+// beside the ring.
 void EventRings::MoveOn(Ring& ring, uint64_t space) {
-  constexpr uint32_t kRecordsPerWord = 16;
+  constexpr uint64_t kMostWithheld = 4096;
   ring.position += space;
-  if (++ring.unsaid >= kRecordsPerWord) TellKernel(ring);
+  if (ring.position - ring.told >= std::min<uint64_t>(kMostWithheld, ring.memory.size / 16)) TellKernel(ring);
 }
 
 void EventRings::TellKernel(Ring& ring) {
-  if (ring.unsaid == 0) return;
-  ring.unsaid = 0;
+  if (ring.told == ring.position) return;
+  ring.told = ring.position;
   __atomic_store_n(ring.memory.consumed, ring.position, __ATOMIC_RELEASE);
 }
 

@@ -47,7 +47,7 @@ class EventRings {
   struct Ring {
     RingMemory memory;
     uint64_t position = 0;    // of the next record
-    uint32_t unsaid = 0;      // records behind which the kernel side does not know us yet
+    uint64_t told = 0;        // the position that the kernel side knows
     uint64_t limit = 0;       // what was written at the latest look
     uint64_t looked_ns = 0;   // when that was
     uint64_t horizon_ns = 0;  // what is at `position` or behind it was written later than this

@@ -1,7 +1,6 @@
 #include "agent/metrics/red_aggregator.h"
 
 #include <algorithm>
-#include <cstring>
 #include <limits>
 #include <map>
 #include <string>

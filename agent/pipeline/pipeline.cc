@@ -32,9 +32,9 @@ TracedProcess UnknownProcess(uint32_t tgid) {
 }
 
 Pipeline::State::Process& Pipeline::State::ProcessOf(uint32_t tgid) {
-  if (latest_process != nullptr && latest_process->identity.tgid == tgid) return *latest_process;
+  if (latest_process != nullptr && latest_process->first == tgid) return latest_process->second;
   auto found = processes.find(tgid);
-  if (found != processes.end()) return *(latest_process = &found->second);
+  if (found != processes.end()) return (latest_process = &*found)->second;
   Process process;
   process.was_unwatched = unwatched_before.contains(tgid) || unwatched_unknown;
   std::optional<TracedProcess> identity = resolve(tgid);
@@ -45,7 +45,7 @@ Pipeline::State::Process& Pipeline::State::ProcessOf(uint32_t tgid) {
   if (process.identity.traced) {
     process.service_key = HashText(process.identity.resource->service_name);
   }
-  return *(latest_process = &processes.emplace(tgid, std::move(process)).first->second);
+  return (latest_process = &*processes.emplace(tgid, std::move(process)).first)->second;
 }
 
 uint32_t Pipeline::State::LedgerRow(Connection& connection, const Protocol& protocol, Role role,

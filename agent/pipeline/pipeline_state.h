@@ -78,7 +78,8 @@ struct Pipeline::State final : RequestBook, ProcessStandings {
 
   // ProcessStandings
   ProcessStanding StandingOf(uint32_t tgid) override {
-    const Process& process = ProcessOf(tgid);
+    auto found = processes.find(tgid);
+    const Process& process = found != processes.end() ? found->second : ProcessOf(tgid);
     return {process.identity.traced, process.rung, process.was_unwatched};
   }
   bool IsKnown(uint32_t tgid) const override { return processes.contains(tgid); }
@@ -127,7 +128,8 @@ struct Pipeline::State final : RequestBook, ProcessStandings {
   ContextCorrelator correlator;
   WaitTracker waits;
   std::unordered_map<uint32_t, Process> processes;
-  Process* latest_process = nullptr;  // that was asked for; null after one was removed
+  // What ProcessOf gave last; null after one was removed. The book's thread only, never a shard's.
+  std::pair<const uint32_t, Process>* latest_process = nullptr;
   // Process::was_unwatched of those that have no connection as the program that they are now.
   std::unordered_set<uint32_t> unwatched_before;
   bool unwatched_unknown = false;  // there were too many to remember: it may be anybody

@@ -156,7 +156,7 @@ void ContextCorrelator::BeginClient(uint32_t index, const WorkOrigin& origin,
   }
 }
 
-// A request has one other end: who was found needs not be looked for, and is not kept for longer than its answer takes.
+// A request has one other end: who was found need not be looked for, and is not kept for longer than its answer takes.
 void ContextCorrelator::LeaveHopTable(uint32_t index) {
   Work& work = works_[index];
   if (!work.in_hop_table) return;

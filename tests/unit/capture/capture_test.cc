@@ -24,7 +24,7 @@ namespace {
 
 TEST(AddedNsTest, IsWhatTheCallTakesMoreAtThePaceOfNow) {
   EXPECT_DOUBLE_EQ(AddedNs({400, 9000}, {500, 9000}), 100);
-  // The machine became slower by half, or faster by as much: that is no price.
+  // The machine became slower by half, or twice as fast: that is no price.
   EXPECT_DOUBLE_EQ(AddedNs({400, 9000}, {750, 13500}), 150);
   EXPECT_DOUBLE_EQ(AddedNs({400, 9000}, {300, 4500}), 100);
 }
@@ -33,6 +33,7 @@ TEST(AddedNsTest, IsNeverLessThanEnteringAProgram) {
   EXPECT_DOUBLE_EQ(AddedNs({400, 9000}, {400, 9000}), kLeastEventNs);
   EXPECT_DOUBLE_EQ(AddedNs({400, 9000}, {300, 9000}), kLeastEventNs);
   EXPECT_DOUBLE_EQ(AddedNs({}, {}), kLeastEventNs);
+  EXPECT_DOUBLE_EQ(AddedNs({}, {500, 9000}), kLeastEventNs);
 }
 
 TEST(MeasureSocketCallTest, MeasuresBoth) {

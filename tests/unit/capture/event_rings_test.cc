@@ -121,6 +121,39 @@ struct Host {
 
 using Ids = std::vector<uint64_t>;
 
+TEST(EventRingsTest, AfterATurnTheRoomOfAllThatWasTakenIsFree) {
+  for (size_t rings : {1u, 2u}) {
+    Host host(rings);
+    KernelRing::Submit(host[0].Reserve(sizeof(Record)), true);  // given up
+    for (uint64_t id = 1; id <= 3; ++id) host[0].Write(100 * id, id);
+    EXPECT_EQ(host.Take(1000), (Ids{1, 2, 3}));
+    EXPECT_EQ(host.reader.used_bytes(), 0u) << rings;
+    host[0].Write(2000, 4);
+    std::byte* open = host[0].Reserve(sizeof(Record));
+    EXPECT_EQ(host.Take(3000), (Ids{4}));
+    const uint64_t of_one = host.reader.used_bytes();
+    EXPECT_GT(of_one, 0u);
+    KernelRing::Fill(open, 2500, 5);
+    KernelRing::Submit(open);
+    EXPECT_EQ(host.Take(4000), (Ids{5}));
+    EXPECT_EQ(host.reader.used_bytes(), 0u) << rings;
+  }
+}
+
+TEST(EventRingsTest, RoomBecomesFreeWithinATurn) {
+  Host host(1);
+  uint64_t written = 0;
+  while (host[0].Write(written, written)) ++written;
+  const uint64_t full = host.reader.used_bytes();
+  uint64_t taken = 0;
+  host.reader.Take(0, kNoLimit, [&](ByteSpan) {
+    const uint64_t expected = full / written * (written - taken++);
+    EXPECT_GE(host.reader.used_bytes(), expected) << "not before it was handled";
+    EXPECT_LE(host.reader.used_bytes(), expected + 4096 / 16 + full / written);
+  });
+  EXPECT_EQ(taken, written);
+}
+
 TEST(EventRingsTest, OneRingIsReadInItsOrderAndAtOnce) {
   Host host(1);
   host[0].Write(300, 1);

@@ -191,7 +191,7 @@ class Tcp(Case):
 
     @classmethod
     def command_inside(cls, *command):
-        """Not by ip(8), which also wants to mount, and cannot where / is no mount point (chroot)."""
+        """Not by the option of ip(8) and tc(8), which also want to mount, and cannot where / is no mount point (chroot)."""
         return ["nsenter", f"--net=/run/netns/{cls.namespace}", "--", *command]
 
     @classmethod
@@ -238,10 +238,9 @@ class Tcp(Case):
         client = self.start_inside("client", port, 3, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.tell(client)
         # A queue of a few packets: what does not fit into it is dropped.
-        run(["tc", "-n", self.namespace, "qdisc", "add", "dev", "lo", "root", "tbf", "rate", "40mbit", "burst", "6000",
-             "limit", "9000"])
+        self.inside("tc", "qdisc", "add", "dev", "lo", "root", "tbf", "rate", "40mbit", "burst", "6000", "limit", "9000")
         self.tell(client, "send", 4_000_000)
-        run(["tc", "-n", self.namespace, "qdisc", "del", "dev", "lo", "root"])
+        self.inside("tc", "qdisc", "del", "dev", "lo", "root")
         self.tell(client, "refused", 7, port + 1)
         wait_until(lambda: all(l.split()[1:3] == ["0", "0"] for l in self.inside("ss", "-tnH").splitlines()), "bytes are left")
         again = self.nstat("TcpRetransSegs")

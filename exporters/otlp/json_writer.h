@@ -1,11 +1,16 @@
 // Appends JSON to a text of its own; commas come by themselves, text that is not UTF-8 is repaired.
 #pragma once
 
+#include <bit>
 #include <charconv>
 #include <cmath>
 #include <cstdint>
 #include <string>
 #include <string_view>
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include "exporters/utf8.h"
 
@@ -75,11 +80,27 @@ class JsonWriter {
   static bool IsPlain(char character) {
     return character >= 0x20 && character < 0x7f && character != '"' && character != '\\';
   }
+  // How many characters at the beginning stand for themselves: mostly all.
+  static size_t PlainPrefix(std::string_view text) {
+    size_t plain = 0;
+#ifdef __SSE2__
+    for (; text.size() - plain >= 16; plain += 16) {
+      const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(text.data() + plain));
+      const auto equals = [bytes](char character) { return _mm_cmpeq_epi8(bytes, _mm_set1_epi8(character)); };
+      // Signed: from 0x80 on they are below.
+      const __m128i below = _mm_cmplt_epi8(bytes, _mm_set1_epi8(0x20));
+      const __m128i other = _mm_or_si128(_mm_or_si128(below, equals(0x7f)), _mm_or_si128(equals('"'), equals('\\')));
+      const auto special = static_cast<unsigned>(_mm_movemask_epi8(other));
+      if (special != 0) return plain + static_cast<size_t>(std::countr_zero(special));
+    }
+#endif
+    while (plain < text.size() && IsPlain(text[plain])) ++plain;
+    return plain;
+  }
   void Escape(std::string_view text) {
     constexpr char kHex[] = "0123456789abcdef";
     while (true) {
-      size_t plain = 0;
-      while (plain < text.size() && IsPlain(text[plain])) ++plain;
+      const size_t plain = PlainPrefix(text);
       out_.append(text.substr(0, plain));
       text.remove_prefix(plain);
       if (text.empty()) return;

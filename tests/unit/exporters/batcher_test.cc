@@ -135,25 +135,31 @@ TEST(NextTickTest, IsTheNextMultipleOfThePeriod) {
 }
 
 TEST(SpanBatcherTest, SendsAllSpansOfATickInOneExport) {
-  Harness harness;
-  harness.options.tick = milliseconds(300);
-  auto batcher = harness.Make();
-  // Right after a tick, so that the pushes are all before the next one.
-  std::this_thread::sleep_for(
-      std::chrono::nanoseconds(NextTickNs(RealtimeNs(), 300 * kMillisecond) - RealtimeNs()));
-  for (uint64_t i = 0; i < 10; ++i) batcher->Push(MakeSpans(i * 10 + 1, 10, harness.resource));
-  ASSERT_TRUE(harness.seen.WaitForBatches(1));
-  {
-    std::lock_guard lock(harness.seen.mutex);
-    EXPECT_EQ(harness.seen.batches[0].size(), 100u);
-    uint64_t after_tick = harness.seen.times_ns[0] % (300 * kMillisecond);
-    EXPECT_LT(after_tick, 150 * kMillisecond) << "aligned to the wall clock";
+  constexpr uint64_t kTick = 300 * kMillisecond;
+  // A machine that is busy may come late to the pushes or to the export: then it shows nothing, and another try is made.
+  bool in_one = false;
+  bool aligned = false;
+  for (int tries = 0; tries < 10 && !(in_one && aligned); ++tries) {
+    Harness harness;
+    harness.options.tick = milliseconds(kTick / kMillisecond);
+    auto batcher = harness.Make();
+    // Right after a tick, so that the pushes are all before the next one.
+    std::this_thread::sleep_for(std::chrono::nanoseconds(NextTickNs(RealtimeNs(), kTick) - RealtimeNs()));
+    for (uint64_t i = 0; i < 10; ++i) batcher->Push(MakeSpans(i * 10 + 1, 10, harness.resource));
+    ASSERT_TRUE(harness.seen.WaitForBatches(1));
+    {
+      std::lock_guard lock(harness.seen.mutex);
+      in_one = harness.seen.batches[0].size() == 100;
+      aligned = harness.seen.times_ns[0] % kTick < kTick / 2;  // to the wall clock
+    }
+    batcher->Shutdown(In(2000));
+    harness.fates.ExpectOneEach(100);
+    EXPECT_EQ(harness.fates.Count(SpanFate::kExported), 100u);
+    EXPECT_EQ(harness.stats->Snapshot().exported, 100u);
+    EXPECT_EQ(harness.stats->Snapshot().queued, 0u);
   }
-  batcher->Shutdown(In(2000));
-  harness.fates.ExpectOneEach(100);
-  EXPECT_EQ(harness.fates.Count(SpanFate::kExported), 100u);
-  EXPECT_EQ(harness.stats->Snapshot().exported, 100u);
-  EXPECT_EQ(harness.stats->Snapshot().queued, 0u);
+  EXPECT_TRUE(in_one);
+  EXPECT_TRUE(aligned);
 }
 
 TEST(SpanBatcherTest, KeepsTheOrder) {

@@ -150,9 +150,15 @@ def tail(path, lines=30):
 
 
 def children_of(pid):
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{pid}/children") as file:
-        return [int(c) for c in file.read().split()]
-    return []
+    """By who each process names as its parent: /proc/PID/task/TID/children leaves some out when another ends meanwhile (proc(5))."""
+    found = []
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        with contextlib.suppress(OSError), open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as file:
+            if int(file.read().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(name))
+    return sorted(found)
 
 
 def rss_kib(pid):

@@ -194,10 +194,17 @@ class Tcp(Case):
         """Not by the option of ip(8) and tc(8), which also want to mount, and cannot where / is no mount point (chroot)."""
         return ["nsenter", f"--net=/run/netns/{cls.namespace}", "--", *command]
 
+    @staticmethod
+    def is_mounted(path):
+        with open("/proc/self/mountinfo", encoding="utf-8") as file:
+            return any(line.split()[4] == path for line in file)
+
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
         cls.namespace = f"zerotap-test-{os.getpid()}"
+        if not cls.is_mounted("/run/netns"):
+            cls.addClassCleanup(lambda: cls.is_mounted("/run/netns") and run(["umount", "/run/netns"]))
         run(["ip", "netns", "add", cls.namespace])
         cls.addClassCleanup(run, ["ip", "netns", "del", cls.namespace])
         run(cls.command_inside("ip", "link", "set", "lo", "mtu", "1500", "up"))

@@ -118,7 +118,8 @@ class Comparison:
                 numbers["loaded_seconds"] += at_rate["loaded_seconds"]
             numbers |= self._of_watcher(watcher, requests)
             numbers |= gained_counters(counters, watcher.counters(), numbers["loaded_seconds"])
-            numbers["rungs"] = sorted({rung for pid, rung in watcher.rungs() if pid in self.workload.tree()})
+            tree = self.workload.tree()
+            numbers["rungs"] = sorted({rung for pid, rung in watcher.rungs() if pid in tree})
             numbers["exported_bytes"] = self.receiver.received()["bytes"] - received["bytes"]
             if self.variant.counts:
                 seen = {p: self._gained(counted[p], watcher.seen(p)) for p in PROTOCOLS}

@@ -13,23 +13,15 @@ TICK_US = 1e6 / os.sysconf("SC_CLK_TCK")
 STATISTICS_SWITCH = "/proc/sys/kernel/bpf_stats_enabled"
 
 
-def _stat(pid):
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rsplit(")", 1)[1].split()
-
-
 def cpu_of_tree(roots):
     """(user, system) microseconds of these processes and all that they forked, ended ones included, as far as these processes
     waited for them."""
     user = system = 0
-    queue = list(roots)
-    while queue:
-        pid = queue.pop()
+    for pid in harness.tree_of(roots):
         with contextlib.suppress(OSError):
-            fields = _stat(pid)
+            fields = harness.stat_of(pid)
             user += int(fields[11]) + int(fields[13])
             system += int(fields[12]) + int(fields[14])
-            queue += harness.children_of(pid)
     return user * TICK_US, system * TICK_US
 
 

@@ -53,7 +53,8 @@ class Workload:
     def checks(self, seen, requests):
         """[{what, agent, judge}] for {pid: requests seen} by protocol and the load generator's own count."""
         if self.protocol is None:
-            counted = sum(n for counts in seen.values() for pid, n in counts.items() if pid in self.tree())
+            tree = self.tree()
+            counted = sum(n for counts in seen.values() for pid, n in counts.items() if pid in tree)
             return [{"what": "requests of a protocol that is not known", "agent": counted, "judge": 0}]
         return [{"what": f"{self.protocol} requests, against the load generator",
                  "agent": self.seen_by_servers(seen), "judge": requests}]
@@ -63,12 +64,7 @@ class Workload:
         return sum(n for pid, n in seen.get(self.protocol, {}).items() if pid in tree)
 
     def tree(self):
-        found, queue = set(), list(self.roots)
-        while queue:
-            pid = queue.pop()
-            found.add(pid)
-            queue += harness.children_of(pid)
-        return found
+        return harness.tree_of(self.roots)
 
 
 class NginxWorkload(Workload):

@@ -149,16 +149,35 @@ def tail(path, lines=30):
     return ""
 
 
-def children_of(pid):
-    """By who each process names as its parent: /proc/PID/task/TID/children leaves some out when another ends meanwhile (proc(5))."""
-    found = []
+def stat_of(pid):
+    """The fields of /proc/PID/stat behind the command's name: the state first, then the parent."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        return file.read().rpartition(")")[2].split()
+
+
+def _children():
+    """{process: its children}, by who each names as its parent: /proc/PID/task/TID/children leaves some out when another ends
+    meanwhile (proc(5))."""
+    found = {}
     for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        with contextlib.suppress(OSError), open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as file:
-            if int(file.read().rpartition(")")[2].split()[1]) == pid:
-                found.append(int(name))
-    return sorted(found)
+        if name.isdigit():
+            with contextlib.suppress(OSError):
+                found.setdefault(int(stat_of(name)[1]), []).append(int(name))
+    return found
+
+
+def children_of(pid):
+    return sorted(_children().get(pid, []))
+
+
+def tree_of(roots):
+    """These processes and all that they forked, at one look."""
+    children, found, queue = _children(), set(), list(roots)
+    while queue:
+        pid = queue.pop()
+        found.add(pid)
+        queue += children.get(pid, [])
+    return found
 
 
 def rss_kib(pid):

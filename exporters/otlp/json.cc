@@ -11,50 +11,42 @@
 namespace zerotap::otlp {
 namespace {
 
-void WriteValue(const AttributeValue& value, JsonWriter& json) {
-  json.BeginObject();
-  if (const auto* text = std::get_if<std::string_view>(&value)) {
-    json.Key("stringValue").String(*text);
-  } else if (const auto* number = std::get_if<int64_t>(&value)) {
-    json.Key("intValue").Quoted(*number);
-  } else if (const auto* real = std::get_if<double>(&value)) {
-    json.Key("doubleValue").Double(*real);
-  } else if (const auto* flag = std::get_if<bool>(&value)) {
-    json.Key("boolValue").Bool(*flag);
-  } else {
-    json.Key("arrayValue").BeginObject();
-    json.Key("values").BeginArray();
-    for (std::string_view item : std::get<std::vector<std::string_view>>(value)) {
-      json.BeginObject();
-      json.Key("stringValue").String(item);
-      json.EndObject();
-    }
-    json.EndArray();
+void WriteValue(std::string_view value, JsonWriter& json) { json.Key("stringValue").String(value); }
+void WriteValue(int64_t value, JsonWriter& json) { json.Key("intValue").Quoted(value); }
+void WriteValue(double value, JsonWriter& json) { json.Key("doubleValue").Double(value); }
+void WriteValue(bool value, JsonWriter& json) { json.Key("boolValue").Bool(value); }
+void WriteValue(const std::vector<std::string_view>& values, JsonWriter& json) {
+  json.Key("arrayValue").BeginObject();
+  json.Key("values").BeginArray();
+  for (std::string_view value : values) {
+    json.BeginObject();
+    WriteValue(value, json);
     json.EndObject();
   }
+  json.EndArray();
   json.EndObject();
 }
 
 void WriteAttributes(const AttributeSet& attributes, JsonWriter& json) {
   if (attributes.empty()) return;
   json.Key("attributes").BeginArray();
-  for (size_t i = 0; i < attributes.size(); ++i) {
-    Attribute attribute = attributes[i];
+  attributes.ForEach([&json](std::string_view key, const auto& value) {
     json.BeginObject();
-    json.Key("key").String(attribute.key);
-    json.Key("value");
-    WriteValue(attribute.value, json);
+    json.Key("key").String(key);
+    json.Key("value").BeginObject();
+    WriteValue(value, json);
     json.EndObject();
-  }
+    json.EndObject();
+  });
   json.EndArray();
 }
 
 void WriteSpan(const Span& span, JsonWriter& json) {
   json.BeginObject();
-  json.Key("traceId").String(span.trace_id.Hex());
-  json.Key("spanId").String(span.span_id.Hex());
+  json.Key("traceId").Hex(span.trace_id.high, span.trace_id.low);
+  json.Key("spanId").Hex(span.span_id.value);
   if (!span.trace_state.empty()) json.Key("traceState").String(span.trace_state);
-  if (span.parent_span_id.valid()) json.Key("parentSpanId").String(span.parent_span_id.Hex());
+  if (span.parent_span_id.valid()) json.Key("parentSpanId").Hex(span.parent_span_id.value);
   if (span.flags != 0) json.Key("flags").Number(span.flags);
   json.Key("name").String(span.name);
   json.Key("kind").Number(static_cast<int>(span.kind));
@@ -79,8 +71,8 @@ void WriteExemplars(const std::vector<Exemplar>& exemplars, JsonWriter& json) {
     json.BeginObject();
     json.Key("timeUnixNano").Quoted(exemplar.time_unix_ns);
     json.Key("asDouble").Double(exemplar.value);
-    if (exemplar.span_id.valid()) json.Key("spanId").String(exemplar.span_id.Hex());
-    if (exemplar.trace_id.valid()) json.Key("traceId").String(exemplar.trace_id.Hex());
+    if (exemplar.span_id.valid()) json.Key("spanId").Hex(exemplar.span_id.value);
+    if (exemplar.trace_id.valid()) json.Key("traceId").Hex(exemplar.trace_id.high, exemplar.trace_id.low);
     json.EndObject();
   }
   json.EndArray();
@@ -213,7 +205,7 @@ class JsonRequest {
     if (!scope_.version.empty()) json.Key("version").String(scope_.version);
     json.EndObject();
     json.Key(names_.items).BeginArray();
-    return json.text();
+    return std::string(json.text());
   }
 
   const Names names_;

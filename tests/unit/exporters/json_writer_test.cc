@@ -13,7 +13,7 @@ std::string Written(std::string_view text) {
   const std::vector<char> copy(text.begin(), text.end());  // nothing may be read behind it
   JsonWriter json;
   json.String({copy.data(), copy.size()});
-  return json.text();
+  return std::string(json.text());
 }
 
 TEST(JsonWriterTest, EveryCharacterComesBackFromEveryPlace) {

@@ -48,12 +48,13 @@ static __always_inline void zt_registers_of(struct task_struct *task, struct zt_
 #endif
 }
 
+/* `task` is a pointer that the verifier knows, so that what it leads to is loaded without a call. */
 static __always_inline zt_u32 zt_wait_on_descriptor(struct task_struct *task, zt_u32 descriptor)
 {
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-	struct file **files = BPF_CORE_READ(table, fd);
+	struct fdtable *table = task->files->fdt;
+	struct file **files = table->fd;
 	struct file *file = 0;
-	if (descriptor >= BPF_CORE_READ(table, max_fds) ||
+	if (descriptor >= table->max_fds ||
 	    bpf_probe_read_kernel(&file, sizeof(file), files + descriptor) || !file)
 		return ZT_WAIT_OTHER;
 	switch (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) {
@@ -73,7 +74,7 @@ static __always_inline zt_u32 zt_wait_kind(struct task_struct *task)
 {
 	zt_u32 kind = ZT_WAIT_OTHER;
 	struct zt_syscall call = {};
-	if (!(BPF_CORE_READ(task, thread_info.ZT_COMPAT_FIELD) & ZT_COMPAT_BITS)) {
+	if (!(task->thread_info.ZT_COMPAT_FIELD & ZT_COMPAT_BITS)) {
 		zt_registers_of(task, &call);
 		zt_u32 number = (zt_u32)call.number;
 		zt_barrier_var(number);
@@ -82,7 +83,7 @@ static __always_inline zt_u32 zt_wait_kind(struct task_struct *task)
 		if (kind == ZT_WAIT_BY_FILE)
 			kind = zt_wait_on_descriptor(task, (zt_u32)call.argument[0]);
 	}
-	if (kind == ZT_WAIT_OTHER && BPF_CORE_READ_BITFIELD_PROBED(task, in_iowait))
+	if (kind == ZT_WAIT_OTHER && BPF_CORE_READ_BITFIELD(task, in_iowait))
 		kind = ZT_WAIT_DISK;
 	return kind;
 }

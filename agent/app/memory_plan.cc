@@ -68,7 +68,7 @@ uint64_t ShardBytes(const Config& config) {
 
 uint64_t MapBytes(const Config& config) {
   const uint64_t connections = config.capture.max_connections;
-  uint64_t bytes = connections * (kElementBytes + 128) + kSmallMapsBytes + kListedProcesses * (kElementBytes + 16);
+  uint64_t bytes = connections * (kElementBytes + 144) + kSmallMapsBytes + kListedProcesses * (kElementBytes + 16);
   if (config.tcp.enabled) {
     bytes += connections * (kElementBytes + 48);
     bytes += config.tcp.max_series * (kElementBytes + 8 + kMeasureBytes);

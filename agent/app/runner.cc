@@ -338,7 +338,7 @@ void Agent::LogStart() const {
   const CaptureReport& report = capture_->report();
   spdlog::info("zerotap {} watches this host: tier {} ({})", kVersion,
                report.tier == CaptureTier::kB ? "b" : "a", report.attach_form);
-  if (report.rings > 1) spdlog::info("{} ring buffers, each for a group of CPUs", report.rings);
+  if (report.rings > 1) spdlog::info("{} ring buffers, each for one CPU or a few", report.rings);
   if (const uint64_t shards = PipelineShards(config_); shards > 1) {
     spdlog::info("connections are parsed in {} shards, by as many threads when there is much to do", shards);
   }

@@ -309,16 +309,17 @@ size_t RoundUpRingBytes(size_t bytes) {
   return rounded;
 }
 
-// A ring has one lock for all who write to it, so it is for few CPUs; and for CPUs with neighbouring numbers, which mostly
-// share a cache. On a small host nothing is gained by more than one.
+// A ring has one lock for all who write to it, and its cache lines go from one to the other: for each CPU its own, on large hosts
+// for CPUs with neighbouring numbers, which mostly share a cache.
 RingPlan PlanRings(uint32_t wanted, size_t cpus, size_t total_bytes) {
-  constexpr size_t kCpusPerRing = 8;
+  constexpr size_t kRings = 8;  // the reader looks at the front of each for every record
+  constexpr size_t kMostCpusPerRing = 8;
   constexpr size_t kSmallestRing = 512 << 10;
   cpus = std::max<size_t>(cpus, 1);
   size_t count = wanted;
   if (count == 0) {
-    count = std::min(std::bit_ceil((cpus + kCpusPerRing - 1) / kCpusPerRing),
-                     std::max<size_t>(total_bytes / kSmallestRing, 1));
+    count = std::max(std::min(std::bit_ceil(cpus), kRings), std::bit_ceil((cpus + kMostCpusPerRing - 1) / kMostCpusPerRing));
+    count = std::min(count, std::max<size_t>(total_bytes / kSmallestRing, 1));
   }
   const size_t pages = total_bytes / static_cast<size_t>(::sysconf(_SC_PAGESIZE));
   count = std::clamp<size_t>(std::bit_floor(count), 1, std::max<size_t>(pages, 1));

@@ -40,24 +40,18 @@ enum zt_connection_flags {
  * One end of a connection. The key is the address of the kernel's struct sock; another inode behind
  * the same address is another socket. Updated without a lock by all who use the socket: everything
  * here tolerates a lost update, except the byte counts, which are atomic.
+ *
+ * What each transfer uses comes first: the kernel keeps 56 bytes before the value, so that `id` ends
+ * a cache line and the next one reaches to `edge_bytes`. The size makes an element three lines.
  */
 struct zt_connection {
-	zt_u64 inode; /* 0 until an accepted socket has got its file */
 	zt_u64 id;
+	zt_u64 inode; /* 0 until an accepted socket has got its file */
 	zt_u64 next[2];	 /* by direction: stream position that the next byte should have */
 	zt_u64 bytes[2]; /* by direction: counted */
-	zt_u64 opened_ns;
 	zt_u64 last_event_ns;
-	zt_u64 mmsg_array; /* tier A: where in which message array this thread stands */
-	zt_u32 mmsg_tid;
-	zt_u32 mmsg_index;
-	zt_u32 mmsg_length;
 	zt_u32 first_out;
 	zt_u32 first_in;
-	zt_u32 run_used; /* bytes of the current run that were captured */
-	zt_u32 lost;	 /* records that found the ring full since the last one that did not */
-	zt_u32 lost_total;
-	zt_u32 tgid; /* of who connected; 0 = unknown */
 	zt_u8 flags; /* enum zt_connection_flags */
 	zt_u8 family;
 	zt_u8 role;
@@ -66,11 +60,23 @@ struct zt_connection {
 	zt_u8 egress_budget_kib;
 	zt_u8 ingress_budget_kib;
 	zt_u8 edge_bytes;
+
+	zt_u32 run_used; /* bytes of the current run that were captured */
+	zt_u32 lost;	 /* records that found the ring full since the last one that did not */
+	zt_u32 lost_total;
 	zt_u8 own_checks; /* how often zerotap's own connections were looked through */
 	zt_u8 turns;	  /* how often the client began to speak since the last record */
 	zt_u16 error; /* sk_err at the end; reading it takes it out of the socket */
+	zt_u64 opened_ns;
+	zt_u64 mmsg_array; /* tier A: where in which message array this thread stands */
+	zt_u32 mmsg_tid;
+	zt_u32 mmsg_index;
+	zt_u32 mmsg_length;
+	zt_u32 tgid; /* of who connected; 0 = unknown */
+	zt_u64 spare[2];
 };
-ZT_STATIC_ASSERT(sizeof(struct zt_connection) <= 192, "zt_connection");
+ZT_STATIC_ASSERT(sizeof(struct zt_connection) == 136, "zt_connection");
+ZT_STATIC_ASSERT(__builtin_offsetof(struct zt_connection, run_used) == 72, "zt_connection");
 
 /* A TCP port in a network namespace on which zerotap itself listens. */
 struct zt_own_port {

@@ -18,6 +18,7 @@ static __always_inline struct zt_connection *zt_find(struct zt_call *call, struc
 	zt_u64 inode = zt_socket_inode(socket);
 	struct zt_connection *connection = zt_lookup(key);
 	if (connection) {
+		zt_touch_state(connection);
 		if (connection->flags & ZT_CONNECTION_PENDING) {
 			/* Data in the SYN (TCP fast open) has no place in the stream yet. Else the
 			 * hook at ESTABLISHED was missed. */

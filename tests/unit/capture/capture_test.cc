@@ -53,10 +53,15 @@ TEST(RingBytesTest, ArePowersOfTwoAndWholePages) {
   EXPECT_EQ(RoundUpRingBytes(size_t{1} << 40), size_t{1} << 30) << "the kernel's own limit is near";
 }
 
-TEST(RingPlanTest, FewCpusShareOneRingAndManyAreSplitIntoGroups) {
+TEST(RingPlanTest, EachOfFewCpusHasItsOwnRingAndManyAreSplitIntoGroups) {
   constexpr size_t kTotal = 16u << 20;
-  for (size_t cpus : {0, 1, 2, 4, 8}) EXPECT_EQ(PlanRings(0, cpus, kTotal).count, 1u) << cpus;
-  const std::pair<size_t, uint32_t> planned[] = {{9, 2}, {16, 2}, {17, 4}, {32, 4}, {48, 8}, {64, 8}, {128, 16}};
+  EXPECT_EQ(PlanRings(0, 0, kTotal).count, 1u);
+  for (size_t cpus : {1, 2, 4, 8}) {
+    const RingPlan plan = PlanRings(0, cpus, kTotal);
+    EXPECT_EQ(plan.count, cpus);
+    EXPECT_EQ(plan.shift, 0u);
+  }
+  const std::pair<size_t, uint32_t> planned[] = {{3, 4}, {9, 8}, {16, 8}, {17, 8}, {32, 8}, {48, 8}, {64, 8}, {65, 16}, {128, 16}};
   for (auto [cpus, count] : planned) {
     const RingPlan plan = PlanRings(0, cpus, kTotal);
     EXPECT_EQ(plan.count, count) << cpus;

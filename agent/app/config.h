@@ -60,7 +60,7 @@ struct OtlpSettings {
   std::string protocol;  // http/protobuf, http/json, grpc
   std::string insecure;  // true, false: of grpc endpoints without a scheme
   std::vector<NamedValue> headers;
-  std::string compression;  // gzip, none
+  std::string compression;  // auto, gzip, none
   uint64_t timeout_ns = 0;  // of one attempt
   uint64_t give_up_after_ns = 0;
   std::string certificate;
@@ -80,7 +80,7 @@ struct ExportConfig {
                        .protocol = "http/protobuf",
                        .insecure = "false",
                        .headers = {},
-                       .compression = "gzip",
+                       .compression = "auto",
                        .timeout_ns = 10'000'000'000,
                        .give_up_after_ns = 60'000'000'000,
                        .certificate = {},

@@ -29,7 +29,7 @@ constexpr std::string_view kExemplars[] = {"trace_based", "off"};
 constexpr std::string_view kExporters[] = {"otlp", "console", "file", "none"};
 constexpr std::string_view kOtlpProtocols[] = {"http/protobuf", "http/json", "grpc"};
 constexpr std::string_view kTruths[] = {"true", "false"};
-constexpr std::string_view kCompressions[] = {"gzip", "none"};
+constexpr std::string_view kCompressions[] = {"auto", "gzip", "none"};
 constexpr std::string_view kColors[] = {"auto", "always", "never"};
 constexpr std::string_view kLogLevels[] = {"trace", "debug", "info", "warn", "error", "off"};
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "agent/app/version.h"
+#include "exporters/otlp/endpoint.h"
 
 namespace zerotap {
 namespace {
@@ -57,7 +58,10 @@ OtlpOptions OtlpOptionsOf(const ExportConfig& exports, Signal signal) {
   options.insecure = settings.insecure == "true";
   options.headers = settings.headers;
   options.timeout = std::chrono::milliseconds(settings.timeout_ns / 1'000'000);
-  options.gzip = settings.compression == "gzip";
+  // To a receiver on this host compression would only cost, here and there.
+  const bool direct = settings.proxy.empty() || settings.proxy == "off";
+  options.gzip = settings.compression == "gzip" ||
+                 (settings.compression == "auto" && !(direct && otlp::LeadsToThisHost(settings.endpoint)));
   options.ca_file = settings.certificate;
   options.client_certificate_file = settings.client_certificate;
   options.client_key_file = settings.client_key;

@@ -100,6 +100,16 @@ Result<std::string> GrpcCallUrl(std::string_view base, std::string_view signal_e
                           : "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export");
 }
 
+bool LeadsToThisHost(std::string_view endpoint) {
+  if (endpoint.empty()) return true;
+  const std::string url = (endpoint.find("://") == std::string_view::npos ? "http://" : "") + std::string(endpoint);
+  std::string_view host = Split(url).host_and_port;
+  if (host.starts_with("[")) return host.starts_with("[::1]");
+  host = host.substr(0, host.find(':'));
+  const bool is_address = host.find_first_not_of("0123456789.") == std::string_view::npos;
+  return host == "localhost" || (is_address && host.starts_with("127."));
+}
+
 std::string WithoutSecrets(std::string_view url) {
   UrlParts parts = Split(url);
   return Printable(

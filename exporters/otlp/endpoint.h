@@ -19,6 +19,9 @@ Result<std::string> SignalUrl(std::string_view base, std::string_view signal_end
 Result<std::string> GrpcCallUrl(std::string_view base, std::string_view signal_endpoint,
                                 bool insecure, std::string_view signal);
 
+// Does an endpoint name the loopback interface: localhost, 127.0.0.0/8 or ::1? Empty is the default one.
+bool LeadsToThisHost(std::string_view endpoint);
+
 // For messages: without user name, password, query and fragment.
 std::string WithoutSecrets(std::string_view url);
 

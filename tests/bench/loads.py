@@ -42,6 +42,15 @@ def exchange(workspace, port, seconds, rate, requests, connections, response_byt
     return _load(harness.run(command, timeout=60 + 3 * seconds))
 
 
+def wrk(port, connections, seconds):
+    output = harness.run(["wrk", "-t", "1", "-c", connections, "-d", f"{seconds}s", f"http://127.0.0.1:{port}/"])
+    requests, took = re.search(r"(\d+) requests in ([\d.]+)s,", output).groups()
+    failed = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", output)
+    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
+    return {"requests": int(requests), "per_second": int(requests) / float(took),
+            "errors": sum(int(n) for found in (failed, refused) if found for n in found.groups())}
+
+
 def result_set(workspace, port, database, rows, width):
     """Throughput is in MB a second; the one statement counts as one request."""
     query = f"SELECT repeat('x', {width}) FROM generate_series(1, {rows})"

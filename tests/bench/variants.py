@@ -36,7 +36,7 @@ _OF_THE_AGENT = (
     ("metrics", "metrics only", _settings(spans={"enabled": False}), True),
     ("sampled", "metrics, 10 % of spans", _settings(sampling={"sampler": "traceidratio", "argument": "0.1"}), True),
     ("spans", "metrics, all spans", _settings(export={"otlp": {"compression": "none"}}), True),
-    ("spans-gzip", "metrics, all spans, gzip", _settings(), True),
+    ("spans-gzip", "metrics, all spans, gzip", _settings(export={"otlp": {"compression": "gzip"}}), True),
 )
 _OF_THE_KERNEL_SIDE = (
     ("discard", "programs, reader discards"),

@@ -96,6 +96,29 @@ class Nginx200(NginxWorkload):
     name, title = "nginx-200", "nginx, return 200"
 
 
+class Nginx200Wrk(Nginx200):
+    """The same by the generator that most know. What it still waits for when its time is over it does not count, so nginx's own counter judges."""
+    name, title = "nginx-200-wrk", "nginx, return 200, by wrk"
+    location = "location / { return 200 ok; } location = /status { stub_status; }"
+    load_programs = ("wrk",)
+    rated = False
+    least_seconds = 1.0
+
+    def saturate(self, seconds):
+        return loads.wrk(self.port, self.connections, max(1, round(seconds)))
+
+    def begin_count(self):
+        self.handled = self._handled()
+
+    def checks(self, seen, requests):
+        # The look at the counter is a request itself; the one before the load came before the agent's count.
+        return [{"what": "http requests, against nginx's counter", "agent": self.seen_by_servers(seen),
+                 "judge": self._handled() - self.handled - 1}]
+
+    def _handled(self):
+        return int(harness.http_get(f"http://127.0.0.1:{self.port}/status")[1].split()[9])
+
+
 class Nginx1k(NginxWorkload):
     name, title, path = "nginx-1k", "nginx, file of 1 KiB, sendfile", "/1k"
     location = "location / { root @FILES; sendfile on; }"
@@ -344,5 +367,5 @@ class Compile(Workload):
 
 
 WORKLOADS = {w.name: w for w in (
-    Nginx200, Nginx1k, Nginx1m, ConnectionPerRequest, Connections, Redis1, Redis16, PgbenchSimple, PgbenchExtended,
+    Nginx200Wrk, Nginx200, Nginx1k, Nginx1m, ConnectionPerRequest, Connections, Redis1, Redis16, PgbenchSimple, PgbenchExtended,
     PgbenchPrepared, ResultSet, Node, Python, Go, Java, Echo64, Echo64k, Compile)}

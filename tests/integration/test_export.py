@@ -142,22 +142,22 @@ class Collector(ExportCase):
         self.check_transport(endpoint=self.url("http"), protocol="http/protobuf", compression="none")
 
     def test_http_protobuf_gzip_tls(self):
-        self.check_transport(endpoint=self.url("tls http"), **self.certificates())
+        self.check_transport(endpoint=self.url("tls http"), compression="gzip", **self.certificates())
 
     def test_http_json(self):
         self.check_transport(endpoint=self.url("http"), protocol="http/json", compression="none")
 
     def test_http_json_gzip(self):
-        self.check_transport(endpoint=self.url("http"), protocol="http/json")
+        self.check_transport(endpoint=self.url("http"), protocol="http/json", compression="gzip")
 
     def test_grpc(self):
         self.check_transport(endpoint=f"127.0.0.1:{self.ports['grpc']}", insecure=True, protocol="grpc", compression="none")
 
     def test_grpc_gzip(self):
-        self.check_transport(endpoint=self.url("grpc"), protocol="grpc")
+        self.check_transport(endpoint=self.url("grpc"), protocol="grpc", compression="gzip")
 
     def test_grpc_gzip_tls(self):
-        self.check_transport(endpoint=f"127.0.0.1:{self.ports['tls grpc']}", protocol="grpc", **self.certificates())
+        self.check_transport(endpoint=f"127.0.0.1:{self.ports['tls grpc']}", protocol="grpc", compression="gzip", **self.certificates())
 
     def test_grpc_by_variables(self):
         """The standard variables alone; TLS connections are used again."""

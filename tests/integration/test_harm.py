@@ -114,7 +114,7 @@ class Export(Case):
         self.assertGreater(stats["spans"], 0)
         self.assertGreater(stats["metrics"], 0)
         self.assertIn("zerotap", stats["headers"].get("User-Agent", ""))
-        self.assertEqual(stats["headers"].get("Content-Encoding"), "gzip")
+        self.assertNotIn("Content-Encoding", stats["headers"], "compressed for a receiver on this host")
         with open(f"{folder}/traces", "rb") as file:
             self.assertEqual(file.read().count(b"/ok"), 25 * 4)  # name, url.path, http.route; url.full
         # A program of another process that talks to the very same collector is traced like any other.

@@ -102,6 +102,17 @@ TEST(RetryAfterTest, SecondsAndDates) {
   }
 }
 
+TEST(OtlpEndpointTest, TheLoopbackInterfaceIsThisHostAndNothingElse) {
+  for (const char* here : {"", "http://localhost:4318", "https://127.0.0.1", "http://user:secret@127.1.2.3:80/v1/traces",
+                           "http://[::1]:4318/x", "localhost:4317", "127.0.0.1:4317", "[::1]:4317", "HTTP://localhost"}) {
+    EXPECT_TRUE(otlp::LeadsToThisHost(here)) << here;
+  }
+  for (const char* elsewhere : {"http://collector:4318", "http://10.0.0.1:4318", "http://127.0.0.1.example.com:4318", "localhost.example:4317",
+                                "http://[fd00::1]:4318", "http://host/127.0.0.1", "http://localhost@collector:4318", "http://"}) {
+    EXPECT_FALSE(otlp::LeadsToThisHost(elsewhere)) << elsewhere;
+  }
+}
+
 TEST(EndpointTest, BaseGetsTheSignalAppended) {
   EXPECT_EQ(*otlp::SignalUrl("", "", "traces"), "http://localhost:4318/v1/traces");
   EXPECT_EQ(*otlp::SignalUrl("http://c:4318", "", "traces"), "http://c:4318/v1/traces");

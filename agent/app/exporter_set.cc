@@ -1,6 +1,7 @@
 #include "agent/app/exporter_set.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <thread>
 #include <utility>
 
@@ -48,6 +49,15 @@ SpanFateCallback FatesInto(Ledger& ledger) {
   };
 }
 
+// The variables that decide about a proxy where the configuration does not. no_proxy is left out: at worst something is compressed.
+bool EnvironmentNamesAProxy() {
+  for (const char* name : {"http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"}) {
+    const char* value = std::getenv(name);
+    if (value != nullptr && *value != '\0') return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 OtlpOptions OtlpOptionsOf(const ExportConfig& exports, Signal signal) {
@@ -59,7 +69,7 @@ OtlpOptions OtlpOptionsOf(const ExportConfig& exports, Signal signal) {
   options.headers = settings.headers;
   options.timeout = std::chrono::milliseconds(settings.timeout_ns / 1'000'000);
   // To a receiver on this host compression would only cost, here and there.
-  const bool direct = settings.proxy.empty() || settings.proxy == "off";
+  const bool direct = settings.proxy == "off" || (settings.proxy.empty() && !EnvironmentNamesAProxy());
   options.gzip = settings.compression == "gzip" ||
                  (settings.compression == "auto" && !(direct && otlp::LeadsToThisHost(settings.endpoint)));
   options.ca_file = settings.certificate;

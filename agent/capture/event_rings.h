@@ -1,6 +1,6 @@
 // The ring buffers of the kernel side, read as one source in the order of time.
 //
-// With one ring its order is the order. With several, each for a group of CPUs, records are merged
+// With one ring its order is the order. With several, each for one CPU or a few, records are merged
 // by the times of their hooks, so that no record comes before one that its cause wrote, whatever
 // rings the two are in: docs/adr/0012 has the argument. Hooks that ran at the same instant on two
 // CPUs have no order, as with one ring. Knows neither clock nor kernel: both are arguments.

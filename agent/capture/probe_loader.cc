@@ -11,9 +11,12 @@
 
 #include <algorithm>
 #include <bit>
+#include <charconv>
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
+#include <fstream>
+#include <string>
 
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
@@ -250,7 +253,7 @@ Status MakeFurtherRings(LoadedProbes& probes, size_t ring_bytes) {
       if (ring < 0) return FailErrno("cannot make a ring buffer");
     }
     if (bpf_map_update_elem(all, &index, &ring, BPF_ANY) != 0) {
-      return FailErrno("cannot give a group of CPUs its ring buffer");
+      return FailErrno("cannot make a ring buffer");
     }
   }
   return {};
@@ -311,11 +314,12 @@ size_t RoundUpRingBytes(size_t bytes) {
 
 // A ring has one lock for all who write to it, and its cache lines go from one to the other: for each CPU its own, on large hosts
 // for CPUs with neighbouring numbers, which mostly share a cache.
-RingPlan PlanRings(uint32_t wanted, size_t cpus, size_t total_bytes) {
+RingPlan PlanRings(uint32_t wanted, size_t cpus, size_t numbers, size_t total_bytes) {
   constexpr size_t kRings = 8;  // the reader looks at the front of each for every record
   constexpr size_t kMostCpusPerRing = 8;
-  constexpr size_t kSmallestRing = 512 << 10;
+  constexpr size_t kSmallestRing = 2 << 20;  // one CPU may do all the work: 20 ms of a busy one
   cpus = std::max<size_t>(cpus, 1);
+  numbers = std::max(numbers, cpus);
   size_t count = wanted;
   if (count == 0) {
     count = std::max(std::min(std::bit_ceil(cpus), kRings), std::bit_ceil((cpus + kMostCpusPerRing - 1) / kMostCpusPerRing));
@@ -325,13 +329,28 @@ RingPlan PlanRings(uint32_t wanted, size_t cpus, size_t total_bytes) {
   count = std::clamp<size_t>(std::bit_floor(count), 1, std::max<size_t>(pages, 1));
   RingPlan plan;
   plan.count = static_cast<uint32_t>(count);
-  while ((std::bit_ceil(cpus) >> plan.shift) > count) ++plan.shift;
+  while ((std::bit_ceil(numbers) >> plan.shift) > count) ++plan.shift;
   return plan;
 }
 
+namespace {
+
+// The highest number of a CPU that is online: what a list as "0-3,8" ends with. 0 if nobody tells.
+size_t HighestCpu() {
+  std::ifstream file("/sys/devices/system/cpu/online");
+  std::string list;
+  std::getline(file, list);
+  const size_t last = list.find_last_of(",-");
+  size_t highest = 0;
+  std::from_chars(list.data() + (last == std::string::npos ? 0 : last + 1), list.data() + list.size(), highest);
+  return highest;
+}
+
+}  // namespace
+
 RingPlan PlanRings(const CaptureOptions& options) {
   const long cpus = ::sysconf(_SC_NPROCESSORS_ONLN);
-  return PlanRings(options.rings, cpus > 0 ? static_cast<size_t>(cpus) : 1,
+  return PlanRings(options.rings, cpus > 0 ? static_cast<size_t>(cpus) : 1, HighestCpu() + 1,
                    RoundUpRingBytes(options.ring_bytes));
 }
 

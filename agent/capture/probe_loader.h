@@ -71,8 +71,9 @@ struct RingPlan {
   uint32_t count = 1;
   uint32_t shift = 0;
 };
-// `wanted` 0: by the number of CPUs. `total_bytes` is what they share, of RoundUpRingBytes.
-RingPlan PlanRings(uint32_t wanted, size_t cpus, size_t total_bytes);
+// `wanted` 0: by the number of CPUs. `numbers` is one more than the highest number that a CPU has: with holes there are more
+// numbers than CPUs. `total_bytes` is what they share, of RoundUpRingBytes.
+RingPlan PlanRings(uint32_t wanted, size_t cpus, size_t numbers, size_t total_bytes);
 // The same for this host.
 RingPlan PlanRings(const CaptureOptions& options);
 

@@ -21,6 +21,10 @@ namespace zerotap::otlp {
 
 class JsonWriter {
  public:
+  JsonWriter() = default;
+  JsonWriter(JsonWriter&& other) noexcept
+      : data_(std::move(other.data_)), size_(std::exchange(other.size_, 0)), capacity_(std::exchange(other.capacity_, 0)) {}
+
   void BeginObject() { Open('{'); }
   void EndObject() { Append('}'); }
   void BeginArray() { Open('['); }
@@ -88,10 +92,11 @@ class JsonWriter {
     return data_.get() + size_;
   }
   void Grow(size_t count) {
-    capacity_ = std::max(size_ + count, std::max<size_t>(1024, capacity_ * 2));
-    auto grown = std::make_unique_for_overwrite<char[]>(capacity_);
+    const size_t capacity = std::max(size_ + count, std::max<size_t>(1024, capacity_ * 2));
+    auto grown = std::make_unique_for_overwrite<char[]>(capacity);
     if (size_ > 0) std::memcpy(grown.get(), data_.get(), size_);
     data_ = std::move(grown);
+    capacity_ = capacity;
   }
   void Append(char character) {
     *Room(1) = character;

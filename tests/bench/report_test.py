@@ -36,7 +36,7 @@ def phase(per_second, p99=None, watcher=None):
 
 def watcher(**changes):
     return {"cpu_us": 1.5, "cpu_percent": 12.0, "requests": 100, "rss_kib": 30 * 1024, "rss_anonymous_kib": 10 * 1024, "ready_ms": 100.0,
-            "maps_bytes": 20 << 20, "rings_bytes": 16 << 20, "lost": 0.0, "dropped": 0, "records_per_second": 200000.0,
+            "maps_bytes": 20 << 20, "rings_bytes": 16 << 20, "lost": 0.0, "dropped": 0, "records": 200, "records_per_second": 200000.0,
             "exported_bytes": 1000, "checks": [{"what": "http", "agent": 100, "judge": 100}]} | changes
 
 
@@ -119,6 +119,7 @@ class Targets(unittest.TestCase):
         self.assertEqual((round(whole["measured"], 3), whole["met"]), (0.82, "no"))
         self.assertIn("empty programs leave 90.5 %", whole["explanation"])
         self.assertIn("12 % of a CPU", whole["explanation"])
+        self.assertRegex(whole["explanation"], r"has 2\.0 captured events: 0\.7 µs \([\d.]+ %\) by the floor for 256 bytes; the agent took 1\.5 µs")
         self.assertEqual(rows["Redis, saturated, pipeline 1"]["met"], "yes")
         self.assertIsNone(rows["pgbench-simple"]["met"])
         self.assertEqual(rows["kernel time for a captured event"]["met"], "no")

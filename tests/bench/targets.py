@@ -12,6 +12,8 @@ PGBENCH = ("pgbench-simple", "pgbench-extended", "pgbench-prepared")
 MIB = 1 << 20
 RECORDED = "http/keep_alive.capture"  # real traffic, for the pipeline
 ENOUGH_PAIRS = 5  # for quartiles
+# What an event of which 256 bytes are captured takes with programs that decide nothing: docs/performance.md, "The floor of a captured event".
+FLOOR_NS = 370
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,10 +113,22 @@ def busy_cpus(paired_us, throughput, side):
     return paired_us[side] * throughput[side] / 1e6
 
 
+def floor_of_events(summary):
+    """The share of a request's CPU time, that of the whole machine, which is gone with what its events take at least."""
+    records, requests = (summary["watcher"].get(key) for key in ("records", "requests"))
+    if not records or not requests or not summary["machine_us"]:
+        return ""
+    each, total = records / requests, summary["machine_us"]["off"]
+    floor = each * FLOOR_NS / 1000
+    agent = summary["watcher"]["cpu_us"]
+    return (f". A request takes {total:.0f} µs of CPU time in all and has {each:.1f} captured events: {floor:.1f} µs ({100 * floor / total:.1f} %) by the floor for "
+            f"256 bytes; the agent took {agent:.1f} µs ({100 * agent / total:.1f} %)")
+
+
 def throughput_miss(workload):
     def explain(results):
         summary = results.row(workload, "sampled-a")["summary"]
-        text = per_cents_of(results, workload)
+        text = per_cents_of(results, workload) + floor_of_events(summary)
         busy = summary["watcher"].get("cpu_percent")
         if busy is not None:
             text += f". The agent's own threads used {busy:.0f} % of a CPU meanwhile"

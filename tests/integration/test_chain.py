@@ -166,7 +166,7 @@ class Threads(ChainCase):
 
 
 class Rings(Threads):
-    """The same as on a host with many CPUs, where each group of them has a ring buffer of its own."""
+    """The same with more ring buffers than two CPUs have by themselves."""
 
     @classmethod
     def setUpClass(cls):

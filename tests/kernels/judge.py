@@ -367,7 +367,7 @@ def odd(results, case, version):
         rows = {row["variant"] for row in report_of(results, "rings").get("rows", ())}
         absent = {"threads_one_socket", "threads_busy", "time_order"} - rows
         return ([f"the conformance has no row {name}" for name in sorted(absent)] + conformance(results, "rings", version) + one_conversation(results, case, version) +
-                says(results, case, "2 ring buffers"))
+                ([f"the log speaks of {found[0]}"] if (found := re.findall(r"\d+ ring buffers", text_of(results, case, "log"))) else []))
     if case == "tracefs_none":
         wanted = ["(raw tracepoint)", "tracefs is not mounted and cannot be"] if series >= (6, 3) else ["(BTF tracepoint)"]
         if series >= (7, 0):

@@ -1,6 +1,7 @@
 #include "agent/app/exporter_set.h"
 
 #include <gtest/gtest.h>
+#include <stdlib.h>
 
 #include <string>
 #include <utility>
@@ -27,6 +28,15 @@ TEST(OtlpOptionsTest, WhatLeavesThisHostIsCompressedUnlessSaidOtherwise) {
   EXPECT_FALSE(Compresses("http://127.0.0.1:4318", "", "off"));
   EXPECT_FALSE(Compresses("localhost:4317", "", "", "grpc"));
   EXPECT_TRUE(Compresses("collector:4317", "", "", "grpc"));
+}
+
+TEST(OtlpOptionsTest, AProxyOfTheEnvironmentMayBeElsewhereToo) {
+  ASSERT_EQ(::setenv("https_proxy", "http://proxy:3128", 1), 0);
+  EXPECT_TRUE(Compresses("https://localhost:4318", ""));
+  EXPECT_FALSE(Compresses("https://localhost:4318", "", "off"));
+  ASSERT_EQ(::setenv("https_proxy", "", 1), 0);
+  EXPECT_FALSE(Compresses("https://localhost:4318", ""));
+  ASSERT_EQ(::unsetenv("https_proxy"), 0);
 }
 
 }  // namespace

@@ -54,16 +54,16 @@ TEST(RingBytesTest, ArePowersOfTwoAndWholePages) {
 }
 
 TEST(RingPlanTest, EachOfFewCpusHasItsOwnRingAndManyAreSplitIntoGroups) {
-  constexpr size_t kTotal = 16u << 20;
-  EXPECT_EQ(PlanRings(0, 0, kTotal).count, 1u);
+  constexpr size_t kTotal = 32u << 20;
+  EXPECT_EQ(PlanRings(0, 0, 0, kTotal).count, 1u);
   for (size_t cpus : {1, 2, 4, 8}) {
-    const RingPlan plan = PlanRings(0, cpus, kTotal);
+    const RingPlan plan = PlanRings(0, cpus, cpus, kTotal);
     EXPECT_EQ(plan.count, cpus);
     EXPECT_EQ(plan.shift, 0u);
   }
   const std::pair<size_t, uint32_t> planned[] = {{3, 4}, {9, 8}, {16, 8}, {17, 8}, {32, 8}, {48, 8}, {64, 8}, {65, 16}, {128, 16}};
   for (auto [cpus, count] : planned) {
-    const RingPlan plan = PlanRings(0, cpus, kTotal);
+    const RingPlan plan = PlanRings(0, cpus, cpus, kTotal);
     EXPECT_EQ(plan.count, count) << cpus;
     std::vector<size_t> load(plan.count);
     for (size_t cpu = 0; cpu < cpus; ++cpu) ++load[cpu >> plan.shift & (plan.count - 1)];
@@ -72,16 +72,24 @@ TEST(RingPlanTest, EachOfFewCpusHasItsOwnRingAndManyAreSplitIntoGroups) {
   }
 }
 
+TEST(RingPlanTest, CpusWhoseNumbersHaveHolesUseAllRings) {
+  const RingPlan plan = PlanRings(0, 4, 7, 32u << 20);  // 0, 2, 4 and 6
+  EXPECT_EQ(plan.count, 4u);
+  std::set<size_t> rings;
+  for (size_t cpu : {0, 2, 4, 6}) rings.insert(cpu >> plan.shift & (plan.count - 1));
+  EXPECT_EQ(rings.size(), 4u);
+}
+
 TEST(RingPlanTest, WhatIsWantedIsBoundedByTheMemory) {
   const size_t page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
-  EXPECT_EQ(PlanRings(0, 64, 1u << 20).count, 2u) << "each has 512 KiB at least";
-  EXPECT_EQ(PlanRings(0, 64, 256u << 10).count, 1u);
-  EXPECT_EQ(PlanRings(16, 64, 4 * page).count, 4u) << "and a page where they were asked for";
-  EXPECT_EQ(PlanRings(1, 64, 16u << 20).count, 1u);
-  const RingPlan forced = PlanRings(4, 2, 16u << 20);
+  EXPECT_EQ(PlanRings(0, 64, 64, 4u << 20).count, 2u) << "each has 2 MiB at least";
+  EXPECT_EQ(PlanRings(0, 64, 64, 256u << 10).count, 1u);
+  EXPECT_EQ(PlanRings(16, 64, 64, 4 * page).count, 4u) << "and a page where they were asked for";
+  EXPECT_EQ(PlanRings(1, 64, 64, 16u << 20).count, 1u);
+  const RingPlan forced = PlanRings(4, 2, 2, 16u << 20);
   EXPECT_EQ(forced.count, 4u);
   EXPECT_EQ(forced.shift, 0u) << "two CPUs that do not share";
-  EXPECT_EQ(PlanRings(4, 4096, 16u << 20).shift, 10u);
+  EXPECT_EQ(PlanRings(4, 4096, 4096, 16u << 20).shift, 10u);
 }
 
 TEST(CounterNameTest, EveryCounterHasItsOwn) {

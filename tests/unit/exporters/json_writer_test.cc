@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace zerotap::otlp {
@@ -39,6 +41,39 @@ TEST(JsonWriterTest, WhatIsNotUtf8IsRepairedAtEveryPlace) {
       EXPECT_EQ(Written(left + "\xC3\xA9" + right), "\"" + left + "\xC3\xA9" + right + "\"");
     }
   }
+}
+
+// The first piece of memory is 1024 bytes: what goes over its end must find more, from any place near it.
+TEST(JsonWriterTest, MemoryGrowsWhereverItEnds) {
+  for (size_t before = 960; before < 1040; ++before) {
+    for (size_t size = 0; size < 40; ++size) {
+      for (const char* end : {"", "\"", "\x01", "\xC3\xA9"}) {
+        const std::string text = std::string(size, 'x') + end;
+        JsonWriter json;
+        json.BeginArray();
+        json.String(std::string(before, 'a'));
+        json.String(text);
+        json.Hex(uint64_t{0x123}, ~uint64_t{0});
+        json.EndArray();
+        const nlohmann::json parsed = nlohmann::json::parse(json.text());
+        ASSERT_EQ(parsed.at(1).get<std::string>(), text) << before << " " << size;
+        ASSERT_EQ(parsed.at(2).get<std::string>(), "0000000000000123ffffffffffffffff");
+      }
+    }
+  }
+}
+
+TEST(JsonWriterTest, WhatIsCutOffIsGone) {
+  JsonWriter json;
+  json.BeginArray();
+  json.Number(1);
+  const size_t size = json.size();
+  json.String("no");
+  json.Truncate(size);
+  JsonWriter moved(std::move(json));
+  moved.Number(2);
+  moved.EndArray();
+  EXPECT_EQ(moved.text(), "[1,2]");
 }
 
 }  // namespace

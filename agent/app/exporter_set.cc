@@ -68,10 +68,12 @@ OtlpOptions OtlpOptionsOf(const ExportConfig& exports, Signal signal) {
   options.insecure = settings.insecure == "true";
   options.headers = settings.headers;
   options.timeout = std::chrono::milliseconds(settings.timeout_ns / 1'000'000);
-  // To a receiver on this host compression would only cost, here and there.
+  // To a receiver on this host compression would only cost, here and there. But with gRPC a request that is larger than the
+  // receiver takes is answered before it is sent, and what then still waits for room to be sent waits in vain.
   const bool direct = settings.proxy == "off" || (settings.proxy.empty() && !EnvironmentNamesAProxy());
   options.gzip = settings.compression == "gzip" ||
-                 (settings.compression == "auto" && !(direct && otlp::LeadsToThisHost(settings.endpoint)));
+                 (settings.compression == "auto" &&
+                  !(direct && settings.protocol != "grpc" && otlp::LeadsToThisHost(settings.endpoint)));
   options.ca_file = settings.certificate;
   options.client_certificate_file = settings.client_certificate;
   options.client_key_file = settings.client_key;

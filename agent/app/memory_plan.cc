@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "agent/app/config_units.h"
+#include "agent/base/cpu_list.h"
 #include "agent/pipeline/shard_set.h"
 
 namespace zerotap {
@@ -214,12 +215,8 @@ uint64_t ControlGroupMemoryLimit(const std::string& root) {
 MachineFacts ReadMachineFacts(const std::string& root) {
   MachineFacts facts;
   facts.control_group_bytes = ControlGroupMemoryLimit(root);
-  // "0-63": the last number is the last CPU.
-  const std::string possible = ReadText(root + "sys/devices/system/cpu/possible");
-  const size_t last = possible.find_last_of(",-");
-  const std::optional<uint64_t> number =
-      ParseUnsigned(TrimSpace(std::string_view(possible).substr(last == std::string::npos ? 0 : last + 1)));
-  facts.cpus = number ? static_cast<unsigned>(*number) + 1 : std::max(1u, std::thread::hardware_concurrency());
+  const std::optional<size_t> last = LastCpuOf(ReadText(root + "sys/devices/system/cpu/possible"));
+  facts.cpus = last ? static_cast<unsigned>(*last) + 1 : std::max(1u, std::thread::hardware_concurrency());
   facts.online_cpus = CpusOf(ReadText(root + "sys/devices/system/cpu/online"));
   if (facts.online_cpus == 0) facts.online_cpus = std::max(1u, std::thread::hardware_concurrency());
   return facts;

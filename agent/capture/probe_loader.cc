@@ -11,7 +11,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <charconv>
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
@@ -19,6 +18,7 @@
 #include <string>
 
 #include "agent/base/clock.h"
+#include "agent/base/cpu_list.h"
 #include "agent/base/log.h"
 #include "agent/capture/blind_spots.h"
 #include "agent/capture/btf_file.h"
@@ -253,7 +253,7 @@ Status MakeFurtherRings(LoadedProbes& probes, size_t ring_bytes) {
       if (ring < 0) return FailErrno("cannot make a ring buffer");
     }
     if (bpf_map_update_elem(all, &index, &ring, BPF_ANY) != 0) {
-      return FailErrno("cannot make a ring buffer");
+      return FailErrno("cannot give a CPU its ring buffer");
     }
   }
   return {};
@@ -335,22 +335,19 @@ RingPlan PlanRings(uint32_t wanted, size_t cpus, size_t numbers, size_t total_by
 
 namespace {
 
-// The highest number of a CPU that is online: what a list as "0-3,8" ends with. 0 if nobody tells.
-size_t HighestCpu() {
+// One more than the highest number of a CPU that is online; 1 if nobody tells.
+size_t CpuNumbers() {
   std::ifstream file("/sys/devices/system/cpu/online");
   std::string list;
   std::getline(file, list);
-  const size_t last = list.find_last_of(",-");
-  size_t highest = 0;
-  std::from_chars(list.data() + (last == std::string::npos ? 0 : last + 1), list.data() + list.size(), highest);
-  return highest;
+  return LastCpuOf(list).value_or(0) + 1;
 }
 
 }  // namespace
 
 RingPlan PlanRings(const CaptureOptions& options) {
   const long cpus = ::sysconf(_SC_NPROCESSORS_ONLN);
-  return PlanRings(options.rings, cpus > 0 ? static_cast<size_t>(cpus) : 1, HighestCpu() + 1,
+  return PlanRings(options.rings, cpus > 0 ? static_cast<size_t>(cpus) : 1, CpuNumbers(),
                    RoundUpRingBytes(options.ring_bytes));
 }
 

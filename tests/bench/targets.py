@@ -114,7 +114,7 @@ def busy_cpus(paired_us, throughput, side):
 
 
 def floor_of_events(summary):
-    """The share of a request's CPU time, that of the whole machine, which is gone with what its events take at least."""
+    """What its events take by the floor, and the agent, of a request's CPU time, that of the whole machine."""
     records, requests = (summary["watcher"].get(key) for key in ("records", "requests"))
     if not records or not requests or not summary["machine_us"]:
         return ""

@@ -366,8 +366,9 @@ def odd(results, case, version):
     if case == "rings":
         rows = {row["variant"] for row in report_of(results, "rings").get("rows", ())}
         absent = {"threads_one_socket", "threads_busy", "time_order"} - rows
+        several = re.findall(r"\d+ ring buffers", text_of(results, case, "log"))
         return ([f"the conformance has no row {name}" for name in sorted(absent)] + conformance(results, "rings", version) + one_conversation(results, case, version) +
-                ([f"the log speaks of {found[0]}"] if (found := re.findall(r"\d+ ring buffers", text_of(results, case, "log"))) else []))
+                [f"its log speaks of {rings}" for rings in several])
     if case == "tracefs_none":
         wanted = ["(raw tracepoint)", "tracefs is not mounted and cannot be"] if series >= (6, 3) else ["(BTF tracepoint)"]
         if series >= (7, 0):

@@ -406,9 +406,9 @@ TEST_F(PipelineLoopTest, SnapshotIsRefreshedForTheHealthServer) {
   Create();
   loop_->Start();
   PutExchange();
-  EXPECT_TRUE(WaitFor([this] { return loop_->Snapshot().requests.seen == 1; }));
+  EXPECT_TRUE(WaitFor([this] { return loop_->Snapshot().pipeline.records == 3; }));
   const SelfSnapshot snapshot = loop_->Snapshot();
-  EXPECT_EQ(snapshot.pipeline.records, 3u);
+  EXPECT_EQ(snapshot.requests.seen, 1u);
   EXPECT_GT(snapshot.resident_bytes, 0u);
   EXPECT_GT(snapshot.start_unix_ns, 0u);
 }

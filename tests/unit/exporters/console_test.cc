@@ -276,7 +276,7 @@ TEST(ConsoleOutputTest, AReaderThatStallsCostsTimeButNotForEver) {
   std::string large(1 << 20, 'x');
   auto start = Clock::now();
   EXPECT_FALSE(fixture.output->Write(large));
-  EXPECT_LT(Clock::now() - start, milliseconds(1000));
+  EXPECT_LT(Clock::now() - start, milliseconds(10000));
   EXPECT_FALSE(fixture.output->closed());
   fixture.pipe.Read();
   EXPECT_TRUE(fixture.output->Write("again\n"));
@@ -291,7 +291,7 @@ TEST(ConsoleOutputTest, StopEndsAStalledWrite) {
   });
   auto start = Clock::now();
   EXPECT_FALSE(output.Write(std::string(1 << 20, 'x')));
-  EXPECT_LT(Clock::now() - start, milliseconds(2000));
+  EXPECT_LT(Clock::now() - start, milliseconds(10000));
   stopper.join();
 }
 

@@ -4,7 +4,7 @@
  *
  * One hook, when a thread is woken: how long it slept follows from what the scheduler keeps of it
  * anyway (when it last came to a CPU, how long it ran there, when it was queued again), so nothing
- * has to be remembered when it falls asleep, and of a short sleep only two fields are read. The
+ * has to be remembered when it falls asleep, and of a short sleep only a few fields are read. The
  * system call that it is in stands in its saved registers. BTF-attached: it runs with interrupts off
  * and the run queue locked, so it is neither preempted nor interrupted by itself.
  */
@@ -102,16 +102,33 @@ static __always_inline struct zt_thread_waits *zt_waits_of(struct task_struct *t
 	return bpf_map_lookup_elem(&thread_waits, &tid);
 }
 
+/*
+ * How much later than `queued` a thread was really woken. From 6.12 on a thread that falls asleep can stay in the run queue for a
+ * while (delayed dequeue); if the balancer moves it there, last_queued is set to that time and stays, so the kernel
+ * takes the rest of the sleep for waiting for a CPU (run_delay, too). The queue's clock was read for this wake-up.
+ */
+static __always_inline zt_u64 zt_slept_in_queue(struct task_struct *task, zt_u64 queued)
+{
+	if (!bpf_core_field_exists(struct sched_entity, sched_delayed) ||
+	    !bpf_core_field_exists(struct sched_entity, cfs_rq))
+		return 0;
+	zt_u64 clock = task->se.cfs_rq->rq->clock;
+	return clock > queued ? clock - queued : 0;
+}
+
 SEC("tp_btf/sched_wakeup")
 int wait_wakeup(zt_u64 *arguments)
 {
 	struct task_struct *task = (struct task_struct *)arguments[0];
 	zt_u64 queued = task->sched_info.last_queued;
 	zt_u64 arrived = task->sched_info.last_arrival;
-	if (queued <= arrived || queued - arrived < ZT_WAIT_LEAST_NS)
+	if (queued <= arrived)
 		return 0;
 	/* Before it slept it ran. */
-	zt_u64 away = queued - arrived;
+	zt_u64 slept_in_queue = zt_slept_in_queue(task, queued);
+	zt_u64 away = queued + slept_in_queue - arrived;
+	if (away < ZT_WAIT_LEAST_NS)
+		return 0;
 	zt_u64 ran = task->se.sum_exec_runtime - task->se.prev_sum_exec_runtime;
 	if (ran >= away || away - ran < ZT_WAIT_LEAST_NS || (task->flags & PF_KTHREAD))
 		return 0;
@@ -121,8 +138,11 @@ int wait_wakeup(zt_u64 *arguments)
 	struct zt_thread_waits *waits = zt_waits_of(task);
 	zt_u32 kind = zt_wait_kind(task);
 	zt_barrier_var(kind);
-	if (waits && kind < ZT_WAIT_KINDS)
+	if (waits && kind < ZT_WAIT_KINDS) {
 		__sync_fetch_and_add(&waits->waits_ns[kind], away - ran);
+		if (slept_in_queue)
+			__sync_fetch_and_add(&waits->slept_in_queue_ns, slept_in_queue);
+	}
 	return 0;
 }
 

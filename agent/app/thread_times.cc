@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "agent/base/unique_fd.h"
@@ -51,6 +52,8 @@ std::optional<ThreadTimes> MakeThreadTimes(const std::string& proc_root, uint32_
   } else if (!ReadSchedule(proc_root, tgid, tid, times)) {
     return std::nullopt;
   }
+  // Clamped: of a thread that was just woken the kernel has not counted it yet.
+  if (mine) times.cpu_queue_ns -= std::min(times.cpu_queue_ns, waits->slept_in_queue_ns);
   return times;
 }
 

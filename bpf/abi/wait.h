@@ -18,7 +18,7 @@ enum zt_wait_kind {
 	ZT_WAIT_BY_FILE = 8, /* in zt_wait_of_syscall: what the first argument's descriptor leads to tells */
 };
 
-/* Shorter waits are left out: of most wake-ups nothing but two fields is read. */
+/* Shorter waits are left out: of most wake-ups nothing but a few fields is read. */
 #define ZT_WAIT_LEAST_NS 20000ull
 /* Threads that ran for less leave no word when they end, unless they have waited. */
 #define ZT_WAIT_LEAST_RUN_NS 10000000ull
@@ -29,11 +29,12 @@ struct zt_thread_waits {
 	zt_u64 since_ns; /* when this entry was made: another value, another thread or what was forgotten */
 	zt_u64 started_ns; /* the thread's start */
 	zt_u64 on_cpu_ns; /* once it has ended */
-	zt_u64 cpu_queue_ns; /* likewise */
+	zt_u64 cpu_queue_ns; /* likewise; has slept_in_queue_ns in it, as /proc/PID/schedstat has */
+	zt_u64 slept_in_queue_ns; /* sleep that the kernel counted as waiting for a CPU */
 	zt_u64 waits_ns[ZT_WAIT_KINDS];
 	zt_u32 tgid;
 	zt_u32 ended;
 };
-ZT_STATIC_ASSERT(sizeof(struct zt_thread_waits) == 104, "zt_thread_waits");
+ZT_STATIC_ASSERT(sizeof(struct zt_thread_waits) == 112, "zt_thread_waits");
 
 #endif

@@ -231,6 +231,14 @@ struct thread_info {
 	__u32 status;
 };
 
+struct rq {
+	__u64 clock; /* what sched_info is counted by */
+};
+
+struct cfs_rq {
+	struct rq *rq; /* with group scheduling, as sched_entity.cfs_rq */
+};
+
 struct sched_info {
 	unsigned long long run_delay;	 /* sum: runnable, without a CPU */
 	unsigned long long last_arrival; /* at a CPU */
@@ -239,6 +247,8 @@ struct sched_info {
 struct sched_entity {
 	__u64 sum_exec_runtime;
 	__u64 prev_sum_exec_runtime; /* at the last arrival */
+	unsigned char sched_delayed; /* since 6.12 */
+	struct cfs_rq *cfs_rq;
 };
 
 struct list_head {

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <map>
@@ -22,6 +23,7 @@
 #include <thread>
 #include <utility>
 
+#include "agent/base/clock.h"
 #include "agent/capture/syscall_table.h"
 #include "tests/bpf/capture_fixture.h"
 
@@ -531,6 +533,60 @@ TEST_F(WaitTest, WhatIsReadIsToldByItsDescriptor) {
     closes.join();
   });
   ::close(ends[0]);
+}
+
+// A thread that used up its share stays in the run queue for a while when it falls asleep (kernel >= 6.12), here moved to another
+// CPU meanwhile: the kernel counts the rest of its sleep as waiting for a CPU.
+TEST_F(WaitTest, SleepOfAThreadThatIsMovedIsNoWaitingForACpu) {
+  cpu_set_t cpus;
+  ASSERT_EQ(::sched_getaffinity(0, sizeof(cpus), &cpus), 0);
+  if (CPU_COUNT(&cpus) < 2) GTEST_SKIP() << "needs two CPUs";
+  std::vector<cpu_set_t> each;
+  for (int cpu = 0; cpu < CPU_SETSIZE && each.size() < 2; ++cpu) {
+    if (!CPU_ISSET(cpu, &cpus)) continue;
+    CPU_ZERO(&each.emplace_back());
+    CPU_SET(cpu, &each.back());
+  }
+  std::atomic<bool> end{false};
+  std::thread rival([&] {
+    ::sched_setaffinity(0, sizeof(cpu_set_t), &each[0]);
+    while (!end) {}
+  });
+  constexpr uint64_t kSleep = 20 * kMillisecond;
+  constexpr int kRounds = 30;
+  std::atomic<int> asleep{0};
+  std::atomic<pid_t> tid{0};
+  std::thread mover([&] {
+    ::sched_setaffinity(0, sizeof(cpu_set_t), &each[1]);
+    for (int round = 1; round <= kRounds; ++round) {
+      while (asleep < round) {}
+      ::usleep(100);  // it sleeps by then
+      ::sched_setaffinity(tid, sizeof(cpu_set_t), &each[1]);
+    }
+  });
+  const uint64_t begin = MonotonicNs();
+  std::optional<zt_thread_waits> waits = InThread([&] {
+    tid = static_cast<pid_t>(::gettid());
+    for (int round = 1; round <= kRounds; ++round) {
+      ::sched_setaffinity(0, sizeof(cpu_set_t), &each[0]);
+      // Of different lengths, so that it falls asleep with another share of its time slice each time.
+      const uint64_t until = MonotonicNs() + (8 + round % 7) * kMillisecond;
+      while (MonotonicNs() < until) {}
+      asleep = round;
+      ::usleep(kSleep / 1000);
+    }
+  });
+  const uint64_t all = MonotonicNs() - begin;
+  end = true;
+  rival.join();
+  mover.join();
+  ASSERT_TRUE(waits);
+  // Three to eight sleeps are concerned; one more in a thousand was seen to be lost, of which the cause is not known.
+  EXPECT_GE(waits->waits_ns[ZT_WAIT_SLEEP], (kRounds - 1) * kSleep * 98 / 100);
+  ASSERT_GE(waits->cpu_queue_ns, waits->slept_in_queue_ns);
+  const uint64_t queued = waits->cpu_queue_ns - waits->slept_in_queue_ns;
+  EXPECT_LE(waits->waits_ns[ZT_WAIT_SLEEP] + queued + waits->on_cpu_ns, all);
+  RecordProperty("slept_in_queue_us", std::to_string(waits->slept_in_queue_ns / 1000));
 }
 
 TEST_F(WaitTest, AThreadThatOnlyRanLeavesItsTimeOnTheCpu) {

@@ -52,6 +52,18 @@ TEST_F(ThreadTimesTest, OfOneThatIsGoneTheKernelSideKnowsAllOrNothing) {
   EXPECT_EQ(times->cpu_queue_ns, 2u);
 }
 
+TEST_F(ThreadTimesTest, SleepThatTheKernelTookForWaitingForACpuIsNot) {
+  waits_.slept_in_queue_ns = 987'000;
+  EXPECT_EQ(MakeThreadTimes(root_, 10, 11, 99, waits_)->cpu_queue_ns, 654u);
+  waits_.slept_in_queue_ns = 1'000'000;
+  EXPECT_EQ(MakeThreadTimes(root_, 10, 11, 99, waits_)->cpu_queue_ns, 0u);
+  waits_.ended = 1;
+  waits_.cpu_queue_ns = 1'000'005;
+  EXPECT_EQ(MakeThreadTimes(root_, 10, 11, 99, waits_)->cpu_queue_ns, 5u);
+  waits_.tgid = 20;
+  EXPECT_EQ(MakeThreadTimes(root_, 10, 11, 99, waits_)->cpu_queue_ns, 987654u);
+}
+
 TEST_F(ThreadTimesTest, SumsOfAnotherProcessAreNotMine) {
   waits_.tgid = 20;
   std::optional<ThreadTimes> times = MakeThreadTimes(root_, 10, 11, 99, waits_);

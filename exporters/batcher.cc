@@ -9,6 +9,9 @@
 namespace zerotap {
 namespace {
 
+// Of a batch, whose memory is kept for the next one.
+constexpr size_t kMaxSpareSpans = 4096;
+
 void Add(std::atomic<uint64_t>& counter, uint64_t count) {
   counter.fetch_add(count, std::memory_order_relaxed);
 }
@@ -149,8 +152,7 @@ void SpanBatcher::WaitForWork(std::unique_lock<std::mutex>& lock) {
   }
 }
 
-std::vector<Span> SpanBatcher::TakeBatch(size_t max_spans) {
-  std::vector<Span> batch;
+void SpanBatcher::TakeBatch(size_t max_spans, std::vector<Span>& batch) {
   std::lock_guard lock(mutex_);
   size_t limit = std::min({max_spans, queue_.size(), options_.max_batch_spans});
   batch.reserve(limit);
@@ -165,7 +167,6 @@ std::vector<Span> SpanBatcher::TakeBatch(size_t max_spans) {
   queued_bytes_ -= bytes;
   stats_->queued.store(queue_.size(), std::memory_order_relaxed);
   stats_->in_flight.store(batch.size(), std::memory_order_relaxed);
-  return batch;
 }
 
 void SpanBatcher::ExportBatch(std::span<const Span> rest) {
@@ -193,6 +194,7 @@ void SpanBatcher::ExportBatch(std::span<const Span> rest) {
 }
 
 void SpanBatcher::Run() {
+  std::vector<Span> batch;  // kept for its memory
   while (true) {
     bool stopping = false;
     size_t remaining = 0;
@@ -204,11 +206,13 @@ void SpanBatcher::Run() {
     }
     if (remaining == 0 && options_.tick_when_idle && !abandoned_) exporter_->Export({});
     while (remaining > 0) {
-      std::vector<Span> batch = TakeBatch(remaining);
+      TakeBatch(remaining, batch);
       if (batch.empty()) break;  // newer spans pushed the rest out
       remaining -= batch.size();
       ExportBatch(batch);
       if (options_.spent) options_.spent->Put(batch);
+      batch.clear();
+      if (batch.capacity() > kMaxSpareSpans) std::vector<Span>().swap(batch);
     }
     if (stopping) return;  // nothing is pushed any more
   }

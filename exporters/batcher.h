@@ -88,7 +88,8 @@ class SpanBatcher {
 
   void Run();
   void WaitForWork(std::unique_lock<std::mutex>& lock);
-  std::vector<Span> TakeBatch(size_t max_spans);
+  // `batch` is empty before.
+  void TakeBatch(size_t max_spans, std::vector<Span>& batch);
   void ExportBatch(std::span<const Span> rest);
   void Report(std::span<const Span> spans, SpanFate fate);
   void ReportUnsent(std::span<const Span> spans);

@@ -1,11 +1,14 @@
 #include "exporters/file_exporter.h"
 
+#include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "agent/base/clock.h"
 #include "agent/base/log.h"
 #include "exporters/otlp/encoder.h"
 #include "exporters/otlp/json.h"
+#include "exporters/otlp/wire_buffer.h"
 
 namespace zerotap {
 namespace {
@@ -32,12 +35,18 @@ ExportOutcome WriteRequest(FileOutput& output, const std::string& line, uint64_t
 FileSpanExporter::FileSpanExporter(std::shared_ptr<FileOutput> output,
                                    otlp::InstrumentationScope scope,
                                    std::shared_ptr<ExportStats> stats)
-    : output_(std::move(output)), scope_(std::move(scope)), stats_(std::move(stats)) {}
+    : output_(std::move(output)),
+      encoder_(std::move(scope), std::numeric_limits<size_t>::max()),
+      stats_(std::move(stats)) {}
 
 ExportOutcome FileSpanExporter::Export(std::span<const Span> spans) {
   if (spans.empty()) return {};
-  return WriteRequest(*output_, otlp::EncodeTracesJson(spans, scope_), spans.size(), "spans",
-                      *stats_, limiter_);
+  spans = spans.first(std::min(spans.size(), kMaxSpansALine));
+  encoder_.Encode(spans, line_);
+  const ExportOutcome outcome =
+      WriteRequest(*output_, line_, spans.size(), "spans", *stats_, limiter_);
+  if (otlp::IsOversized(line_.size(), line_.capacity())) std::string().swap(line_);
+  return outcome;
 }
 
 FileMetricExporter::FileMetricExporter(std::shared_ptr<FileOutput> output,

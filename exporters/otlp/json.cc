@@ -144,8 +144,18 @@ class JsonRequest {
     std::string_view items;
   };
 
-  JsonRequest(const Names& names, const InstrumentationScope& scope, size_t max_bytes)
-      : names_(names), scope_(scope), max_bytes_(max_bytes), bytes_(names.resources.size() + 16) {}
+  // `spare`: writers whose memory is used, and to which it goes back.
+  JsonRequest(const Names& names, const InstrumentationScope& scope, size_t max_bytes, std::vector<JsonWriter>& spare)
+      : names_(names), scope_(scope), max_bytes_(max_bytes), spare_(spare), bytes_(names.resources.size() + 16) {}
+  ~JsonRequest() {
+    for (Group& group : groups_) {
+      if (spare_.size() == kMaxSpare) break;
+      if (!group.items.Forget()) continue;
+      spare_.push_back(std::move(group.items));
+    }
+  }
+  JsonRequest(const JsonRequest&) = delete;
+  JsonRequest& operator=(const JsonRequest&) = delete;
 
   bool empty() const { return groups_.empty(); }
 
@@ -154,7 +164,7 @@ class JsonRequest {
   template <typename Write>
   bool Add(const ResourcePtr& resource, const Write& write) {
     auto [found, added] = index_.try_emplace(resource.get(), groups_.size());
-    if (added) groups_.push_back({Head(resource), {}});
+    if (added) groups_.push_back({Head(resource), Writer()});
     Group& group = groups_[found->second];
     const size_t before = group.items.size();
     const size_t overhead = added ? group.head.size() + kTail.size() + 1 : 0;
@@ -190,6 +200,14 @@ class JsonRequest {
     JsonWriter items;
   };
   static constexpr std::string_view kTail = "]}]}";
+  static constexpr size_t kMaxSpare = 4;
+
+  JsonWriter Writer() {
+    if (spare_.empty()) return {};
+    JsonWriter writer = std::move(spare_.back());
+    spare_.pop_back();
+    return writer;
+  }
 
   // Up to the bracket that the items follow.
   std::string Head(const ResourcePtr& resource) const {
@@ -211,6 +229,7 @@ class JsonRequest {
   const Names names_;
   const InstrumentationScope& scope_;
   const size_t max_bytes_;
+  std::vector<JsonWriter>& spare_;
   size_t bytes_;
   std::vector<Group> groups_;
   std::unordered_map<const Resource*, size_t> index_;
@@ -286,10 +305,10 @@ size_t WriteMetric(const Metric& metric, size_t first, size_t room, JsonWriter& 
 
 }  // namespace
 
-EncodedPart JsonTraceEncoder::Encode(std::span<const Span> spans, std::string& body) const {
+EncodedPart JsonTraceEncoder::Encode(std::span<const Span> spans, std::string& body) {
   body.clear();
   EncodedPart part;
-  JsonRequest request(kTraceNames, scope_, max_bytes_);
+  JsonRequest request(kTraceNames, scope_, max_bytes_, spare_);
   for (const Span& span : spans) {
     const bool added = request.Add(span.resource, [&](JsonWriter& json, size_t) {
       WriteSpan(span, json);
@@ -308,7 +327,8 @@ EncodedPart JsonMetricEncoder::Encode(std::span<const Metric> metrics, MetricCur
                                       std::string& body) const {
   body.clear();
   EncodedPart part;
-  JsonRequest request(kMetricNames, scope_, max_bytes_);
+  std::vector<JsonWriter> none;
+  JsonRequest request(kMetricNames, scope_, max_bytes_, none);
   while (cursor.metric < metrics.size()) {
     const Metric& metric = metrics[cursor.metric];
     const size_t count = CountPoints(metric);

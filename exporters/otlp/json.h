@@ -7,10 +7,12 @@
 #include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "agent/telemetry/metric.h"
 #include "agent/telemetry/span.h"
 #include "exporters/otlp/encoder.h"
+#include "exporters/otlp/json_writer.h"
 
 namespace zerotap::otlp {
 
@@ -20,12 +22,13 @@ class JsonTraceEncoder {
   explicit JsonTraceEncoder(InstrumentationScope scope = {},
                             size_t max_request_bytes = kMaxRequestBytes)
       : scope_(std::move(scope)), max_bytes_(max_request_bytes) {}
-  EncodedPart Encode(std::span<const Span> spans, std::string& body) const;
+  EncodedPart Encode(std::span<const Span> spans, std::string& body);
   void set_max_request_bytes(size_t bytes) { max_bytes_ = bytes; }
 
  private:
   InstrumentationScope scope_;
   size_t max_bytes_;
+  std::vector<JsonWriter> spare_;  // kept for their memory
 };
 
 class JsonMetricEncoder {

@@ -24,6 +24,7 @@ class JsonWriter {
   JsonWriter() = default;
   JsonWriter(JsonWriter&& other) noexcept
       : data_(std::move(other.data_)), size_(std::exchange(other.size_, 0)), capacity_(std::exchange(other.capacity_, 0)) {}
+  JsonWriter& operator=(JsonWriter&&) = delete;
 
   void BeginObject() { Open('{'); }
   void EndObject() { Append('}'); }
@@ -82,9 +83,15 @@ class JsonWriter {
   std::string_view text() const { return {data_.get(), size_}; }
   // To a size that it had.
   void Truncate(size_t size) { size_ = size; }
+  // The text; whether its memory is worth keeping for the next one.
+  bool Forget() {
+    size_ = 0;
+    return capacity_ <= kMaxSpareBytes;
+  }
 
  private:
   static constexpr char kHex[] = "0123456789abcdef";
+  static constexpr size_t kMaxSpareBytes = size_t{512} << 10;
 
   // Where `count` more characters have their place; whoever writes them adds to size_.
   char* Room(size_t count) {

@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 #include <thread>
 
@@ -179,6 +180,37 @@ TEST(FileExporterTest, AFullDiskIsCountedAndLeavesNoHalfLine) {
   EXPECT_EQ(std::filesystem::file_size(path), 6u);
   EXPECT_EQ(exporter.Export(spans).exported, 50u) << "there is room again";
   EXPECT_EQ(ReadLines(path).size(), 2u);
+}
+
+TEST(FileSpanExporterTest, WritesALineAtATimeAndEachSpanOnce) {
+  TemporaryFolder folder;
+  std::string path = folder.File("out.jsonl");
+  auto output = FileOutput::Open(path, 0);
+  ASSERT_TRUE(output.has_value());
+  FileSpanExporter exporter(std::move(*output), {}, NewStats());
+  constexpr size_t kSpans = 2 * FileSpanExporter::kMaxSpansALine + 50;
+  const std::vector<ResourcePtr> resources = {MakeResource("cart"), MakeResource("shop")};
+  auto spans = MakeSpans(1, kSpans, resources[0]);
+  for (size_t i = 0; i < kSpans; i += 2) spans[i].resource = resources[1];
+  std::span<const Span> rest = spans;
+  std::multiset<std::string> expected;
+  for (const Span& span : spans) expected.insert(span.span_id.Hex());
+  while (!rest.empty()) {
+    const ExportOutcome outcome = exporter.Export(rest);
+    EXPECT_EQ(outcome.exported, std::min(rest.size(), FileSpanExporter::kMaxSpansALine));
+    rest = rest.subspan(outcome.exported);
+  }
+  const std::vector<std::string> lines = ReadLines(path);
+  EXPECT_EQ(lines.size(), 3u);
+  std::multiset<std::string> written;
+  for (const std::string& line : lines) {
+    const auto json = nlohmann::json::parse(line);
+    EXPECT_EQ(json["resourceSpans"].size(), 2u);
+    for (const auto& group : json["resourceSpans"]) {
+      for (const auto& span : group["scopeSpans"][0]["spans"]) written.insert(span["spanId"]);
+    }
+  }
+  EXPECT_EQ(written, expected);
 }
 
 TEST(FileOutputTest, RotatesAtTheLimit) {

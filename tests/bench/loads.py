@@ -42,8 +42,8 @@ def exchange(workspace, port, seconds, rate, requests, connections, response_byt
     return _load(harness.run(command, timeout=60 + 3 * seconds))
 
 
-def wrk(port, connections, seconds):
-    output = harness.run(["wrk", "-t", "1", "-c", connections, "-d", f"{seconds}s", f"http://127.0.0.1:{port}/"])
+def wrk(port, connections, seconds, threads=1):
+    output = harness.run(["wrk", "-t", threads, "-c", connections, "-d", f"{seconds}s", f"http://127.0.0.1:{port}/"])
     requests, took = re.search(r"(\d+) requests in ([\d.]+)s,", output).groups()
     failed = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", output)
     refused = re.search(r"Non-2xx or 3xx responses: (\d+)", output)

@@ -15,13 +15,27 @@ def quantile(values, part):
     return ordered[low] + (ordered[high] - ordered[low]) * (at - low)
 
 
+def median_interval(values):
+    """Two of the values between which the median of all that could have been measured lies, by a probability of at least 95 % and
+    whatever their distribution: so often no more than `cut` of them fall to either side of it. None of too few to say so."""
+    count = len(values)
+    cut, outside = -1, 0.0
+    while cut + 1 < count / 2:
+        outside += 2 * math.comb(count, cut + 1) / 2 ** count
+        if outside > 0.05:
+            break
+        cut += 1
+    ordered = sorted(values)
+    return (ordered[cut], ordered[count - 1 - cut]) if cut >= 0 else None
+
+
 def spread(values):
-    """Median, quartiles and extremes of what is there; None of nothing."""
+    """Median, its interval, quartiles and extremes of what is there; None of nothing."""
     known = [v for v in values if v is not None]
     if not known:
         return None
-    return {"median": statistics.median(known), "q1": quantile(known, 0.25), "q3": quantile(known, 0.75),
-            "min": min(known), "max": max(known), "n": len(known)}
+    return {"median": statistics.median(known), "median_interval": median_interval(known), "q1": quantile(known, 0.25),
+            "q3": quantile(known, 0.75), "min": min(known), "max": max(known), "n": len(known)}
 
 
 def ratio(on, off):

@@ -12,6 +12,7 @@ PGBENCH = ("pgbench-simple", "pgbench-extended", "pgbench-prepared")
 MIB = 1 << 20
 RECORDED = "http/keep_alive.capture"  # real traffic, for the pipeline
 ENOUGH_PAIRS = 5  # for quartiles
+MANY_PAIRS = 15  # for the interval of the median, which is wider than the quartiles of fewer
 # What an event of which 256 bytes are captured takes with programs that decide nothing: docs/performance.md, "The floor of a captured event".
 FLOOR_NS = 370
 
@@ -20,6 +21,12 @@ FLOOR_NS = 370
 class Measured:
     value: float
     spread: dict | None
+
+
+def in_unit(key, value, unit):
+    if key == "n" or value is None:
+        return value
+    return [v / unit for v in value] if key == "median_interval" else value / unit
 
 
 class Results:
@@ -51,7 +58,7 @@ class Results:
         if value is None:
             return None
         spread = self.row(workload, variant)["summary"].get("spreads", {}).get(key)
-        return Measured(value / unit, spread and {k: v if k == "n" else v / unit for k, v in spread.items()})
+        return Measured(value / unit, spread and {k: in_unit(k, v, unit) for k, v in spread.items()})
 
     def overloaded(self, workload, variant):
         row = self.row(workload, variant)
@@ -81,17 +88,23 @@ class Target:
         return value >= self.limit if self.at_least else value <= self.limit
 
     def met(self, measured):
-        """yes, no or cannot tell, by the quartiles of the pairs; by all of them where they are few."""
+        """yes, no or cannot tell: by the interval of the median where there are many pairs, by the quartiles where there are
+        some, by all of them where they are few."""
         if measured is None:
             return None
         spread = measured.spread if isinstance(measured, Measured) else None
         if spread is None:
             return "yes" if self.meets(measured.value if isinstance(measured, Measured) else measured) else "no"
-        low, high = ("q1", "q3") if spread["n"] >= ENOUGH_PAIRS else ("min", "max")
+        if spread["n"] >= MANY_PAIRS:
+            low, high = spread["median_interval"]
+        elif spread["n"] >= ENOUGH_PAIRS:
+            low, high = spread["q1"], spread["q3"]
+        else:
+            low, high = spread["min"], spread["max"]
         worst, best = (low, high) if self.at_least else (high, low)
-        if self.meets(spread[worst]):
+        if self.meets(worst):
             return "yes"
-        return "cannot tell" if self.meets(spread[best]) else "no"
+        return "cannot tell" if self.meets(best) else "no"
 
 
 def percent(value):
@@ -140,7 +153,11 @@ def throughput_miss(workload):
 
 
 def range_of(ratio):
-    return f"between {percent(ratio['min'])} and {percent(ratio['max'])}"
+    text = f"between {percent(ratio['min'])} and {percent(ratio['max'])}"
+    if ratio["n"] >= MANY_PAIRS:
+        low, high = ratio["median_interval"]
+        text += f", their median with 95 % certainty between {percent(low)} and {percent(high)}"
+    return text
 
 
 def latency_miss(workload):
@@ -220,7 +237,7 @@ def _loss(results):
 
 
 def all_targets():
-    for name, by in (("nginx-200-wrk", ", by wrk"), ("nginx-200", "")):
+    for name, by in (("nginx-200-cpus", ", a worker for each CPU, by wrk"), ("nginx-200-wrk", ", one worker, by wrk"), ("nginx-200", ", one worker")):
         yield Target(f"nginx return 200, saturated{by}: kernel part, reader discards", 0.92, True, "%", _ratio(name, "discard-a"),
                      lambda results, n=name: per_cents_of(results, n))
         yield Target(f"nginx return 200, saturated{by}: whole agent, 10 % of spans", 0.85, True, "%", _ratio(name, "sampled-a"),

@@ -75,6 +75,7 @@ class NginxWorkload(Workload):
     connections = CONNECTIONS
     options = {}
     http = ""
+    workers = 1
 
     def __init__(self):
         super().__init__()
@@ -84,7 +85,8 @@ class NginxWorkload(Workload):
                 file.write(b"x" * size)
             os.chmod(self.workspace.file(f"files/{name}"), 0o644)
         location = self.location.replace("@FILES", self.workspace.file("files"))
-        self.nginx = Nginx(self.workspace, f"access_log off; {location}", http=self.http, workers=1, connections=15000)
+        self.nginx = Nginx(self.workspace, f"access_log off; {location}", http=self.http, workers=self.workers,
+                           connections=15000)
         self.roots, self.port = [self.nginx.process.pid], self.nginx.port
         self.requests = [loads.request_file(self.workspace, f"GET {self.path} HTTP/1.1\r\nHost: bench\r\n{self.headers}\r\n")]
 
@@ -105,7 +107,7 @@ class Nginx200Wrk(Nginx200):
     least_seconds = 1.0
 
     def saturate(self, seconds):
-        return loads.wrk(self.port, self.connections, max(1, round(seconds)))
+        return loads.wrk(self.port, self.workers * self.connections, max(1, round(seconds)), threads=self.workers)
 
     def begin_count(self):
         self.handled = self._handled()
@@ -117,6 +119,12 @@ class Nginx200Wrk(Nginx200):
 
     def _handled(self):
         return int(harness.http_get(f"http://127.0.0.1:{self.port}/status")[1].split()[9])
+
+
+class Nginx200Cpus(Nginx200Wrk):
+    """As nginx is installed (worker_processes auto), and so is the load: nginx, agent and load share all CPUs, none of which waits for another."""
+    name, title = "nginx-200-cpus", "nginx, return 200, a worker for each CPU, by wrk"
+    workers = len(os.sched_getaffinity(0))
 
 
 class Nginx1k(NginxWorkload):
@@ -367,5 +375,5 @@ class Compile(Workload):
 
 
 WORKLOADS = {w.name: w for w in (
-    Nginx200Wrk, Nginx200, Nginx1k, Nginx1m, ConnectionPerRequest, Connections, Redis1, Redis16, PgbenchSimple, PgbenchExtended,
+    Nginx200Cpus, Nginx200Wrk, Nginx200, Nginx1k, Nginx1m, ConnectionPerRequest, Connections, Redis1, Redis16, PgbenchSimple, PgbenchExtended,
     PgbenchPrepared, ResultSet, Node, Python, Go, Java, Echo64, Echo64k, Compile)}

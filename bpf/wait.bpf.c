@@ -104,8 +104,9 @@ static __always_inline struct zt_thread_waits *zt_waits_of(struct task_struct *t
 
 /*
  * How much later than `queued` a thread was really woken. From 6.12 on a thread that falls asleep can stay in the run queue for a
- * while (delayed dequeue); if the balancer moves it there, last_queued is set to that time and stays, so the kernel
- * takes the rest of the sleep for waiting for a CPU (run_delay, too). The queue's clock was read for this wake-up.
+ * while (delayed dequeue); if it is moved to another CPU there, last_queued is set to that time and stays, so the kernel
+ * takes the rest of the sleep for waiting for a CPU (run_delay, too). The queue's clock was read for this wake-up. Not
+ * seen is what lies between two moves in one sleep: no more than it was in the queue.
  */
 static __always_inline zt_u64 zt_slept_in_queue(struct task_struct *task, zt_u64 queued)
 {
@@ -140,8 +141,11 @@ int wait_wakeup(zt_u64 *arguments)
 	zt_barrier_var(kind);
 	if (waits && kind < ZT_WAIT_KINDS) {
 		__sync_fetch_and_add(&waits->waits_ns[kind], away - ran);
-		if (slept_in_queue)
-			__sync_fetch_and_add(&waits->slept_in_queue_ns, slept_in_queue);
+		if (slept_in_queue) {
+			waits->slept_in_queue_ns += slept_in_queue;
+			waits->slept_last_ns = slept_in_queue;
+			waits->queue_before_last_ns = task->sched_info.run_delay;
+		}
 	}
 	return 0;
 }

@@ -10,7 +10,7 @@ namespace zerotap {
 namespace {
 
 // Of a batch, whose memory is kept for the next one.
-constexpr size_t kMaxSpareSpans = 4096;
+constexpr size_t kMaxSpareSpans = 8192;
 
 void Add(std::atomic<uint64_t>& counter, uint64_t count) {
   counter.fetch_add(count, std::memory_order_relaxed);

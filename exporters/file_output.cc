@@ -2,8 +2,10 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <map>
@@ -72,20 +74,21 @@ Status FileOutput::WriteLine(std::string_view line) {
   if (fstat(fd_.get(), &before) != 0) return FailErrno("cannot inspect " + path_);
 
   SigpipeBlock block;
-  std::string text;
-  text.reserve(line.size() + 1);
-  text.append(line) += '\n';
-  std::string_view rest = text;
-  while (!rest.empty()) {
-    ssize_t count = write(fd_.get(), rest.data(), rest.size());
+  const size_t all = line.size() + 1;
+  size_t written = 0;
+  while (written < all) {
+    const std::string_view rest = line.substr(std::min(written, line.size()));
+    char line_break = '\n';
+    iovec parts[] = {{const_cast<char*>(rest.data()), rest.size()}, {&line_break, 1}};
+    ssize_t count = writev(fd_.get(), parts, 2);
     if (count > 0) {
-      rest.remove_prefix(static_cast<size_t>(count));
+      written += static_cast<size_t>(count);
       continue;
     }
     if (count < 0 && errno == EINTR) continue;
     int error = count == 0 ? ENOSPC : errno;
     // Half a line would spoil the next one too.
-    if (S_ISREG(before.st_mode) && rest.size() < text.size() &&
+    if (S_ISREG(before.st_mode) && written > 0 &&
         ftruncate(fd_.get(), before.st_size) != 0) {
       fd_.Reset();
     }

@@ -311,7 +311,8 @@ int Agent::Build() {
   };
   if (capture_->has_thread_waits()) {
     hooks.read_thread = [this](uint32_t tgid, uint32_t tid) {
-      return MakeThreadTimes("/proc", tgid, tid, MonotonicNs(), capture_->ReadThreadWaits(tid));
+      return MakeThreadTimes("/proc", tgid, tid, MonotonicNs(),
+                             [&] { return capture_->ReadThreadWaits(tid); });
     };
   }
   hooks.harm.take = [this](std::vector<ProcessCost>& out) { capture_->TakeCosts(out); };

@@ -33,27 +33,35 @@ bool ReadSchedule(const std::string& proc_root, uint32_t tgid, uint32_t tid, Thr
   return true;
 }
 
+// What of `queue_ns`, the kernel's account, was sleep: the last one not before it is in there.
+uint64_t SleptInQueue(const zt_thread_waits& waits, uint64_t queue_ns) {
+  uint64_t slept = waits.slept_in_queue_ns;
+  if (queue_ns <= waits.queue_before_last_ns) slept -= std::min(slept, waits.slept_last_ns);
+  return std::min(slept, queue_ns);
+}
+
 }  // namespace
 
 std::optional<ThreadTimes> MakeThreadTimes(const std::string& proc_root, uint32_t tgid,
                                            uint32_t tid, uint64_t now_ns,
-                                           const std::optional<zt_thread_waits>& waits) {
+                                           const ReadThreadWaits& read_waits) {
   ThreadTimes times;
   times.at_ns = now_ns;
+  // In this order: a sleep that ends in between is known to be one before the kernel counts it.
+  const bool alive = ReadSchedule(proc_root, tgid, tid, times);
+  const std::optional<zt_thread_waits> waits = read_waits();
   // A number that was another thread's: this one has not waited yet.
   const bool mine = waits && waits->tgid == tgid;
-  if (mine) {
-    times.since_ns = waits->since_ns;
-    for (size_t i = 0; i < times.waits_ns.size(); ++i) times.waits_ns[i] = waits->waits_ns[i];
-  }
-  if (mine && waits->ended != 0) {
+  const bool ended = mine && waits->ended != 0;
+  if (!alive && !ended) return std::nullopt;
+  if (!mine) return times;
+  times.since_ns = waits->since_ns;
+  for (size_t i = 0; i < times.waits_ns.size(); ++i) times.waits_ns[i] = waits->waits_ns[i];
+  if (ended) {
     times.on_cpu_ns = waits->on_cpu_ns;
     times.cpu_queue_ns = waits->cpu_queue_ns;
-  } else if (!ReadSchedule(proc_root, tgid, tid, times)) {
-    return std::nullopt;
   }
-  // Clamped: of a thread that was just woken the kernel has not counted it yet.
-  if (mine) times.cpu_queue_ns -= std::min(times.cpu_queue_ns, waits->slept_in_queue_ns);
+  times.cpu_queue_ns -= SleptInQueue(*waits, times.cpu_queue_ns);
   return times;
 }
 

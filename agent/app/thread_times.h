@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -11,10 +12,11 @@
 
 namespace zerotap {
 
-// `waits`: what the kernel side says of the thread. Of a thread that is gone it must have the rest
-// too.
+// What the kernel side says of the thread. Of a thread that is gone it must have the rest too.
+using ReadThreadWaits = std::function<std::optional<zt_thread_waits>()>;
+
 std::optional<ThreadTimes> MakeThreadTimes(const std::string& proc_root, uint32_t tgid,
                                            uint32_t tid, uint64_t now_ns,
-                                           const std::optional<zt_thread_waits>& waits);
+                                           const ReadThreadWaits& read_waits);
 
 }  // namespace zerotap

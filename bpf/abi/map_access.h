@@ -24,6 +24,6 @@ struct zt_map_request {
 		zt_u32 policy; /* to write */
 	};
 };
-ZT_STATIC_ASSERT(sizeof(struct zt_map_request) == 128, "zt_map_request");
+ZT_STATIC_ASSERT(sizeof(struct zt_map_request) == 144, "zt_map_request");
 
 #endif

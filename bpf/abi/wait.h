@@ -30,11 +30,13 @@ struct zt_thread_waits {
 	zt_u64 started_ns; /* the thread's start */
 	zt_u64 on_cpu_ns; /* once it has ended */
 	zt_u64 cpu_queue_ns; /* likewise; has slept_in_queue_ns in it, as /proc/PID/schedstat has */
-	zt_u64 slept_in_queue_ns; /* sleep that the kernel counted as waiting for a CPU */
+	zt_u64 slept_in_queue_ns; /* sleep that the kernel counts as waiting for a CPU, once it has come to one again: */
+	zt_u64 slept_last_ns; /* of these the last, */
+	zt_u64 queue_before_last_ns; /* and its sum until then */
 	zt_u64 waits_ns[ZT_WAIT_KINDS];
 	zt_u32 tgid;
 	zt_u32 ended;
 };
-ZT_STATIC_ASSERT(sizeof(struct zt_thread_waits) == 112, "zt_thread_waits");
+ZT_STATIC_ASSERT(sizeof(struct zt_thread_waits) == 128, "zt_thread_waits");
 
 #endif

@@ -148,11 +148,7 @@ class JsonRequest {
   JsonRequest(const Names& names, const InstrumentationScope& scope, size_t max_bytes, std::vector<JsonWriter>& spare)
       : names_(names), scope_(scope), max_bytes_(max_bytes), spare_(spare), bytes_(names.resources.size() + 16) {}
   ~JsonRequest() {
-    for (Group& group : groups_) {
-      if (spare_.size() == kMaxSpare) break;
-      if (!group.items.Forget()) continue;
-      spare_.push_back(std::move(group.items));
-    }
+    for (Group& group : groups_) GiveBack(std::move(group.items));
   }
   JsonRequest(const JsonRequest&) = delete;
   JsonRequest& operator=(const JsonRequest&) = delete;
@@ -174,6 +170,7 @@ class JsonRequest {
     if (!good || grown > max_bytes_ - used) {
       group.items.Truncate(before);
       if (added) {
+        GiveBack(std::move(group.items));
         groups_.pop_back();
         index_.erase(found);
       }
@@ -207,6 +204,9 @@ class JsonRequest {
     JsonWriter writer = std::move(spare_.back());
     spare_.pop_back();
     return writer;
+  }
+  void GiveBack(JsonWriter&& writer) {
+    if (spare_.size() < kMaxSpare && writer.Clear()) spare_.push_back(std::move(writer));
   }
 
   // Up to the bracket that the items follow.

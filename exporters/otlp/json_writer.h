@@ -83,8 +83,8 @@ class JsonWriter {
   std::string_view text() const { return {data_.get(), size_}; }
   // To a size that it had.
   void Truncate(size_t size) { size_ = size; }
-  // The text; whether its memory is worth keeping for the next one.
-  bool Forget() {
+  // For the next text; false of a giant, whose memory should not be kept for it.
+  bool Clear() {
     size_ = 0;
     return capacity_ <= kMaxSpareBytes;
   }

@@ -17,7 +17,8 @@ def quantile(values, part):
 
 def median_interval(values):
     """Two of the values between which the median of all that could have been measured lies, by a probability of at least 95 % and
-    whatever their distribution: so often no more than `cut` of them fall to either side of it. None of too few to say so."""
+    whatever their distribution, if they do not depend on each other: so often more than `cut` of them fall to each side of it.
+    None of too few to say so."""
     count = len(values)
     cut, outside = -1, 0.0
     while cut + 1 < count / 2:
@@ -26,7 +27,7 @@ def median_interval(values):
             break
         cut += 1
     ordered = sorted(values)
-    return (ordered[cut], ordered[count - 1 - cut]) if cut >= 0 else None
+    return [ordered[cut], ordered[count - 1 - cut]] if cut >= 0 else None
 
 
 def spread(values):

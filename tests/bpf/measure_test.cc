@@ -581,7 +581,8 @@ TEST_F(WaitTest, SleepOfAThreadThatIsMovedIsNoWaitingForACpu) {
   rival.join();
   mover.join();
   ASSERT_TRUE(waits);
-  // Three to eight sleeps are concerned; one more in a thousand was seen to be lost, of which the cause is not known.
+  // The kernel takes three to eight of these sleeps for something else. Of another one in a thousand nothing was seen at all, for a
+  // cause that is not known; without that they would all be there.
   EXPECT_GE(waits->waits_ns[ZT_WAIT_SLEEP], (kRounds - 1) * kSleep * 98 / 100);
   ASSERT_GE(waits->cpu_queue_ns, waits->slept_in_queue_ns);
   const uint64_t queued = waits->cpu_queue_ns - waits->slept_in_queue_ns;

@@ -197,7 +197,7 @@ TEST(FileSpanExporterTest, WritesALineAtATimeAndEachSpanOnce) {
   for (const Span& span : spans) expected.insert(span.span_id.Hex());
   while (!rest.empty()) {
     const ExportOutcome outcome = exporter.Export(rest);
-    EXPECT_EQ(outcome.exported, std::min(rest.size(), FileSpanExporter::kMaxSpansALine));
+    ASSERT_EQ(outcome.exported, std::min(rest.size(), FileSpanExporter::kMaxSpansALine));
     rest = rest.subspan(outcome.exported);
   }
   const std::vector<std::string> lines = ReadLines(path);

@@ -45,7 +45,7 @@ ExportOutcome FileSpanExporter::Export(std::span<const Span> spans) {
   encoder_.Encode(spans, line_);
   const ExportOutcome outcome =
       WriteRequest(*output_, line_, spans.size(), "spans", *stats_, limiter_);
-  if (otlp::IsOversized(line_.size(), line_.capacity())) std::string().swap(line_);
+  otlp::Relax(line_);
   return outcome;
 }
 

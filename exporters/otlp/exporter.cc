@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "exporters/otlp/json.h"
+#include "exporters/otlp/wire_buffer.h"
 
 namespace zerotap::otlp {
 namespace {
@@ -44,11 +45,6 @@ class RequestStream {
   const std::unique_ptr<Sender> sender_;
   size_t max_bytes_;
 };
-
-// Gives back what a burst left.
-void Relax(std::string& body) {
-  if (IsOversized(body.size(), body.capacity())) std::string().swap(body);
-}
 
 template <typename Encoder>
 class OtlpSpanExporter : public SpanExporter {

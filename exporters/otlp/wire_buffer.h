@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <type_traits>
 
@@ -68,6 +69,10 @@ inline char* PutBytesField(char* at, uint8_t tag, std::string_view bytes) {
 // bytes this time.
 constexpr bool IsOversized(size_t used, size_t capacity) {
   return capacity > (size_t{256} << 10) && used < capacity / 8;
+}
+// Of a text that is used again and again: gives back what a burst left.
+inline void Relax(std::string& text) {
+  if (IsOversized(text.size(), text.capacity())) std::string().swap(text);
 }
 
 class WireBuffer {
